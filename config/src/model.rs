@@ -1,0 +1,45 @@
+//! The documents checked: every reference resolves, every value is in range, every default is filled in.
+
+mod cell;
+mod grid;
+mod limit;
+mod listener;
+mod route;
+mod service;
+mod tenant;
+
+pub use cell::{Cell, CellState};
+pub use grid::{Grid, Placement, RingPlacement};
+pub use limit::{Algorithm, HeadersWhen, Limit, LimitKeyPart, TokenBucket};
+pub use listener::{Listener, ListenerTimeouts};
+pub use route::{
+    Action, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch, QueryMatch, Redirect,
+    RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
+};
+pub use service::{Balance, Endpoint, Service, Tracks};
+pub use tenant::{LimitOverride, Pin, Tenant};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ids::Name;
+
+/// Every document of one generation, checked. Equal documents of consecutive generations are the same `Arc`, so that
+/// whoever compiles a model can see by pointer what did not change.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// The listeners.
+    pub listeners: BTreeMap<Name, Arc<Listener>>,
+    /// The grids.
+    pub grids: BTreeMap<Name, Arc<Grid>>,
+    /// The cells.
+    pub cells: BTreeMap<Name, Arc<Cell>>,
+    /// The services.
+    pub services: BTreeMap<Name, Arc<Service>>,
+    /// The routes.
+    pub routes: BTreeMap<Name, Arc<Route>>,
+    /// The limits.
+    pub limits: BTreeMap<Name, Arc<Limit>>,
+    /// The tenants that have a document.
+    pub tenants: BTreeMap<Name, Arc<Tenant>>,
+}

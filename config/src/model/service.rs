@@ -1,0 +1,60 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use http::HeaderValue;
+
+use crate::ids::Name;
+
+/// A named backend that every cell has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// The service's name.
+    pub name: Name,
+    /// The `Host` sent to a cell's ingress.
+    pub host: Option<HeaderValue>,
+    /// How requests are spread over the endpoints of one cell.
+    pub balance: Balance,
+    /// The endpoints of its own in each cell; only cells that exist, never empty.
+    pub cells: BTreeMap<Name, Tracks>,
+    /// The endpoints for routes without a grid.
+    pub endpoints: Tracks,
+}
+
+/// Smooth weighted round robin's handling of failures, as nginx has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    /// Failures within `fail_timeout_secs` after which an endpoint is left out; 0 means never.
+    pub max_fails: u32,
+    /// How long a failed endpoint is left out, in whole seconds, at least 1.
+    pub fail_timeout_secs: u32,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self { max_fails: 1, fail_timeout_secs: 10 }
+    }
+}
+
+/// The two versions of a service in one place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tracks {
+    /// Endpoints of the version in use.
+    pub blue: Vec<Endpoint>,
+    /// Endpoints of the version being introduced.
+    pub green: Vec<Endpoint>,
+}
+
+/// An address that serves one service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Where it is; unique within its list.
+    pub address: SocketAddr,
+    /// Share of the requests, 1 to 10,000.
+    pub weight: u32,
+    /// Used only when no other can be.
+    pub backup: bool,
+    /// Taken out of use.
+    pub down: bool,
+    /// Most requests at a time from one router thread; 0 means no bound.
+    pub max_connections: u32,
+}

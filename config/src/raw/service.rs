@@ -1,0 +1,71 @@
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A named backend that every cell has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Service {
+    /// The service's name.
+    pub name: String,
+    /// The `Host` sent to a cell's ingress. Required where a cell is reached through its ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// How requests are spread over the endpoints of one cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+    /// The endpoints in each cell; a cell that is not listed is reached through its ingress.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cells: BTreeMap<String, Tracks>,
+    /// The endpoints for routes without a grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Tracks>,
+}
+
+/// How requests are spread over the endpoints of one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Balance {
+    /// The algorithm: `smooth-weighted-round-robin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    /// Failures within `failTimeout` after which an endpoint is left out; 0 means never. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_fails: Option<u32>,
+    /// How long a failed endpoint is left out, in whole seconds. Default `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_timeout: Option<String>,
+}
+
+/// The two versions of a service in one place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tracks {
+    /// Endpoints of the version in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blue: Vec<Endpoint>,
+    /// Endpoints of the version being introduced; no traffic goes there without a shift.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub green: Vec<Endpoint>,
+}
+
+/// An address that serves one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// IP address and port, such as `10.0.0.7:8080` or `[fd00::7]:8080`.
+    pub address: String,
+    /// Share of the requests relative to its neighbours (1 to 10,000). Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Used only when no other endpoint can be. Default `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<bool>,
+    /// Taken out of use without being removed. Default `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<bool>,
+    /// Most requests at a time from one router thread; 0 means no bound. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+}

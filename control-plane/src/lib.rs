@@ -1,0 +1,1 @@
+//! The operators' tool of GridRouter.

@@ -1,0 +1,1 @@
+//! GridRouter's load tests.

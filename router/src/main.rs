@@ -1,0 +1,3 @@
+//! The GridRouter data plane as a program.
+
+fn main() {}
