@@ -190,6 +190,16 @@ impl Connection {
         }
     }
 
+    /// Whether nothing more is read.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf.get()
+    }
+
+    /// Whether the answer must be the connection's last.
+    pub(crate) fn must_close(&self) -> bool {
+        self.deaf.get()
+    }
+
     /// A request was handed to the pipeline; returns what the guard found wrong with it.
     pub(crate) fn request_begins(&self) -> Option<Violation> {
         self.requests.set(self.requests.get() + 1);

@@ -25,6 +25,8 @@ pub enum Violation {
     BadHeaderLine,
     /// A chunk size that is not a plain hexadecimal number, or chunk data not followed by CRLF.
     BadChunk,
+    /// A request line with `#`, which hyper would cut off silently, or with bytes that are not ASCII.
+    BadTarget,
 }
 
 /// Where in a message the next byte belongs.
@@ -123,6 +125,9 @@ impl FramingGuard {
                 // RFC 9112 §2.2: empty lines before a request line are skipped, however they end.
                 Place::Start if self.partial.is_empty() && matches!(rest.first(), Some(b'\r' | b'\n')) => at += 1,
                 Place::Start | Place::Head => {
+                    if !self.seen_request_line {
+                        self.check_target(rest);
+                    }
                     at += self.take_line(rest, Self::head_line);
                     if self.place != Place::Head && let Some(violation) = self.violation {
                         return Fed::BadHead { end: at, violation };
@@ -203,6 +208,14 @@ impl FramingGuard {
 
     fn note(&mut self, violation: Violation) {
         self.violation.get_or_insert(violation);
+    }
+
+    /// Looks at what there is of the request line: all of it passes here, however it is cut.
+    fn check_target(&mut self, rest: &[u8]) {
+        let line = rest.get(..memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+        if !line.is_ascii() || memchr(b'#', line).is_some() {
+            self.note(Violation::BadTarget);
+        }
     }
 
     fn head_line(&mut self, line: &[u8]) {
@@ -365,6 +378,8 @@ mod tests {
         );
         bad_head("POST / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n", V::BadHeaderLine);
         bad_head("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", V::BadHeaderLine);
+        bad_head("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", V::BadTarget);
+        bad_head("GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n", V::BadTarget);
     }
 
     #[test]

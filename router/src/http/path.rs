@@ -21,6 +21,19 @@ pub enum BadPath {
     AboveRoot,
 }
 
+impl BadPath {
+    /// What is wrong, for the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            BadPath::NoLeadingSlash => "the path does not begin with a slash",
+            BadPath::BadByte => "the path has a byte that must not stand in a path",
+            BadPath::BadEscape => "the path has a percent sign without two hexadecimal digits",
+            BadPath::AmbiguousEscape => "the path has an encoded slash, backslash or control character",
+            BadPath::AboveRoot => "the path climbs above the root",
+        }
+    }
+}
+
 /// What each byte means in a path.
 const SAFE: [bool; 256] = {
     let mut table = [false; 256];

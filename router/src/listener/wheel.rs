@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::worker::Worker;
 use crate::clock::{self, Millis};
 
 /// Width of a slot: how late a deadline may fire.
@@ -126,7 +127,7 @@ impl Wheel {
     }
 
     /// Runs the wheel for as long as the thread lives. It sleeps until something is due.
-    pub(crate) async fn drive(&self) {
+    pub(crate) async fn drive(&self, worker: &Worker) {
         loop {
             let wake = self.first_used();
             self.driver_wakes.set(wake.unwrap_or(Millis::NEVER));
@@ -140,7 +141,7 @@ impl Wheel {
                     }
                 }
             }
-            self.fire(clock::now_millis());
+            self.fire(worker.read_clock().millis());
         }
     }
 }
