@@ -6,4 +6,5 @@
 pub mod ids;
 pub mod model;
 pub mod raw;
+pub mod store;
 pub mod units;
