@@ -1,0 +1,1 @@
+//! Is a tree of the shape that the schema wants.
