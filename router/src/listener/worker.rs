@@ -75,6 +75,8 @@ pub enum Message {
         /// The client.
         peer: std::net::SocketAddr,
     },
+    /// The process is about to end: close connections as they become idle.
+    Drain,
     /// Say what would happen to a request.
     Explain(Box<Question>, oneshot::Sender<Explanation>),
 }
@@ -230,6 +232,7 @@ async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) 
                 *id != listener
             }),
             Message::Connection { listener, stream, peer } => accept::adopt(&worker, listener, stream, peer),
+            Message::Drain => worker.wheel.ring_all(),
             Message::Explain(question, reply) => {
                 let _gone: Result<(), _> = reply.send(crate::pipeline::explain::explain(&worker, &question));
             }
