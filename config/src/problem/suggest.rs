@@ -30,15 +30,6 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     nearest(word, known).map(|found| format!("did you mean {}?", super::quoted(found)))
 }
 
-/// `did you mean "x"?`, or else the known words.
-pub(crate) fn did_you_mean_or_list<'a>(word: &str, known: &[&'a str], what: &str) -> Option<String> {
-    did_you_mean(word, known.iter().copied()).or_else(|| match known {
-        [] => None,
-        [one] => Some(format!("{what}: {}", super::quoted(one))),
-        _ => Some(format!("{what}: {}", super::quoted_list(known.iter().copied()))),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
