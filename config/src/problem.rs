@@ -3,7 +3,8 @@
 mod render;
 mod suggest;
 
-pub(crate) use suggest::{did_you_mean, did_you_mean_or_list};
+pub(crate) use suggest::did_you_mean;
+pub use suggest::did_you_mean_or_list;
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -31,7 +31,7 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
 }
 
 /// `did you mean "x"?`, or else the known words.
-pub(crate) fn did_you_mean_or_list<'a>(word: &str, known: &[&'a str], what: &str) -> Option<String> {
+pub fn did_you_mean_or_list<'a>(word: &str, known: &[&'a str], what: &str) -> Option<String> {
     did_you_mean(word, known.iter().copied()).or_else(|| match known {
         [] => None,
         [one] => Some(format!("{what}: {}", super::quoted(one))),
