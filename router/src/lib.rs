@@ -1,7 +1,18 @@
 //! The data plane of GridRouter.
+//!
+//! A request meets the modules in this order: `listener` (sockets and threads), `http` (one connection, strict checks),
+//! `pipeline` (the life of a request), the five leaf stages `routing`, `tenant`, `placement`, `limit` and `balance`
+//! (pure, one file an algorithm), and `upstream`. ARCHITECTURE.md is the map.
 
 pub mod balance;
+pub mod clock;
+pub mod http;
 pub mod limit;
+pub mod listener;
+pub mod pipeline;
 pub mod placement;
 pub mod routing;
+pub mod snapshot;
+pub mod telemetry;
 pub mod tenant;
+mod upstream;
