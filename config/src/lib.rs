@@ -13,7 +13,7 @@ mod node;
 mod path;
 pub mod problem;
 pub mod raw;
-mod structure;
 pub mod schema;
 pub mod store;
+mod structure;
 pub mod units;

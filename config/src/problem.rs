@@ -4,6 +4,10 @@ mod render;
 mod suggest;
 
 pub(crate) use suggest::did_you_mean;
+<<<<<<< HEAD
+=======
+pub use suggest::did_you_mean_or_list;
+>>>>>>> store
 
 use std::cmp::Ordering;
 use std::sync::Arc;
