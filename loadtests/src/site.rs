@@ -11,6 +11,9 @@ pub const LIMIT: &str = "per-tenant";
 /// The header that names the tenant.
 pub const TENANT_HEADER: &str = "x-tenant-id";
 
+/// The header that carries [`Site::stamp`].
+pub const STAMP_HEADER: &str = "x-stamp";
+
 /// A listener, a grid, services behind it, and the routes to them.
 #[derive(Debug, Clone)]
 pub struct Site {
@@ -30,6 +33,8 @@ pub struct Site {
     pub idle_routes: usize,
     /// Whether a limit, too high to refuse anything, is checked on every request.
     pub limited: bool,
+    /// A number that every answer carries in the header [`STAMP_HEADER`], to see which configuration is in force.
+    pub stamp: Option<usize>,
 }
 
 /// A service with endpoints in every cell.
@@ -39,13 +44,15 @@ pub struct Service {
     pub name: String,
     /// Its endpoints, each with its cell.
     pub endpoints: Vec<Label>,
-    /// Whether an endpoint that fails is left out for a while.
+    /// Whether an endpoint that fails once is left out for a second.
     pub ejects: bool,
 }
 
 /// A route to a service.
 #[derive(Debug, Clone)]
 pub struct Route {
+    /// Its name.
+    pub name: String,
     /// The host that matches.
     pub host: String,
     /// The path prefix that matches.
@@ -98,13 +105,24 @@ impl Site {
         let routes = services
             .iter()
             .map(|name| Route {
+                name: (*name).to_owned(),
                 host: format!("{name}.example.com"),
                 prefix: "/api".to_owned(),
                 service: (*name).to_owned(),
                 timeouts: None,
             })
             .collect();
-        Ok(Self { listen, admin, cells, services: made, routes, pins: Vec::new(), idle_routes: 0, limited: false })
+        Ok(Self {
+            listen,
+            admin,
+            cells,
+            services: made,
+            routes,
+            pins: Vec::new(),
+            idle_routes: 0,
+            limited: false,
+            stamp: None,
+        })
     }
 
     /// Every endpoint of every service.

@@ -28,7 +28,7 @@ fn configuration(site: &Site) -> Value {
         .iter()
         .map(|route| {
             json!({
-                "name": route.service, "domains": [route.host],
+                "name": route.name, "domains": [route.host],
                 "routes": [{"match": {"prefix": route.prefix}, "route": {"cluster": route.service, "timeout": "60s"}}],
             })
         })

@@ -11,20 +11,18 @@ use tokio::time::timeout;
 use super::save;
 use crate::error::{Context, Result};
 use crate::http::Connection;
-use crate::site::{GRID, LIMIT, Pin, Route, Service, Site, TENANT_HEADER};
+use crate::site::{GRID, LIMIT, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
 
 /// The file of all pins: many documents in one.
 pub const TENANTS: &str = "tenants.yaml";
 /// The file of the routes that are used.
 pub const ROUTES: &str = "routes.yaml";
-/// The document that the reload drill changes, in a file of its own.
-pub const LIMITS: &str = "limits.yaml";
 
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
     save(directory, "grid.yaml", &grid(site))?;
     save(directory, "services.yaml", &documents(site.services.iter().map(service)))?;
-    save(directory, ROUTES, &documents(site.routes.iter().map(|used| route(used, site.limited))))?;
-    save(directory, LIMITS, &limit(1_000_000))?;
+    save(directory, ROUTES, &routes(site))?;
+    save(directory, "limits.yaml", &limit())?;
     save(directory, TENANTS, &tenants(&site.pins))?;
     if site.idle_routes > 0 {
         let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
@@ -57,9 +55,14 @@ pub fn tenants(pins: &[Pin]) -> String {
     )
 }
 
-/// The text of [`LIMITS`]: one token bucket a tenant with this burst, and a rate that is never reached.
-pub fn limit(burst: u32) -> String {
-    format!("kind: Limit\nname: {LIMIT}\nkey: [tenant]\ntokenBucket: {{rate: 1000000/s, burst: {burst}}}\n")
+/// The text of [`ROUTES`].
+pub fn routes(site: &Site) -> String {
+    documents(site.routes.iter().map(|used| route(used, site)))
+}
+
+/// One token bucket a tenant that is never empty: the highest rate there is.
+fn limit() -> String {
+    format!("kind: Limit\nname: {LIMIT}\nkey: [tenant]\ntokenBucket: {{rate: 1000000/s, burst: 1000000}}\n")
 }
 
 fn documents(parts: impl Iterator<Item = String>) -> String {
@@ -78,9 +81,7 @@ fn grid(site: &Site) -> String {
 
 fn service(service: &Service) -> String {
     let mut text = format!("kind: Service\nname: {}\n", service.name);
-    if !service.ejects {
-        text.push_str("balance: {maxFails: 0}\n");
-    }
+    text.push_str(if service.ejects { "balance: {failTimeout: 1s}\n" } else { "balance: {maxFails: 0}\n" });
     text.push_str("cells:\n");
     let mut cell = "";
     for label in &service.endpoints {
@@ -93,14 +94,17 @@ fn service(service: &Service) -> String {
     text
 }
 
-fn route(route: &Route, limited: bool) -> String {
-    let Route { host, prefix, service, timeouts } = route;
+fn route(route: &Route, site: &Site) -> String {
+    let Route { name, host, prefix, service, timeouts } = route;
     let mut text = format!(
-        "kind: Route\nname: {service}\nhosts: [{host}]\npaths: [{{prefix: {prefix}}}]\n\
+        "kind: Route\nname: {name}\nhosts: [{host}]\npaths: [{{prefix: {prefix}}}]\n\
          tenant: {{from: [{{header: {TENANT_HEADER}}}]}}\ngrid: {GRID}\nservice: {service}\n"
     );
-    if limited {
+    if site.limited {
         let _ = writeln!(text, "limits: [{LIMIT}]");
+    }
+    if let Some(stamp) = site.stamp {
+        let _ = writeln!(text, "responseHeaders: {{set: {{{STAMP_HEADER}: \"{stamp}\"}}}}");
     }
     if let Some(times) = timeouts {
         let _ = writeln!(
@@ -115,10 +119,11 @@ fn route(route: &Route, limited: bool) -> String {
 /// Half of these share a host with another path; all are of the form that a real route has.
 fn idle_route(number: usize, site: &Site) -> String {
     let idle = Route {
+        name: format!("idle-{number}"),
         host: format!("host-{}.example.com", number / 2),
         prefix: format!("/idle/{number}"),
         service: site.services.first().map(|service| service.name.clone()).unwrap_or_default(),
         timeouts: None,
     };
-    route(&idle, site.limited).replacen(&format!("name: {}", idle.service), &format!("name: idle-{number}"), 1)
+    route(&idle, site)
 }

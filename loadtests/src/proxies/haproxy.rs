@@ -1,4 +1,7 @@
 //! HAProxy: one thread, connections to the upstream always reused, nothing logged.
+//!
+//! Buffers are 20 KiB instead of 16: a POST of 16 KiB then fits one together with its head, which nearly doubles what
+//! HAProxy does with it, and nothing else becomes slower. With 32 KiB, 64 KiB answers are slower.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -13,13 +16,13 @@ pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
 }
 
 pub(super) fn arguments(directory: &Path) -> Vec<OsString> {
-    // Foreground, and quiet. Without a master process: HAProxy is then one process, which is its cheapest form.
-    vec!["-db".into(), "-q".into(), "-f".into(), directory.join("haproxy.cfg").into_os_string()]
+    // In the foreground. Without a master process: HAProxy is then one process, which is its cheapest form.
+    vec!["-db".into(), "-f".into(), directory.join("haproxy.cfg").into_os_string()]
 }
 
 fn configuration(site: &Site) -> String {
     let mut text = format!(
-        "global\n  nbthread 1\n  maxconn 9500\n\
+        "global\n  nbthread 1\n  maxconn 9500\n  tune.bufsize 20480\n\
          defaults\n  mode http\n  maxconn 9500\n  http-reuse always\n  timeout client 75s\n  timeout server 60s\n\
          \x20 timeout connect 5s\n  timeout http-keep-alive 75s\n\
          frontend web\n  bind {} backlog 4096\n",

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::save;
 use crate::error::Result;
-use crate::site::{Pin, Route, Service, Site, TENANT_HEADER};
+use crate::site::{Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
 use crate::upstream::Label;
 
 /// The file that maps tenants to cells.
@@ -33,7 +33,8 @@ pub fn pins(pins: &[Pin]) -> String {
     pins.iter().fold(String::new(), |text, pin| text + &format!("\"{}\" {};\n", pin.tenant, pin.cell))
 }
 
-fn configuration(site: &Site, directory: &Path) -> String {
+/// The text of `nginx.conf`.
+pub fn configuration(site: &Site, directory: &Path) -> String {
     let directory = directory.display();
     let mut text = format!(
         "daemon off;\nworker_processes 1;\nworker_rlimit_nofile 20000;\npid {directory}/nginx.pid;\n\
@@ -81,14 +82,14 @@ fn upstream(service: &Service, cell: Option<&str>) -> String {
     };
     let inside = |label: &&Label| cell.is_none_or(|cell| label.cell == cell);
     for label in service.endpoints.iter().filter(inside) {
-        let fails = if service.ejects { "" } else { " max_fails=0" };
+        let fails = if service.ejects { " fail_timeout=1s" } else { " max_fails=0" };
         let _ = writeln!(text, "server {}{fails};", label.address);
     }
     text + "keepalive 1024;\nkeepalive_requests 1000000000;\nkeepalive_timeout 60s;\n}\n"
 }
 
 fn server(site: &Site, route: &Route, by_cell: bool) -> String {
-    let Route { host, prefix, service, timeouts } = route;
+    let Route { host, prefix, service, timeouts, .. } = route;
     let mut text =
         format!("server {{\nlisten {} backlog=4096;\nserver_name {host};\nlocation {prefix} {{\n", site.listen);
     if site.routes.first().is_none_or(|first| first.host != *host) {
@@ -98,6 +99,9 @@ fn server(site: &Site, route: &Route, by_cell: bool) -> String {
     if let Some(times) = timeouts {
         let _ =
             writeln!(text, "proxy_connect_timeout {}ms;\nproxy_read_timeout {}ms;", times.connect, times.response_head);
+    }
+    if let Some(stamp) = site.stamp {
+        let _ = writeln!(text, "add_header {STAMP_HEADER} {stamp};");
     }
     let cell = if by_cell { "-$cell" } else { "" };
     let _ = writeln!(text, "proxy_pass http://{service}{cell};\n}}\n}}");
