@@ -3,11 +3,7 @@
 mod render;
 mod suggest;
 
-pub(crate) use suggest::did_you_mean;
-<<<<<<< HEAD
-=======
-pub use suggest::did_you_mean_or_list;
->>>>>>> store
+pub use suggest::{did_you_mean, did_you_mean_or_list};
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -188,7 +188,10 @@ fn follow(
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| format!("cannot start a thread: {error}"))
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| format!("cannot start a thread: {error}"))
 }
 
 /// How many data-plane threads there are by default: one a core that this process may use.

@@ -10,7 +10,6 @@ use crate::output;
 
 /// The documents of `config/examples/quickstart`, which the demo writes out for people to edit.
 const DOCUMENTS: &[(&str, &str)] = &[
-    ("listener.yaml", include_str!("../../config/examples/quickstart/listener.yaml")),
     ("grid.yaml", include_str!("../../config/examples/quickstart/grid.yaml")),
     ("services.yaml", include_str!("../../config/examples/quickstart/services.yaml")),
     ("routes.yaml", include_str!("../../config/examples/quickstart/routes.yaml")),

@@ -319,8 +319,7 @@ fn restore(saved: &Saved) -> InForce {
             Err(problem) => tracing::warn!("a saved document is no longer accepted: {}", problem.message),
         }
     }
-    let parsed: Vec<_> =
-        files.into_iter().map(|(file, documents)| Parsed::from_documents(file, documents)).collect();
+    let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(file, documents)).collect();
     generation::advance(None, &parsed).in_force
 }
 

@@ -41,8 +41,7 @@ pub(super) fn metrics(view: &View) -> Response<Full<Bytes>> {
 /// What is in force.
 pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
     let snapshot = view.shared.snapshot.load_full();
-    let Model { grids, cells, services, routes, limits, tenants, .. } = &*snapshot.model;
-    let names = |keys: Vec<&gridrouter_config::ids::Name>| keys;
+    let Model { cells, services, routes, limits, tenants, .. } = &*snapshot.model;
     let listeners: serde_json::Map<_, _> = view
         .sockets
         .lock()
@@ -80,13 +79,12 @@ pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
             "listeners": listeners,
             "grids": placement,
             "cells": cells,
-            "services": names(services.keys().collect()),
-            "routes": names(routes.keys().collect()),
-            "limits": names(limits.keys().collect()),
+            "services": services.keys().collect::<Vec<_>>(),
+            "routes": routes.keys().collect::<Vec<_>>(),
+            "limits": limits.keys().collect::<Vec<_>>(),
             "tenants": tenants.len(),
             "pins": tenants.values().filter(|tenant| tenant.pin.is_some()).count(),
             "threads": view.shared.threads.len(),
-            "gridsInForce": names(grids.keys().collect()),
         }),
     )
 }
@@ -129,7 +127,9 @@ fn question(view: &View, query: &str) -> Result<Question, String> {
                 add(&mut headers, name.trim(), value.trim())?;
             }
             _ => {
-                return Err(format!("unknown parameter {name}; there are method, host, path, header, client, listener"));
+                return Err(format!(
+                    "unknown parameter {name}; there are method, host, path, header, client, listener"
+                ));
             }
         }
     }

@@ -86,12 +86,7 @@ impl Shared {
     pub fn new(snapshot: Snapshot, threads: usize, limit_keys: usize) -> Arc<Self> {
         let thread = |_| {
             let (mailbox, inbox) = mpsc::unbounded_channel();
-            Thread {
-                live: AtomicUsize::new(0),
-                counters: Arc::default(),
-                mailbox,
-                inbox: Mutex::new(Some(inbox)),
-            }
+            Thread { live: AtomicUsize::new(0), counters: Arc::default(), mailbox, inbox: Mutex::new(Some(inbox)) }
         };
         Arc::new(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),

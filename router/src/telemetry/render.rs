@@ -105,7 +105,7 @@ fn counter(metric: &mut MetricEncoder<'_>, value: u64) -> Result<(), Error> {
 }
 
 impl Out<'_, '_> {
-    fn metric(&mut self, name: &str, help: &str, kind: MetricType) -> Result<MetricEncoder<'_>, Error> {
+    fn metric<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, Error> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
