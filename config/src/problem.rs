@@ -3,7 +3,7 @@
 mod render;
 mod suggest;
 
-pub(crate) use suggest::did_you_mean;
+pub(crate) use suggest::{did_you_mean, nearest};
 
 use std::cmp::Ordering;
 use std::sync::Arc;
