@@ -3,6 +3,7 @@
 mod render;
 mod suggest;
 
+pub(crate) use suggest::nearest;
 pub use suggest::{did_you_mean, did_you_mean_or_list};
 
 use std::cmp::Ordering;
