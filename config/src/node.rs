@@ -81,6 +81,11 @@ impl Node {
         self.entries().iter().find(|entry| &*entry.key == key)
     }
 
+    /// Whether nothing is written.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.kind == ScalarKind::Null)
+    }
+
     /// The text of a scalar that is text.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
@@ -115,7 +120,9 @@ impl Node {
             }
             Value::Map(entries) => {
                 entries.shrink_to_fit();
-                entries.iter_mut().for_each(|entry| entry.value.forget_values());
+                for entry in entries {
+                    entry.value.forget_values();
+                }
             }
             Value::Refused => {}
         }
@@ -298,19 +305,13 @@ impl Builder<'_> {
     }
 
     fn refuse(&mut self, at: Mark, message: &str, help: &str) {
-        self.problems.push(self.problem(at, message).with_help(help));
-    }
-
-    fn problem(&self, at: Mark, message: impl Into<String>) -> Problem {
-        let mut problem = Problem::of_file(self.file, message);
-        (problem.line, problem.column, problem.length) = (at.line, at.column, at.length);
-        problem
+        self.problems.push(Problem::at(self.file, at, message).with_help(help));
     }
 
     fn syntax_error(&self, error: &ScanError, text: &str) -> Problem {
         let marker = *error.marker();
         let at = self.mark(Span::empty(marker));
-        let problem = self.problem(at, format!("invalid YAML: {}", error.info()));
+        let problem = Problem::at(self.file, at, format!("invalid YAML: {}", error.info()));
         let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
         let indent = line.chars().take_while(|c| c.is_whitespace());
         if indent.into_iter().any(|c| c == '\t') { problem.with_help("indent with spaces, not tabs") } else { problem }

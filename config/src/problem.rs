@@ -3,8 +3,7 @@
 mod render;
 mod suggest;
 
-pub(crate) use suggest::did_you_mean;
-pub use suggest::did_you_mean_or_list;
+pub use suggest::did_you_mean;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::ids::DocumentId;
+use crate::node::Mark;
 
 /// One thing that is wrong. Its texts are lower case, without a full stop, and name the thing and the value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,11 +42,15 @@ pub struct Problem {
 impl Problem {
     /// A problem of a file as a whole, at its beginning.
     pub fn of_file(file: &Arc<str>, message: impl Into<String>) -> Problem {
+        Problem::at(file, Mark::START, message)
+    }
+
+    pub(crate) fn at(file: &Arc<str>, at: Mark, message: impl Into<String>) -> Problem {
         Problem {
             file: Arc::clone(file),
-            line: 1,
-            column: 1,
-            length: 1,
+            line: at.line,
+            column: at.column,
+            length: at.length,
             path: String::new(),
             document: None,
             message: message.into(),
@@ -92,5 +96,13 @@ pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> Strin
         ([one], 0) => one.clone(),
         ([first @ .., last], 0) => format!("{} and {last}", first.join(", ")),
         (_, more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Messages of small checks read `what is wrong; what to write instead`: the two parts.
+pub(crate) fn split_advice(message: String) -> (String, Option<String>) {
+    match message.rsplit_once("; ") {
+        Some((wrong, advice)) => (wrong.to_owned(), Some(advice.to_owned())),
+        None => (message, None),
     }
 }

@@ -26,17 +26,8 @@ fn simplified(word: &str) -> String {
 }
 
 /// `did you mean "x"?`, if a known word is near enough.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, known).map(|found| format!("did you mean {}?", super::quoted(found)))
-}
-
-/// `did you mean "x"?`, or else the known words.
-pub fn did_you_mean_or_list<'a>(word: &str, known: &[&'a str], what: &str) -> Option<String> {
-    did_you_mean(word, known.iter().copied()).or_else(|| match known {
-        [] => None,
-        [one] => Some(format!("{what}: {}", super::quoted(one))),
-        _ => Some(format!("{what}: {}", super::quoted_list(known.iter().copied()))),
-    })
 }
 
 #[cfg(test)]
