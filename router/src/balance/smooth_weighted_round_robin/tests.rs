@@ -117,7 +117,7 @@ fn backups_serve_while_all_primaries_are_out() {
     let mut balancer = SmoothWeightedRoundRobin::new(&[peer(1), peer(1), backup(2), backup(1)], DEFAULT);
     assert_eq!(run(&mut balancer, [1000; 2], Outcome::Failed), "ab");
     assert_eq!(run(&mut balancer, 1000..1006, Outcome::Ok), "cdccdc");
-    // The second primary is in front: the first one's failure came after it had paid for the round.
+    // The first primary still owes the round that it won, and is worth nothing yet.
     assert_eq!(run(&mut balancer, [1011; 2], Outcome::Ok), "bb");
 }
 
