@@ -3,8 +3,8 @@
 mod render;
 mod suggest;
 
+pub use suggest::did_you_mean;
 pub(crate) use suggest::nearest;
-pub use suggest::{did_you_mean, did_you_mean_or_list};
 
 use std::cmp::Ordering;
 use std::sync::Arc;

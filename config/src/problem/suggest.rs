@@ -30,14 +30,6 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     nearest(word, known).map(|found| format!("did you mean {}?", super::quoted(found)))
 }
 
-/// The same, or else the known words: `there is "a", "b"` with `there is` for `intro`.
-pub fn did_you_mean_or_list(word: &str, known: &[&str], intro: &str) -> Option<String> {
-    did_you_mean(word, known.iter().copied()).or_else(|| {
-        let listed: Vec<String> = known.iter().take(20).map(|known| super::quoted(known)).collect();
-        (!listed.is_empty()).then(|| format!("{intro} {}", listed.join(", ")))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use gridrouter_config::generation::check_sources;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{Grid, Model};
-use gridrouter_config::problem::did_you_mean_or_list;
+use gridrouter_config::problem::did_you_mean;
 
 use super::Status;
 use crate::locate::{Location, Locator};
@@ -138,8 +138,10 @@ impl Where {
         let grid = model.grids.get(self.grid.as_str());
         grid.map(|grid| &**grid).ok_or_else(|| {
             let known: Vec<&str> = model.grids.keys().map(Name::as_str).collect();
-            let help = did_you_mean_or_list(&self.grid, &known, "there is");
-            let help = help.unwrap_or_else(|| "there are no grids".to_owned());
+            let help = did_you_mean(&self.grid, known.iter().copied()).unwrap_or_else(|| match known.as_slice() {
+                [] => "there are no grids".to_owned(),
+                _ => format!("there is {}", known.join(", ")),
+            });
             format!("no grid \"{}\" in {}; {help}", self.grid.escape_debug(), self.config.display())
         })
     }
