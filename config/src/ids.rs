@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The kinds of document, in the order people think of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Kind {
     /// A socket that clients connect to.
     Listener,
@@ -126,7 +126,7 @@ impl serde::Serialize for Name {
 }
 
 /// What identifies a document: its kind and its name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct DocumentId {
     /// The kind.
     pub kind: Kind,

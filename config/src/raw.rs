@@ -9,19 +9,21 @@ mod route;
 mod service;
 mod tenant;
 
-pub use cell::Cell;
-pub use grid::{Grid, Placement};
-pub use limit::{Limit, LimitKeyPart, TokenBucket};
+pub use cell::{Cell, CellState};
+pub use grid::{Grid, Placement, PlacementAlgorithm};
+pub use limit::{HeadersWhen, Limit, LimitKeyPart, TokenBucket};
 pub use listener::{Listener, ListenerTimeouts};
 pub use route::{
     FixedResponse, HeaderEdits, HeaderMatch, Otherwise, PathMatch, QueryMatch, Redirect, Rewrite, Route, RouteTimeouts,
-    TenantRule, TenantSource,
+    Scheme, TenantRule, TenantSource,
 };
-pub use service::{Balance, Endpoint, Service, Tracks};
+pub use service::{Balance, BalanceAlgorithm, Endpoint, Service, Tracks};
 pub use tenant::{LimitOverride, Tenant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::ids::Kind;
 
 /// One configuration document of any kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,9 +38,37 @@ pub enum Document {
     /// A named backend that every cell has.
     Service(Service),
     /// A match on the request, and what happens to it.
-    Route(Route),
+    Route(Box<Route>),
     /// A named rate policy with a key.
     Limit(Limit),
     /// A customer: its pin to a cell and its own limit values.
     Tenant(Tenant),
+}
+
+impl Document {
+    /// The document's kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Document::Listener(_) => Kind::Listener,
+            Document::Grid(_) => Kind::Grid,
+            Document::Cell(_) => Kind::Cell,
+            Document::Service(_) => Kind::Service,
+            Document::Route(_) => Kind::Route,
+            Document::Limit(_) => Kind::Limit,
+            Document::Tenant(_) => Kind::Tenant,
+        }
+    }
+
+    /// The document's name, which has not been checked.
+    pub fn name(&self) -> &str {
+        match self {
+            Document::Listener(document) => &document.name,
+            Document::Grid(document) => &document.name,
+            Document::Cell(document) => &document.name,
+            Document::Service(document) => &document.name,
+            Document::Route(document) => &document.name,
+            Document::Limit(document) => &document.name,
+            Document::Tenant(document) => &document.name,
+        }
+    }
 }

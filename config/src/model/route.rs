@@ -163,7 +163,7 @@ impl Default for RouteTimeouts {
             connect: Duration::from_secs(2),
             response_head: Duration::from_secs(30),
             request: None,
-            response_body: Duration::from_secs(60),
+            response_body: Duration::from_mins(1),
             upstream_idle: Duration::from_secs(4),
         }
     }

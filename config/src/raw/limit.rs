@@ -13,9 +13,9 @@ pub struct Limit {
     /// Admit at a steady rate, with bursts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_bucket: Option<TokenBucket>,
-    /// When to send `RateLimit` and `RateLimit-Policy`: `always`, `refused` or `never`. Default `always`.
+    /// When to send `RateLimit` and `RateLimit-Policy`. Default `always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub headers: Option<String>,
+    pub headers: Option<HeadersWhen>,
 }
 
 /// Something that a limit counts apart.
@@ -45,4 +45,16 @@ pub struct TokenBucket {
     /// The most requests admitted at once. Default: what the rate gives in one second, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
+}
+
+/// When clients are told of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadersWhen {
+    /// With every response.
+    Always,
+    /// With refusals.
+    Refused,
+    /// Never.
+    Never,
 }

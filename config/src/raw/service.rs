@@ -27,9 +27,9 @@ pub struct Service {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Balance {
-    /// The algorithm: `smooth-weighted-round-robin`.
+    /// The algorithm. Default `smooth-weighted-round-robin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub algorithm: Option<String>,
+    pub algorithm: Option<BalanceAlgorithm>,
     /// Failures within `failTimeout` after which an endpoint is left out; 0 means never. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_fails: Option<u32>,
@@ -68,4 +68,12 @@ pub struct Endpoint {
     /// Most requests at a time from one router thread; 0 means no bound. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<u32>,
+}
+
+/// How requests are spread over the endpoints of one cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalanceAlgorithm {
+    /// In turn, by weight, evenly interleaved.
+    SmoothWeightedRoundRobin,
 }

@@ -1,0 +1,127 @@
+//! Raw → model. Collects every problem, never stops at the first.
+//!
+//! [`convert`] checks a document by itself and depends on nothing else, so that its outcome may be kept for as long as
+//! the document says the same. [`cross_check`] checks what documents say of each other.
+
+mod cell;
+mod cross;
+mod endpoint;
+mod grid;
+mod header;
+mod host;
+mod limit;
+mod listener;
+mod pattern;
+mod route;
+mod service;
+mod tenant;
+mod url_path;
+mod value;
+
+pub use cross::{Conflict, cross_check};
+
+use std::sync::Arc;
+
+use crate::codec::SourceDocument;
+use crate::model;
+use crate::path::Path;
+use crate::problem::{Problem, split_advice};
+use crate::raw;
+
+/// A checked document of any kind.
+#[derive(Debug, Clone)]
+pub enum ModelDocument {
+    /// A socket that clients connect to.
+    Listener(Arc<model::Listener>),
+    /// A set of cells and the placement policy over them.
+    Grid(Arc<model::Grid>),
+    /// One isolated copy of the services.
+    Cell(Arc<model::Cell>),
+    /// A named backend.
+    Service(Arc<model::Service>),
+    /// A match on the request, and what happens to it.
+    Route(Arc<model::Route>),
+    /// A named rate policy.
+    Limit(Arc<model::Limit>),
+    /// A customer.
+    Tenant(Arc<model::Tenant>),
+}
+
+impl ModelDocument {
+    /// Whether the two are one and the same, not merely equal.
+    pub fn same(&self, other: &ModelDocument) -> bool {
+        match (self, other) {
+            (ModelDocument::Listener(a), ModelDocument::Listener(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Grid(a), ModelDocument::Grid(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Cell(a), ModelDocument::Cell(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Service(a), ModelDocument::Service(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Route(a), ModelDocument::Route(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Limit(a), ModelDocument::Limit(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Tenant(a), ModelDocument::Tenant(b)) => Arc::ptr_eq(a, b),
+            (
+                ModelDocument::Listener(_)
+                | ModelDocument::Grid(_)
+                | ModelDocument::Cell(_)
+                | ModelDocument::Service(_)
+                | ModelDocument::Route(_)
+                | ModelDocument::Limit(_)
+                | ModelDocument::Tenant(_),
+                _,
+            ) => false,
+        }
+    }
+}
+
+/// Checks one document by itself.
+pub fn convert(source: &SourceDocument) -> Result<ModelDocument, Vec<Problem>> {
+    let mut check = Check { source, problems: Vec::new() };
+    let model = match &source.raw {
+        raw::Document::Listener(raw) => listener::check(&mut check, raw).map(Arc::new).map(ModelDocument::Listener),
+        raw::Document::Grid(raw) => grid::check(&mut check, raw).map(Arc::new).map(ModelDocument::Grid),
+        raw::Document::Cell(raw) => cell::check(&mut check, raw).map(Arc::new).map(ModelDocument::Cell),
+        raw::Document::Service(raw) => service::check(&mut check, raw).map(Arc::new).map(ModelDocument::Service),
+        raw::Document::Route(raw) => route::check(&mut check, raw).map(Arc::new).map(ModelDocument::Route),
+        raw::Document::Limit(raw) => limit::check(&mut check, raw).map(Arc::new).map(ModelDocument::Limit),
+        raw::Document::Tenant(raw) => tenant::check(&mut check, raw).map(Arc::new).map(ModelDocument::Tenant),
+    };
+    match model {
+        Some(model) if check.problems.is_empty() => Ok(model),
+        _ => Err(check.into_problems()),
+    }
+}
+
+/// A document being checked, and what was found so far.
+struct Check<'a> {
+    source: &'a SourceDocument,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    /// Notes what is wrong with a field.
+    fn wrong(&mut self, path: &Path<'_>, message: impl Into<String>) {
+        self.problems.push(self.source.problem(path, message));
+    }
+
+    /// Notes what is wrong with a field and what to write instead.
+    fn wrong_but(&mut self, path: &Path<'_>, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(self.source.problem(path, message).with_help(help));
+    }
+
+    /// The value, or the error noted: `what is wrong; what to write instead`.
+    fn take<T>(&mut self, path: &Path<'_>, result: Result<T, String>) -> Option<T> {
+        result
+            .map_err(|message| {
+                let (message, help) = split_advice(message);
+                self.problems.push(Problem { help, ..self.source.problem(path, message) });
+            })
+            .ok()
+    }
+
+    /// A value that was not accepted always comes with a reason.
+    fn into_problems(mut self) -> Vec<Problem> {
+        if self.problems.is_empty() {
+            self.wrong(&Path::Root, "document is not valid");
+        }
+        self.problems
+    }
+}

@@ -1,0 +1,104 @@
+//! What documents say of each other: references that lead nowhere, and documents that contradict each other.
+
+mod grids;
+mod limits;
+mod listeners;
+mod overlap;
+mod reach;
+mod references;
+
+use std::collections::BTreeMap;
+
+use super::ModelDocument;
+use crate::generation::Entry;
+use crate::ids::{DocumentId, Kind, Name};
+use crate::model::{Cell, Grid, Limit, Listener, Route, Service, Tenant};
+use crate::path::Path;
+use crate::problem::Problem;
+
+/// A problem between documents.
+#[derive(Debug)]
+pub struct Conflict {
+    /// The problem, at the document that says it.
+    pub problem: Problem,
+    /// The document that says it.
+    pub document: DocumentId,
+    /// The other documents whose change could have caused it, one that is missing included.
+    pub involved: Vec<DocumentId>,
+}
+
+/// Checks all documents against each other.
+pub fn cross_check(documents: &BTreeMap<DocumentId, Entry>) -> Vec<Conflict> {
+    let mut cross = Cross::new(documents);
+    references::check(&mut cross);
+    limits::check(&mut cross);
+    grids::check(&mut cross);
+    reach::check(&mut cross);
+    listeners::check(&mut cross);
+    overlap::check(&mut cross);
+    cross.conflicts
+}
+
+/// A document of a known kind.
+struct Of<'a, T> {
+    entry: &'a Entry,
+    model: &'a T,
+}
+
+impl<T> Clone for Of<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Of<'_, T> {}
+
+type All<'a, T> = BTreeMap<&'a Name, Of<'a, T>>;
+
+/// All documents by kind, and the conflicts found so far.
+#[derive(Default)]
+struct Cross<'a> {
+    listeners: All<'a, Listener>,
+    grids: All<'a, Grid>,
+    cells: All<'a, Cell>,
+    services: All<'a, Service>,
+    routes: All<'a, Route>,
+    limits: All<'a, Limit>,
+    tenants: All<'a, Tenant>,
+    conflicts: Vec<Conflict>,
+}
+
+impl<'a> Cross<'a> {
+    fn new(documents: &'a BTreeMap<DocumentId, Entry>) -> Self {
+        let mut all = Cross::default();
+        for (id, entry) in documents {
+            let name = &id.name;
+            match &entry.model {
+                ModelDocument::Listener(model) => drop(all.listeners.insert(name, Of { entry, model })),
+                ModelDocument::Grid(model) => drop(all.grids.insert(name, Of { entry, model })),
+                ModelDocument::Cell(model) => drop(all.cells.insert(name, Of { entry, model })),
+                ModelDocument::Service(model) => drop(all.services.insert(name, Of { entry, model })),
+                ModelDocument::Route(model) => drop(all.routes.insert(name, Of { entry, model })),
+                ModelDocument::Limit(model) => drop(all.limits.insert(name, Of { entry, model })),
+                ModelDocument::Tenant(model) => drop(all.tenants.insert(name, Of { entry, model })),
+            }
+        }
+        all
+    }
+
+    /// Notes a conflict that `entry` says, and that a change of the others could have caused.
+    fn conflict(&mut self, entry: &Entry, path: &Path<'_>, message: String, help: String, others: Vec<DocumentId>) {
+        let problem = entry.source.problem(path, message).with_help(help);
+        self.conflicts.push(Conflict { problem, document: entry.source.id.clone(), involved: others });
+    }
+}
+
+fn id(kind: Kind, name: &Name) -> DocumentId {
+    DocumentId { kind, name: name.clone() }
+}
+
+/// Puts the one that is written first before the other.
+fn in_writing_order<'a>(one: &'a Entry, other: &'a Entry) -> (&'a Entry, &'a Entry) {
+    let place = |entry: &'a Entry| (&entry.source.file, entry.source.line, &entry.source.id);
+    if place(one) <= place(other) { (one, other) } else { (other, one) }
+}

@@ -1,0 +1,39 @@
+//! Listeners that want the same socket.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::{Cross, Of, in_writing_order};
+use crate::model::Listener;
+use crate::path::Path;
+
+pub(super) fn check(cross: &mut Cross<'_>) {
+    let mut ports: HashMap<u16, Vec<Of<'_, Listener>>> = HashMap::new();
+    for listener in cross.listeners.clone().into_values() {
+        // Port 0 is a free port of the system's choice, another one for each.
+        if listener.model.address.port() == 0 {
+            continue;
+        }
+        let others = ports.entry(listener.model.address.port()).or_default();
+        if let Some(other) = others.iter().find(|other| overlap(other.model.address, listener.model.address)) {
+            let (first, second) = in_writing_order(other.entry, listener.entry);
+            let message =
+                format!("address \"{}\" is taken by listener \"{}\"", address(cross, second), first.source.id.name);
+            let help =
+                format!("choose another address or port than {} at {}", address(cross, first), first.source.place());
+            cross.conflict(second, &Path::Root.key("address"), message, help, vec![first.source.id.clone()]);
+        }
+        others.push(listener);
+    }
+}
+
+fn address(cross: &Cross<'_>, entry: &crate::generation::Entry) -> String {
+    cross.listeners.get(&entry.source.id.name).map(|one| one.model.address.to_string()).unwrap_or_default()
+}
+
+/// The same address, or one of them is every address of the other's family. `[::]` does not include IPv4: listeners
+/// are opened for one family.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.ip() == other.ip()
+        || (one.is_ipv4() == other.is_ipv4() && (one.ip().is_unspecified() || other.ip().is_unspecified()))
+}

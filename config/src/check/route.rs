@@ -1,0 +1,35 @@
+mod action;
+mod matches;
+mod tenancy;
+
+use super::Check;
+use crate::model::Route;
+use crate::path::Path;
+use crate::raw;
+
+pub(super) fn check(check: &mut Check<'_>, raw: &raw::Route) -> Option<Route> {
+    let root = Path::Root;
+    let listeners = check.references(&root.key("listeners"), &raw.listeners);
+    let hosts = matches::hosts(check, &raw.hosts);
+    let paths = matches::paths(check, &raw.paths);
+    let methods = matches::methods(check, &raw.methods);
+    let headers = matches::headers(check, &raw.headers);
+    let query = matches::query(check, &raw.query);
+    let tenant = tenancy::rule(check, raw);
+    let limits = check.references(&root.key("limits"), &raw.limits);
+    let response_headers = check.header_edits(&root.key("responseHeaders"), raw.response_headers.as_ref());
+    let action = action::action(check, raw);
+    Some(Route {
+        name: check.source.id.name.clone(),
+        listeners: listeners?,
+        hosts: hosts?,
+        paths: paths?,
+        methods: methods?,
+        headers: headers?,
+        query: query?,
+        action: action?,
+        response_headers: response_headers?,
+        limits: limits?,
+        tenant: tenant?,
+    })
+}

@@ -1,0 +1,82 @@
+use std::collections::BTreeMap;
+
+use http::HeaderValue;
+
+use super::Check;
+use super::host::authority;
+use super::value::all;
+use crate::model::{Balance, Service, Tracks};
+use crate::path::Path;
+use crate::raw;
+use crate::units::parse_duration;
+
+pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service> {
+    let host = raw.host.as_ref().map(|text| host(check, &Path::Root.key("host"), text));
+    let balance = balance(check, raw.balance.as_ref());
+    let at = Path::Root.key("cells");
+    let cells = all(raw.cells.iter().map(|(cell, raw)| {
+        let path = at.key(cell);
+        let (name, tracks) = (check.reference(&path, cell), tracks(check, &path, raw));
+        Some((name?, tracks?))
+    }));
+    let endpoints = raw.endpoints.as_ref().map(|raw| tracks(check, &Path::Root.key("endpoints"), raw));
+    // A service with a host alone is meant for the ingress of cells, whether a route uses it yet or not.
+    if raw.cells.is_empty() && raw.endpoints.is_none() && raw.host.is_none() {
+        let message = format!("service \"{}\" has neither `cells` nor `endpoints` nor `host`", check.source.id.name);
+        let help = "list its endpoints under `cells` (or `endpoints`, for routes without a grid), or write the `host` \
+                    that the cells' ingress knows it by";
+        check.wrong_but(&Path::Root, message, help);
+    }
+    Some(Service {
+        name: check.source.id.name.clone(),
+        host: host.map_or(Some(None), |host| host.map(Some))?,
+        balance: balance?,
+        cells: cells?.into_iter().collect::<BTreeMap<_, _>>(),
+        endpoints: endpoints.unwrap_or_else(|| Some(Tracks::default()))?,
+    })
+}
+
+/// A value of the `Host` header.
+pub(super) fn host(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> Option<HeaderValue> {
+    let host = check.take(path, authority(text))?;
+    check.header_value(path, &host)
+}
+
+fn tracks(check: &mut Check<'_>, path: &Path<'_>, raw: &raw::Tracks) -> Option<Tracks> {
+    if raw.blue.is_empty() {
+        let (message, help) = if raw.green.is_empty() {
+            ("no endpoints", "list some under `blue`, or remove the field")
+        } else {
+            (
+                "no endpoints under `blue`, the version in use",
+                "`green` gets no traffic without a shift; list them under `blue`",
+            )
+        };
+        check.wrong_but(path, message, help);
+    }
+    let (blue, green) =
+        (check.endpoints(&path.key("blue"), &raw.blue), check.endpoints(&path.key("green"), &raw.green));
+    Some(Tracks { blue: blue?, green: green? })
+}
+
+fn balance(check: &mut Check<'_>, raw: Option<&raw::Balance>) -> Option<Balance> {
+    let default = Balance::default();
+    let Some(raw) = raw else { return Some(default) };
+    let fail_timeout_secs = match &raw.fail_timeout {
+        None => Some(default.fail_timeout_secs),
+        Some(text) => check.take(&Path::Root.key("balance").key("failTimeout"), whole_seconds(text)),
+    };
+    match raw.algorithm.unwrap_or(raw::BalanceAlgorithm::SmoothWeightedRoundRobin) {
+        raw::BalanceAlgorithm::SmoothWeightedRoundRobin => {}
+    }
+    Some(Balance { max_fails: raw.max_fails.unwrap_or(default.max_fails), fail_timeout_secs: fail_timeout_secs? })
+}
+
+fn whole_seconds(text: &str) -> Result<u32, String> {
+    let duration = parse_duration(text)?;
+    if duration.subsec_nanos() != 0 {
+        let above = duration.as_secs() + 1;
+        return Err(format!("failTimeout \"{text}\" is not whole seconds; write {above}s"));
+    }
+    Ok(u32::try_from(duration.as_secs()).unwrap_or(u32::MAX))
+}

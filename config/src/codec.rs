@@ -1,0 +1,244 @@
+//! Bytes → documents. A file is cut into documents before it is read as YAML, so that a mistake harms only the
+//! document it is in.
+
+mod split;
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ids::{DocumentId, Kind, Name};
+use crate::node::{self, Mark, Node, Value};
+use crate::path::Path;
+use crate::problem::{Problem, split_advice};
+use crate::{raw, structure};
+
+use split::Chunk;
+
+/// A document as it was written, and where.
+#[derive(Debug)]
+pub struct SourceDocument {
+    /// Its kind and name.
+    pub id: DocumentId,
+    /// The file, as the store names it.
+    pub file: Arc<str>,
+    /// The line it begins on.
+    pub line: u32,
+    /// What it says.
+    pub raw: raw::Document,
+    /// A hash of what it says, whatever its layout and comments: xxh3 of its canonical JSON.
+    pub digest: u64,
+    /// Positions; the texts have been dropped.
+    node: Node,
+}
+
+/// A document that cannot be read.
+#[derive(Debug)]
+pub struct BrokenDocument {
+    /// Its kind and name, when they could still be read.
+    pub id: Option<DocumentId>,
+    /// Whether other documents of the file may be hidden in its text: its end or its identity could not be read.
+    pub may_hide_others: bool,
+    /// What is wrong with it, at least one.
+    pub problems: Vec<Problem>,
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The file, as the store names it.
+    pub file: Arc<str>,
+    /// Whether the file has nothing but blanks. A file of comments is not blank: somebody meant it.
+    pub blank: bool,
+    /// The documents that can be read.
+    pub documents: Vec<Arc<SourceDocument>>,
+    /// The documents that cannot.
+    pub broken: Vec<BrokenDocument>,
+}
+
+impl BrokenDocument {
+    fn unreadable(problems: Vec<Problem>) -> BrokenDocument {
+        BrokenDocument { id: None, may_hide_others: true, problems }
+    }
+}
+
+impl Parsed {
+    /// A file that is there and could not be read at all, with the reason. What was in force from it stays.
+    pub fn unreadable(file: &str, reason: &str) -> Parsed {
+        let file: Arc<str> = file.into();
+        let broken = vec![BrokenDocument::unreadable(vec![Problem::of_file(&file, reason)])];
+        Parsed { file, blank: false, documents: Vec::new(), broken }
+    }
+
+    /// Documents that come from no text, such as those of the last good generation.
+    pub fn from_documents(file: &str, documents: Vec<Arc<SourceDocument>>) -> Parsed {
+        Parsed { file: file.into(), blank: false, documents, broken: Vec::new() }
+    }
+}
+
+impl SourceDocument {
+    /// A document that comes from no text.
+    pub fn from_raw(file: &str, line: u32, raw: raw::Document) -> Result<SourceDocument, Box<Problem>> {
+        let file: Arc<str> = file.into();
+        let wrong = |message: String| Box::new(Problem { line, ..Problem::of_file(&file, message) });
+        let id = identity(raw.kind(), raw.name()).map_err(wrong)?;
+        let at = Mark { line, ..Mark::START };
+        SourceDocument::new(id, Arc::clone(&file), Node { at, value: Value::Map(Vec::new()) }, raw).map_err(wrong)
+    }
+
+    fn new(id: DocumentId, file: Arc<str>, node: Node, raw: raw::Document) -> Result<SourceDocument, String> {
+        let canonical = serde_json::to_vec(&raw).map_err(|error| format!("cannot be written as JSON: {error}"))?;
+        Ok(SourceDocument { id, file, line: node.at.line, raw, digest: xxh3_64(&canonical), node })
+    }
+
+    /// A problem of this document at a field.
+    pub(crate) fn problem(&self, path: &Path<'_>, message: impl Into<String>) -> Problem {
+        let at = self.node.locate(path);
+        let document = Some(self.id.clone());
+        Problem { path: path.to_string(), document, ..Problem::at(&self.file, at, message) }
+    }
+
+    /// Where the document is, for messages about another one.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+}
+
+fn identity(kind: Kind, name: &str) -> Result<DocumentId, String> {
+    let name = if kind == Kind::Tenant { Name::tenant(name)? } else { Name::parse(name)? };
+    Ok(DocumentId { kind, name })
+}
+
+/// Reads a file. Whatever its bytes are, the outcome is documents and problems.
+pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
+    let blank = bytes.trim_ascii().is_empty();
+    let mut parsed = Parsed { file: file.into(), blank, documents: Vec::new(), broken: Vec::new() };
+    for chunk in split::chunks(bytes) {
+        match read_chunk(&parsed.file, chunk) {
+            Ok(None) => {}
+            Ok(Some(document)) => parsed.documents.push(Arc::new(document)),
+            Err(broken) => parsed.broken.push(broken),
+        }
+    }
+    parsed
+}
+
+/// Reads a file that holds one YAML document of any shape, such as a program's settings.
+pub fn to_json(file: &str, bytes: &[u8]) -> Result<serde_json::Value, Box<Problem>> {
+    let file: Arc<str> = file.into();
+    let mut value = serde_json::Value::Null;
+    for chunk in split::chunks(bytes) {
+        let tree = node::read(&file, chunk.line, text(&file, chunk)?);
+        if let Some(problem) = tree.problems.into_iter().next() {
+            return Err(Box::new(problem));
+        }
+        if let Some(root) = tree.root.filter(|root| !root.is_null()) {
+            if !value.is_null() {
+                return Err(Box::new(Problem::at(&file, root.at, "a second document in a file that holds one")));
+            }
+            value = structure::to_json(&root);
+        }
+    }
+    Ok(value)
+}
+
+/// One document, or nothing where a document would be empty.
+fn read_chunk(file: &Arc<str>, chunk: Chunk<'_>) -> Result<Option<SourceDocument>, BrokenDocument> {
+    let tree = match text(file, chunk) {
+        Ok(text) => node::read(file, chunk.line, text),
+        Err(problem) => return Err(BrokenDocument::unreadable(vec![*problem])),
+    };
+    match tree.root {
+        None if tree.problems.is_empty() => Ok(None),
+        None => Err(BrokenDocument::unreadable(tree.problems)),
+        Some(root) if root.is_null() && tree.problems.is_empty() => Ok(None),
+        Some(root) => read_document(file, root, tree.problems, tree.complete).map(Some),
+    }
+}
+
+fn read_document(
+    file: &Arc<str>,
+    mut root: Node,
+    mut problems: Vec<Problem>,
+    complete: bool,
+) -> Result<SourceDocument, BrokenDocument> {
+    // Text that is no good YAML may have swallowed its neighbours: a `---` that was lost makes two documents one.
+    let bad_yaml = !problems.is_empty();
+    let (kind, id) = identity_of(file, &root, &mut problems);
+    if let (Some(kind), true) = (kind, complete) {
+        problems.extend(structure::check(file, kind, &root));
+    }
+    let converted = if problems.is_empty() { Some(structure::to_raw(&root)) } else { None };
+    let at = root.at;
+    let mut broken = |id: Option<DocumentId>, message: Option<String>| {
+        problems.extend(message.map(|message| Problem::at(file, at, message)));
+        for problem in &mut problems {
+            problem.document.clone_from(&id);
+        }
+        BrokenDocument { may_hide_others: bad_yaml || id.is_none(), id, problems: std::mem::take(&mut problems) }
+    };
+    match (converted, id) {
+        (Some(Ok(raw)), Some(id)) => {
+            root.forget_values();
+            SourceDocument::new(id.clone(), Arc::clone(file), root, raw)
+                .map_err(|message| broken(Some(id), Some(message)))
+        }
+        (Some(Ok(_)), None) => Err(broken(None, Some("document has no name".to_owned()))),
+        (Some(Err(message)), id) => Err(broken(id, Some(message))),
+        (None, id) => Err(broken(id, None)),
+    }
+}
+
+/// The document's kind and name, as far as they can be known; what is wrong with them is added to the problems.
+fn identity_of(file: &Arc<str>, root: &Node, problems: &mut Vec<Problem>) -> (Option<Kind>, Option<DocumentId>) {
+    if !matches!(root.value, Value::Map(_)) {
+        problems
+            .push(Problem::at(file, root.at, "a document must be a map of fields").with_help("begin it with `kind:`"));
+        return (None, None);
+    }
+    let kind = match structure::kind(file, root) {
+        Ok(kind) => kind,
+        Err(problem) => {
+            problems.push(*problem);
+            return (None, None);
+        }
+    };
+    // A name that is missing or no text is reported with the structure.
+    let Some((entry, name)) = root.entry("name").and_then(|entry| Some((entry, entry.value.text()?))) else {
+        return (Some(kind), None);
+    };
+    match identity(kind, name) {
+        Ok(id) => (Some(kind), Some(id)),
+        Err(message) => {
+            let (message, help) = split_advice(message);
+            problems.push(Problem { path: "name".to_owned(), help, ..Problem::at(file, entry.mark(), message) });
+            (Some(kind), None)
+        }
+    }
+}
+
+/// The text of a document, if it is text. A zero byte in particular would end the reading without an error.
+fn text<'a>(file: &Arc<str>, chunk: Chunk<'a>) -> Result<&'a str, Box<Problem>> {
+    let (text, invalid) = match std::str::from_utf8(chunk.bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let good = chunk.bytes.get(..error.valid_up_to()).unwrap_or_default();
+            (std::str::from_utf8(good).unwrap_or_default(), chunk.bytes.get(error.valid_up_to()))
+        }
+    };
+    let control = text.char_indices().find(|(_, c)| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'));
+    let (at, message) = match (control, invalid) {
+        (Some((at, c)), _) => (at, format!("control character U+{:04X} in the text", u32::from(c))),
+        (None, Some(byte)) => (text.len(), format!("byte 0x{byte:02x} is not valid UTF-8")),
+        (None, None) => return Ok(text),
+    };
+    let before = text.get(..at).unwrap_or_default();
+    let breaks = before.replace("\r\n", "\n").matches(['\n', '\r']).count();
+    let last = before.rsplit(['\n', '\r']).next().unwrap_or_default();
+    let at = Mark {
+        line: chunk.line.saturating_add(u32::try_from(breaks).unwrap_or(u32::MAX)),
+        column: u32::try_from(last.chars().count()).unwrap_or(u32::MAX).saturating_add(1),
+        length: 1,
+    };
+    Err(Box::new(Problem::at(file, at, message).with_help("save the file as UTF-8 text")))
+}

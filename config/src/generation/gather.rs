@@ -1,0 +1,140 @@
+//! The first step: every document by itself. What the files hold, or else what was in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Entry;
+use super::refusals::Refusals;
+use crate::check::convert;
+use crate::codec::{Parsed, SourceDocument};
+use crate::ids::DocumentId;
+use crate::problem::{Problem, quoted_list};
+
+/// Documents that are good by themselves, and those that were refused.
+pub(super) struct Gathered {
+    pub(super) documents: BTreeMap<DocumentId, Entry>,
+    pub(super) refusals: Refusals,
+}
+
+type Documents = BTreeMap<DocumentId, Entry>;
+
+/// Takes from every file what is good, and keeps from before what is bad or may only seem to be gone.
+pub(super) fn gather(before: &Documents, files: &[Parsed]) -> Gathered {
+    let mut files: Vec<&Parsed> = files.iter().collect();
+    files.sort_by(|one, other| one.file.cmp(&other.file));
+    let mut gathered = Gathered { documents: BTreeMap::new(), refusals: Refusals::default() };
+    gathered.take_good(before, &files);
+    gathered.keep_broken(before, &files);
+    gathered.keep_hidden(before, &files);
+    gathered.keep_blank(before, &files);
+    gathered
+}
+
+impl Gathered {
+    fn take_good(&mut self, before: &Documents, files: &[&Parsed]) {
+        let mut written: BTreeMap<&DocumentId, Vec<&Arc<SourceDocument>>> = BTreeMap::new();
+        for document in files.iter().flat_map(|file| &file.documents) {
+            written.entry(&document.id).or_default().push(document);
+        }
+        for (id, documents) in written {
+            let Some(chosen) = choose(before.get(id), &documents) else { continue };
+            for other in documents.iter().filter(|other| !Arc::ptr_eq(other, chosen)) {
+                self.refusals.refuse(id, &other.file, vec![duplicate(other, chosen)]);
+            }
+            match check(before.get(id), chosen) {
+                Ok(entry) => drop(self.documents.insert(id.clone(), entry)),
+                Err(problems) => {
+                    self.refusals.refuse(id, &chosen.file, problems);
+                    self.keep(before, id);
+                }
+            }
+        }
+    }
+
+    /// What a broken document was before stays in force.
+    fn keep_broken(&mut self, before: &Documents, files: &[&Parsed]) {
+        for file in files {
+            for broken in &file.broken {
+                match &broken.id {
+                    None => self.refusals.refuse_unnamed(&file.file, broken.problems.clone()),
+                    Some(id) => {
+                        self.refusals.refuse(id, &file.file, broken.problems.clone());
+                        self.keep(before, id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was in force from a file and is missing in it now may stand in the part of it that cannot be read.
+    fn keep_hidden(&mut self, before: &Documents, files: &[&Parsed]) {
+        let unclear = files.iter().filter(|file| file.broken.iter().any(|broken| broken.may_hide_others));
+        self.keep_files(before, &unclear.map(|file| &*file.file).collect());
+    }
+
+    /// A file that held documents and is empty now is half-written: an editor truncates before it writes.
+    fn keep_blank(&mut self, before: &Documents, files: &[&Parsed]) {
+        let blank = files.iter().filter(|file| file.blank).map(|file| &*file.file).collect();
+        for (file, kept) in self.keep_files(before, &blank) {
+            let names: Vec<String> = kept.iter().map(ToString::to_string).collect();
+            let message = format!("file is empty, and held {}", quoted_list(names.iter().map(String::as_str)));
+            let problem = Problem::of_file(&file, message)
+                .with_help("delete the file to remove its documents; they stay in force");
+            self.refusals.refuse_unnamed(&file, vec![problem]);
+        }
+    }
+
+    /// Keeps what was in force from these files and is nowhere now.
+    fn keep_files(&mut self, before: &Documents, files: &BTreeSet<&str>) -> BTreeMap<Arc<str>, Vec<DocumentId>> {
+        let mut kept: BTreeMap<Arc<str>, Vec<DocumentId>> = BTreeMap::new();
+        if files.is_empty() {
+            return kept;
+        }
+        for (id, entry) in before {
+            if files.contains(&*entry.source.file) && !self.documents.contains_key(id) {
+                self.documents.insert(id.clone(), entry.clone());
+                self.refusals.keep_from(&entry.source.file);
+                kept.entry(Arc::clone(&entry.source.file)).or_default().push(id.clone());
+            }
+        }
+        kept
+    }
+
+    fn keep(&mut self, before: &Documents, id: &DocumentId) {
+        if let (false, Some(entry)) = (self.documents.contains_key(id), before.get(id)) {
+            self.documents.insert(id.clone(), entry.clone());
+        }
+    }
+}
+
+/// Which of several documents of one kind and name it is. Who copies a document and edits the copy, or misspells a
+/// name into that of another, must not unseat the one in force: it wins that says what is in force, then that of the
+/// same file, then the first.
+fn choose<'a>(before: Option<&Entry>, documents: &[&'a Arc<SourceDocument>]) -> Option<&'a Arc<SourceDocument>> {
+    let same_words = |one: &&&Arc<SourceDocument>| before.is_some_and(|entry| entry.source.digest == one.digest);
+    let same_file = |one: &&&Arc<SourceDocument>| before.is_some_and(|entry| entry.source.file == one.file);
+    documents
+        .iter()
+        .find(|one| same_words(one) && same_file(one))
+        .or_else(|| documents.iter().find(same_words))
+        .or_else(|| documents.iter().find(same_file))
+        .or_else(|| documents.first())
+        .copied()
+}
+
+fn duplicate(document: &SourceDocument, chosen: &SourceDocument) -> Problem {
+    let path = crate::path::Path::Root;
+    let id = &document.id;
+    document
+        .problem(&path.key("name"), format!("{} \"{}\" is defined twice", id.kind, id.name))
+        .with_help(format!("the one at {} is used; rename or remove one of the two", chosen.place()))
+}
+
+/// What says the same as before is the same as before, without a look.
+fn check(before: Option<&Entry>, source: &Arc<SourceDocument>) -> Result<Entry, Vec<Problem>> {
+    let model = match before.filter(|entry| entry.source.digest == source.digest) {
+        Some(entry) => entry.model.clone(),
+        None => convert(source)?,
+    };
+    Ok(Entry { source: Arc::clone(source), model })
+}
