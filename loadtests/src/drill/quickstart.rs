@@ -108,50 +108,69 @@ async fn start(config: &Path, directory: &Path) -> Result<(Process, Vec<Endpoint
     }
 }
 
-/// The endpoints that the Service documents in this text name. This is no reader of YAML: it knows the keys that stand
-/// between a cell's name and an address, in block and in flow style, which is enough for documents that the router
-/// itself has accepted.
+/// The endpoints that the documents in this text name: those of services, and the ingresses of cells, where the label
+/// says `ingress` for the service. This is no reader of YAML: it knows the keys that may stand between a cell's name and
+/// an address, in block and in flow style, which is enough for documents that the router itself has accepted.
 fn labels(text: &str) -> Vec<Label> {
-    const KEYS: [&str; 13] = [
-        "kind",
-        "host",
-        "balance",
-        "algorithm",
-        "maxFails",
-        "failTimeout",
-        "cells",
-        "blue",
-        "green",
-        "weight",
-        "backup",
-        "down",
-        "maxConnections",
-    ];
+    text.split("\n---").flat_map(labels_of).collect()
+}
+
+fn labels_of(document: &str) -> Vec<Label> {
+    let tokens = tokens(document);
+    let value =
+        |wanted: &str| tokens.iter().find_map(|(key, value)| value.filter(|_| *key == wanted)).unwrap_or_default();
+    let (kind, name) = (value("kind"), value("name"));
+    let mut cell = if kind == "Cell" { name } else { "direct" };
     let mut labels = Vec::new();
-    for document in text.split("\n---").filter(|document| document.lines().any(|line| line.trim() == "kind: Service")) {
-        let (mut service, mut cell, mut key) = (String::new(), "direct".to_owned(), "");
-        let lines = document.lines().map(|line| line.split(" #").next().unwrap_or_default());
-        let words = lines
-            .flat_map(|line| line.split([' ', ',', '{', '}', '[', ']', '"', '\'']))
-            .filter(|word| !word.is_empty());
-        for word in words {
-            if let Some(name) = word.strip_suffix(':') {
-                key = name;
-                if name == "endpoints" {
-                    "direct".clone_into(&mut cell);
-                } else if !KEYS.contains(&name) && name != "name" && name != "address" {
-                    name.clone_into(&mut cell);
-                }
-            } else if key == "name" && service.is_empty() {
-                word.clone_into(&mut service);
-            } else if key == "address"
-                && let Ok(address) = word.parse()
-            {
-                labels.push(Label { address, service: service.clone(), cell: cell.clone() });
-            }
+    for (key, value) in &tokens {
+        match (kind, *key, value) {
+            ("Cell", "address", Some(address)) => labels.push((*address, "ingress", cell)),
+            ("Service", "address", Some(address)) => labels.push((*address, name, cell)),
+            ("Service", "endpoints", None) => cell = "direct",
+            ("Service", key, None) if !KEYS_OF_SERVICE.contains(&key) => cell = key,
+            _ => {}
         }
     }
-    labels
+    let label = |(address, service, cell): (&str, &str, &str)| {
+        Some(Label { address: address.parse().ok()?, service: service.to_owned(), cell: cell.to_owned() })
+    };
+    labels.into_iter().filter_map(label).collect()
+}
+
+/// Keys that are no cell's name.
+const KEYS_OF_SERVICE: [&str; 15] = [
+    "kind",
+    "name",
+    "host",
+    "balance",
+    "algorithm",
+    "maxFails",
+    "failTimeout",
+    "cells",
+    "blue",
+    "green",
+    "address",
+    "weight",
+    "backup",
+    "down",
+    "maxConnections",
+];
+
+/// Keys, each without a value, and the words that follow them, each with its key.
+fn tokens(document: &str) -> Vec<(&str, Option<&str>)> {
+    let lines = document.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let words = lines.flat_map(|line| line.split([' ', ',', '{', '}', '[', ']', '"', '\'']));
+    let mut key = "";
+    words
+        .filter(|word| !word.is_empty())
+        .map(|word| match word.strip_suffix(':') {
+            Some(name) => {
+                key = name;
+                (name, None)
+            }
+            None => (key, Some(word)),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -160,7 +179,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_found_in_both_styles() {
-        let text = "kind: Cell\nname: eu-1\ningress: [{address: 127.0.0.1:1}]\n---\nkind: Service\nname: checkout   # the shop\n\
+        let text = "kind: Cell\nname: eu-1\nlabels: {region: eu}\ningress: [{address: 127.0.0.1:9111}]\n---\nkind: Service\nname: checkout   # the shop\n\
                     balance: {algorithm: smooth-weighted-round-robin}\ncells:\n  \
                     eu-1: {blue: [{address: 127.0.0.1:9101, weight: 4}, {address: 127.0.0.1:9102}]}\n  \
                     eu-2:\n    blue:\n      - address: \"127.0.0.1:9103\"\n        weight: 2\n\
@@ -169,6 +188,7 @@ mod tests {
         assert_eq!(
             found,
             [
+                "eu-1/ingress/127.0.0.1:9111",
                 "eu-1/checkout/127.0.0.1:9101",
                 "eu-1/checkout/127.0.0.1:9102",
                 "eu-2/checkout/127.0.0.1:9103",
