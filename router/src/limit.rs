@@ -76,10 +76,10 @@ enum State {
 }
 
 impl State {
-    /// From when on this state says no more than a fresh one, so that it may be forgotten.
-    fn full_at(&self) -> u64 {
+    /// Requests that would be handed out once more if this state were forgotten; 0 when it says no more than a fresh one.
+    fn used(&self, now_nanos: u64) -> u64 {
         match self {
-            Self::TokenBucket(state) => state.full_at(),
+            Self::TokenBucket(state) => state.used(now_nanos),
         }
     }
 }

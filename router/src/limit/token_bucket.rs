@@ -100,8 +100,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn full_at(&self) -> u64 {
-        self.tat
+    pub(super) fn used(&self, now_nanos: u64) -> u64 {
+        self.tat.saturating_sub(now_nanos).div_ceil(self.period_nanos.max(1))
     }
 }
 
