@@ -1,7 +1,7 @@
 //! The balance stage: which endpoint of a service gets the request.
 //!
-//! A balancer belongs to one list of endpoints on one thread, and knows them by their index in the list. A new algorithm is
-//! a file beside `smooth_weighted_round_robin.rs`, and a variant in [`Balancer`].
+//! A balancer belongs to one list of endpoints on one thread, and knows them by their index in the list. A new
+//! algorithm is a file beside `smooth_weighted_round_robin.rs`, and a variant in [`Balancer`].
 
 pub mod smooth_weighted_round_robin;
 

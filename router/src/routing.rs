@@ -9,14 +9,14 @@
 //! 3. a route with methods before one without; 4. the most conditions on headers; 5. the most conditions on query
 //!    parameters; 6. the order of the routes' names.
 //!
-//! A table is an index: a request costs a look-up for its host, one for its whole path, and one for each depth (number
-//! of elements) that the host's prefixes have, whatever the number of routes. The exceptions are regular expressions,
-//! which are tried one after the other within a host, and routes that differ in nothing but their conditions. Nothing is
-//! allocated (but by regular expressions, for their scratch space), except to match a regular expression on a query
-//! parameter that is percent-encoded or a header that is repeated.
+//! A table is an index: a request costs a look-up for its host, one for its whole path, and one for each depth
+//! (number of elements) that the host's prefixes have, whatever the number of routes. The exceptions are regular
+//! expressions, which are tried one after the other within a host, and routes that differ in nothing but their
+//! conditions. Nothing is allocated (but by regular expressions, for their scratch space), except to match a regular
+//! expression on a query parameter that is percent-encoded or a header that is repeated.
 //!
-//! Measured (`benches/routing.rs`, requests to all routes in turn): 70 to 125 ns with 10 routes, 90 to 180 ns with 10,000;
-//! the largest ratio of a mix is 1.6, and it is cache misses.
+//! Measured (`benches/routing.rs`, requests to all routes in turn): 70 to 125 ns with 10 routes, 90 to 180 ns with
+//! 10,000; the largest ratio of a mix is 1.6, and it is cache misses.
 
 mod conditions;
 mod index;
@@ -55,7 +55,8 @@ pub struct Request<'a> {
 pub struct Match {
     /// The number that the route was given to [`RouteTable::build`] with.
     pub route: u32,
-    /// Bytes of the path that the matched prefix took: 0 when it was not a prefix that matched, and for the prefix `/`.
+    /// Bytes of the path that the matched prefix took: 0 when it was not a prefix that matched, and for the prefix
+    /// `/`.
     pub prefix_len: usize,
 }
 

@@ -1,16 +1,17 @@
 //! What limits have counted, by key, in bounded memory.
 //!
 //! Keys are spread over shards, each a lock around a hash table of 40-byte entries; a check holds one lock for some
-//! 30 ns. A shard grows as keys come, up to its share of the capacity. Full and with keys coming and going its table is
-//! between 7/32 and 7/16 filled (it doubles until half of it can be tombstones), which is 94 to 188 bytes a key.
+//! 30 ns. A shard grows as keys come, up to its share of the capacity. Full and with keys coming and going its table
+//! is between 7/32 and 7/16 filled (it doubles until half of it can be tombstones), which is 94 to 188 bytes a key.
 //!
 //! A key that comes to a full shard puts another out: of eight entries at a random place the first that says no more
-//! than a fresh one, else the one that counts the fewest requests, because those are handed out once more. So a flood of
-//! new keys puts out its own kind, which count one request each, and not the few that have used much of their burst.
-//! Requests are compared and not times, so that a flood on a slow limit does not put out the keys of a fast one.
+//! than a fresh one, else the one that counts the fewest requests, because those are handed out once more. So a flood
+//! of new keys puts out its own kind, which count one request each, and not the few that have used much of their
+//! burst. Requests are compared and not times, so that a flood on a slow limit does not put out the keys of a fast
+//! one.
 //!
-//! Measured on one thread (`benches/limit.rs`), with the hash of the key, which is half of it: 57 to 65 ns a check among
-//! 1,000 keys, 80 ns among 100,000, 270 ns for a key that puts another out.
+//! Measured on one thread (`benches/limit.rs`), with the hash of the key, which is half of it: 57 to 65 ns a check
+//! among 1,000 keys, 80 ns among 100,000, 270 ns for a key that puts another out.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
@@ -33,9 +34,9 @@ pub struct LimitTable {
 }
 
 impl LimitTable {
-    /// A table that keeps at most about this many keys, and at least one a shard. It has four shards a core, at least 16
-    /// and at most 64: with four times as many shards as threads two threads seldom meet, and beyond 64 only memory
-    /// grows. Keys are hashed with a random seed.
+    /// A table that keeps at most about this many keys, and at least one a shard. It has four shards a core, at least
+    /// 16 and at most 64: with four times as many shards as threads two threads seldom meet, and beyond 64 only
+    /// memory grows. Keys are hashed with a random seed.
     pub fn new(capacity_keys: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let shards = (cores * 4).next_power_of_two().clamp(16, 64);
