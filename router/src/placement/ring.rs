@@ -38,8 +38,9 @@
 //! | 101 | 1.35 | 10.5 % | 0.01 % (0.03 %) | 0.21 % (0.4 %) | 0.4 % (0.6 %) |
 //!
 //! Of 20,000 grids of 3 to 41 cells whose last cell joins under the bound of 1.25, in 99 of 100 at most 0.16 % moved
-//! between the others; the worst was 0.94 %, in a grid of 7 cells. Without a bound exactly 0 buckets do. The law of the ring is a standard deviation of
-//! 1/sqrt(virtual nodes), 7.9 %; with many cells the chance of 16,384 buckets to fall here or there adds to it.
+//! between the others; the worst was 0.94 %, in a grid of 7 cells. Without a bound exactly 0 buckets do. The law of
+//! the ring is a standard deviation of 1/sqrt(virtual nodes), 7.9 %; with many cells the chance of 16,384 buckets to
+//! fall here or there adds to it.
 
 use xxhash_rust::xxh3::xxh3_64;
 
