@@ -3,6 +3,7 @@
 mod render;
 mod suggest;
 
+pub use render::SourceText;
 pub(crate) use suggest::{did_you_mean, nearest};
 
 use std::cmp::Ordering;
