@@ -14,5 +14,6 @@ mod path;
 pub mod problem;
 pub mod raw;
 pub mod schema;
+pub mod store;
 mod structure;
 pub mod units;

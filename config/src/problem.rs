@@ -4,7 +4,8 @@ mod render;
 mod suggest;
 
 pub use render::SourceText;
-pub(crate) use suggest::{did_you_mean, nearest};
+pub use suggest::did_you_mean;
+pub(crate) use suggest::nearest;
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -1,3 +1,7 @@
 //! The operators' tool of GridRouter.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gridctl::cli::main()
+}

@@ -26,7 +26,7 @@ fn simplified(word: &str) -> String {
 }
 
 /// `did you mean "x"?`, if a known word is near enough.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, known).map(|found| format!("did you mean {}?", super::quoted(found)))
 }
 

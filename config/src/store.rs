@@ -1,0 +1,88 @@
+//! Where documents are kept. A store hands out bytes and says when they may have changed; what the bytes mean is not its
+//! business. Everything here blocks, and runs on a control thread: nothing on a request's path ever asks a store.
+//!
+//! This is the only module of the crate that does I/O.
+
+pub mod directory;
+pub mod last_known_good;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A place that documents are read from.
+pub trait Store: Send {
+    /// What this store is and how it notices changes, for logs.
+    fn describe(&self) -> String;
+
+    /// Reads everything that is in force now. What did not change since the last listing keeps its [`Arc`], so comparing
+    /// pointers is enough to find the changes. An error leaves the last listing valid.
+    fn list(&mut self) -> Result<Listing, StoreError>;
+
+    /// Waits until a new listing may differ from the last one (`true`), or until the time is over (`false`).
+    fn wait(&mut self, timeout: Duration) -> Result<bool, StoreError>;
+}
+
+/// All that a store holds at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// What could be read, sorted by path.
+    pub entries: Vec<Arc<Entry>>,
+    /// What could not be read, and why, sorted by path. A path that was readable before is in `entries` too, with the
+    /// bytes it had then.
+    pub faults: Vec<(Arc<str>, String)>,
+    /// Grows whenever entries or faults changed: two listings of one store with equal revisions are equal.
+    pub revision: u64,
+}
+
+/// The bytes of one file or key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where the bytes come from, as shown to people.
+    pub path: Arc<str>,
+    /// The bytes, unchecked.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Why a store as a whole cannot be used just now.
+#[derive(Debug)]
+pub struct StoreError {
+    what: String,
+    remedy: &'static str,
+    source: Option<io::Error>,
+}
+
+impl StoreError {
+    /// `what` is wrong, naming the place; `remedy` says what to do about it.
+    pub fn new(what: impl Into<String>, remedy: &'static str) -> Self {
+        Self { what: what.into(), remedy, source: None }
+    }
+
+    /// Adds the error of the system that led here.
+    #[must_use]
+    pub fn caused_by(mut self, source: io::Error) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The whole story on one line, cause included, where no error chain is printed.
+    pub fn explain(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{}: {source}; {}", self.what, self.remedy),
+            None => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.remedy)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,215 @@
+//! `gridctl tenant`: what concerns single tenants.
+
+use std::ffi::OsString;
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use gridrouter_config::generation::check_sources;
+use gridrouter_config::ids::Name;
+use gridrouter_config::model::{Grid, Model};
+use gridrouter_config::problem::did_you_mean;
+
+use super::Status;
+use crate::locate::{Location, Locator};
+use crate::output::Output;
+use crate::sources;
+
+/// Ask about tenants.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  gridctl tenant where --config config/examples/quickstart --grid shop acme")]
+pub(super) struct Tenant {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Where(Where),
+}
+
+/// Print which cell each tenant lives in, and what decided it.
+///
+/// The answer is computed from the documents by the router's own code. It is exact for every router that has loaded
+/// them; no router is asked.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("which").required(true).args(["ids", "stdin"]))]
+struct Where {
+    /// The directory with the documents.
+    #[arg(long, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
+    config: PathBuf,
+    /// The grid.
+    #[arg(long)]
+    grid: String,
+    /// The tenants' ids.
+    #[arg(value_name = "ID")]
+    ids: Vec<OsString>,
+    /// Read ids from standard input, one a line; blank lines are skipped.
+    #[arg(long)]
+    stdin: bool,
+    /// How to print the answers.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+const EXAMPLES: &str = "\
+With `-o json` each line is one object:
+  tenant  the id as it was given
+  bucket  its slot in the grid, 0 to 16383
+  cell    the cell's name, or null when the grid has no active cell
+  by      what decided: \"pin\" (the tenant's document) or \"assignment\" (its bucket's cell)
+  state   only when the cell is not active: \"draining\" or \"offline\" (its requests are refused)
+
+Exit code: 0 every tenant was answered for, 1 an id is invalid or the documents have problems, 2 wrong usage or
+something cannot be read.
+
+Examples:
+  gridctl tenant where --config config/examples/quickstart --grid shop acme globex
+  gridctl tenant where --config config/examples/quickstart --grid shop -o json acme
+  gridctl tenant where --config config/examples/quickstart --grid shop --stdin";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Columns, for people.
+    Table,
+    /// One JSON object a line, for tools.
+    Json,
+}
+
+impl Tenant {
+    pub(super) fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        match &self.verb {
+            Verb::Where(place) => place.run(input, output),
+        }
+    }
+}
+
+impl Where {
+    fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        let refuse = |output: &mut Output, (status, why): (Status, String)| {
+            output.error(why);
+            status
+        };
+        let model = match self.read_model() {
+            Ok(model) => model,
+            Err(reason) => return refuse(output, reason),
+        };
+        let grid = match self.find_grid(&model) {
+            Ok(grid) => grid,
+            Err(why) => return refuse(output, (Status::Failed, why)),
+        };
+        let locator = Locator::new(&model, grid);
+        let longest = self.ids.iter().map(|id| id.len()).max();
+        let mut answers = Answers { locator, format: self.output, width: longest.unwrap_or(24).max(6), output, bad: 0 };
+        answers.head();
+        if self.stdin {
+            if let Err(error) = answers.answer_lines(input) {
+                return refuse(answers.output, (Status::Failed, format!("cannot read standard input: {error}")));
+            }
+        } else {
+            for (index, id) in self.ids.iter().enumerate() {
+                answers.answer(id.as_encoded_bytes(), "argument", index + 1);
+            }
+        }
+        if answers.bad == 0 { Status::Fine } else { Status::Problems }
+    }
+
+    /// What the documents put in force. A document with problems could be the very pin that was asked for, so there is
+    /// no answer while there is one.
+    fn read_model(&self) -> Result<std::sync::Arc<Model>, (Status, String)> {
+        let paths = [self.config.clone()];
+        let sources = sources::read(&paths, &mut std::io::empty()).map_err(|why| (Status::Failed, why))?;
+        let place = self.config.display();
+        if let Some((file, why)) = sources.faults.first() {
+            return Err((Status::Failed, format!("{file} {why}")));
+        }
+        let report = check_sources(&sources.files);
+        match report.problems.len() {
+            0 => Ok(std::sync::Arc::clone(report.in_force.model())),
+            n => {
+                let have = if n == 1 { "is 1 problem".to_owned() } else { format!("are {n} problems") };
+                let why = format!("there {have} in {place}, so answers could be wrong; see: gridctl check {place}");
+                Err((Status::Problems, why))
+            }
+        }
+    }
+
+    fn find_grid<'a>(&self, model: &'a Model) -> Result<&'a Grid, String> {
+        let grid = model.grids.get(self.grid.as_str());
+        grid.map(|grid| &**grid).ok_or_else(|| {
+            let known: Vec<&str> = model.grids.keys().map(Name::as_str).collect();
+            let help = did_you_mean(&self.grid, known.iter().copied()).unwrap_or_else(|| match known.as_slice() {
+                [] => "there are no grids".to_owned(),
+                _ => format!("there is {}", known.join(", ")),
+            });
+            format!("no grid \"{}\" in {}; {help}", self.grid.escape_debug(), self.config.display())
+        })
+    }
+}
+
+/// Prints answers one by one: a million of them are never held together.
+struct Answers<'a> {
+    locator: Locator<'a>,
+    format: Format,
+    /// The width of the table's first column.
+    width: usize,
+    output: &'a mut Output,
+    bad: usize,
+}
+
+impl Answers<'_> {
+    fn head(&mut self) {
+        match self.format {
+            Format::Table => self.row("TENANT", "BUCKET", "BY", "CELL"),
+            Format::Json => {}
+        }
+    }
+
+    fn row(&mut self, tenant: &str, bucket: impl std::fmt::Display, by: &str, cell: impl std::fmt::Display) {
+        let width = self.width;
+        self.output.line(format_args!("{tenant:<width$}  {bucket:>6}  {by:<10}  {cell}"));
+    }
+
+    fn answer_lines(&mut self, input: &mut dyn BufRead) -> std::io::Result<()> {
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            if input.read_until(b'\n', &mut line)? == 0 || self.output.is_closed() {
+                break;
+            }
+            let id = line.strip_suffix(b"\n").unwrap_or(&line);
+            let id = id.strip_suffix(b"\r").unwrap_or(id);
+            if !id.is_empty() {
+                self.answer(id, "line", number);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, id: &[u8], unit: &str, number: usize) {
+        let text = std::str::from_utf8(id);
+        let name = match text {
+            Ok(text) => Name::tenant(text),
+            Err(_) => Err(format!("tenant id \"{}\" is not UTF-8", id.escape_ascii())),
+        };
+        match name {
+            Ok(name) => self.print(&name),
+            Err(why) => {
+                self.bad += 1;
+                self.output.error(format_args!("{unit} {number}: {why}"));
+            }
+        }
+    }
+
+    fn print(&mut self, name: &Name) {
+        match self.format {
+            Format::Json => self.output.json_line(&self.locator.locate(name)),
+            Format::Table => {
+                let Location { tenant, bucket, cell, by, state } = self.locator.locate(name);
+                let (width, by, cell) = (self.width, by.as_str(), cell.unwrap_or("none is active"));
+                let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
+                self.output.line(format_args!("{tenant:<width$}  {bucket:>6}  {by:<10}  {cell}{state}"));
+            }
+        }
+    }
+}

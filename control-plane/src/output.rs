@@ -1,0 +1,198 @@
+//! The only module that prints. What a command found goes to standard output, what went wrong with the command itself
+//! to standard error.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use serde::Serialize;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// When to print in colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless the environment variable NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Colour {
+    fn on(self, terminal: bool) -> bool {
+        match self {
+            Colour::Auto => {
+                let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                terminal && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+            Colour::Always => true,
+            Colour::Never => false,
+        }
+    }
+}
+
+/// Where a command prints. A reader that goes away, as `head` does, is no error: the rest is dropped. Any other failure
+/// to write is remembered, and the command's last word.
+pub struct Output {
+    out: Sink,
+    err: Sink,
+}
+
+struct Sink {
+    to: Box<dyn Write>,
+    colour: bool,
+    failure: Option<io::Error>,
+}
+
+impl Sink {
+    fn put(&mut self, print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        if self.failure.is_none() {
+            self.failure = print(&mut self.to).err();
+        }
+    }
+}
+
+impl Output {
+    /// Standard output and standard error.
+    pub fn standard(colour: Colour) -> Self {
+        let (out, err) = (io::stdout(), io::stderr());
+        let (out_colour, err_colour) = (colour.on(out.is_terminal()), colour.on(err.is_terminal()));
+        Self::to(BufWriter::with_capacity(1 << 16, out), out_colour, BufWriter::new(err), err_colour)
+    }
+
+    /// Anything that takes bytes, and whether it shows colours.
+    pub fn to(out: impl Write + 'static, out_colour: bool, err: impl Write + 'static, err_colour: bool) -> Self {
+        let sink = |to: Box<dyn Write>, colour| Sink { to, colour, failure: None };
+        Self { out: sink(Box::new(out), out_colour), err: sink(Box::new(err), err_colour) }
+    }
+
+    /// Whether what goes to standard output is shown in colour.
+    pub fn colour(&self) -> bool {
+        self.out.colour
+    }
+
+    /// Prints text that brings its own line breaks.
+    pub fn text(&mut self, text: impl Display) {
+        self.out.put(|to| write!(to, "{text}"));
+    }
+
+    /// Prints one line.
+    pub fn line(&mut self, text: impl Display) {
+        self.out.put(|to| writeln!(to, "{text}"));
+    }
+
+    /// Prints a value as JSON for people and tools.
+    pub fn json(&mut self, value: &impl Serialize) {
+        self.out.put(|to| {
+            serde_json::to_writer_pretty(&mut *to, value)?;
+            writeln!(to)
+        });
+    }
+
+    /// Prints a value as JSON on one line.
+    pub fn json_line(&mut self, value: &impl Serialize) {
+        self.out.put(|to| {
+            serde_json::to_writer(&mut *to, value)?;
+            to.write_all(b"\n")
+        });
+    }
+
+    /// Says on standard error what went wrong.
+    pub fn error(&mut self, text: impl Display) {
+        let style = if self.err.colour { ERROR } else { Style::new() };
+        self.err.put(|to| writeln!(to, "{style}error{style:#}: {text}"));
+    }
+
+    /// Prints what the argument parser says: help to standard output, errors to standard error.
+    pub fn usage(&mut self, error: &clap::Error) {
+        let sink = if error.use_stderr() { &mut self.err } else { &mut self.out };
+        let text = error.render();
+        let colour = sink.colour;
+        sink.put(|to| if colour { write!(to, "{}", text.ansi()) } else { write!(to, "{text}") });
+    }
+
+    /// Whether nobody reads standard output any more, so that a long answer can end here.
+    pub fn is_closed(&self) -> bool {
+        self.out.failure.is_some()
+    }
+
+    /// Writes what is still buffered. The error is one that the person should know about.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.out.put(|to| to.flush());
+        let outcome = match self.out.failure.take() {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+                self.error(format_args!("cannot write the output: {error}"));
+                Err(error)
+            }
+            Some(_) | None => Ok(()),
+        };
+        // Where standard error cannot be written either, nobody is left to be told.
+        self.err.put(|to| to.flush());
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Refuses to be written to.
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Kept(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn after_writing_to(kind: ErrorKind) -> (bool, io::Result<()>, String) {
+        let err = Kept::default();
+        let mut output = Output::to(Broken(kind), false, err.clone(), false);
+        output.line("lost");
+        let closed = output.is_closed();
+        let outcome = output.finish();
+        (closed, outcome, String::from_utf8(err.0.take()).unwrap())
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_error() {
+        let (closed, outcome, said) = after_writing_to(ErrorKind::BrokenPipe);
+        assert!(closed && outcome.is_ok() && said.is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_is_one() {
+        let (closed, outcome, said) = after_writing_to(ErrorKind::StorageFull);
+        assert!(closed && outcome.is_err());
+        assert!(said.starts_with("error: cannot write the output: "), "{said}");
+    }
+
+    #[test]
+    fn colour_is_for_terminals() {
+        assert!(Colour::Always.on(false));
+        assert!(!Colour::Never.on(true));
+        assert!(!Colour::Auto.on(false));
+    }
+}

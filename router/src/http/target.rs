@@ -1,0 +1,158 @@
+//! What a request is addressed to, checked before anything is decided on it: RFC 9112 §3.2 and RFC 9110 §7.2, as
+//! strictly as a gateway must read them.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, Uri, Version, header};
+
+use super::path;
+use super::reject::Reject;
+
+/// A checked target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The host: lower case, without port and trailing dot; empty for an HTTP/1.0 request without one.
+    pub host: Cow<'a, str>,
+    /// The path in normal form.
+    pub path: Cow<'a, str>,
+    /// The query, as received.
+    pub query: Option<&'a str>,
+}
+
+/// Checks method, version, host and path of a request.
+pub fn check<'a>(
+    method: &Method,
+    uri: &'a Uri,
+    version: Version,
+    headers: &'a HeaderMap,
+) -> Result<Target<'a>, (Reject, &'static str)> {
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Err((Reject::MethodNotAllowed, "CONNECT and TRACE are never routed"));
+    }
+    let host = host_header(version, headers)?;
+    if let Some(authority) = uri.authority() {
+        if uri.scheme() != Some(&http::uri::Scheme::HTTP) {
+            return Err((Reject::MalformedRequest, "the target has a scheme other than http"));
+        }
+        if !authority.as_str().eq_ignore_ascii_case(host) {
+            return Err((Reject::BadHost, "the target's authority differs from the Host header"));
+        }
+    }
+    if let Some(expect) = headers.get(header::EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err((Reject::ExpectationFailed, "an expectation other than 100-continue"));
+    }
+    let path = path::normalise(uri.path()).map_err(|bad| (Reject::BadPath, bad.as_str()))?;
+    Ok(Target { host: bare_host(host)?, path, query: uri.query() })
+}
+
+fn host_header(version: Version, headers: &HeaderMap) -> Result<&str, (Reject, &'static str)> {
+    let mut lines = headers.get_all(header::HOST).iter();
+    match (lines.next(), lines.next()) {
+        (Some(host), None) => host.to_str().map_err(|_| (Reject::BadHost, "the Host header is not ASCII")),
+        (None, _) if version == Version::HTTP_10 => Ok(""),
+        (None, _) => Err((Reject::BadHost, "there is no Host header")),
+        (Some(_), Some(_)) => Err((Reject::BadHost, "there is more than one Host header")),
+    }
+}
+
+/// A host without its port and trailing dot, in lower case.
+fn bare_host(host: &str) -> Result<Cow<'_, str>, (Reject, &'static str)> {
+    const BAD: (Reject, &str) = (Reject::BadHost, "the Host header is not a host");
+    if host.is_empty() {
+        return Ok(Cow::Borrowed(""));
+    }
+    if let Some(rest) = host.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or(BAD)?;
+        address.parse::<std::net::Ipv6Addr>().map_err(|_| BAD)?;
+        if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+            return Err(BAD);
+        }
+        let bare = host.get(..host.len() - port.len()).ok_or(BAD)?;
+        return Ok(lower(bare));
+    }
+    let bare = match host.split_once(':') {
+        Some((bare, port)) if is_port(port) => bare,
+        Some(_) => return Err(BAD),
+        None => host,
+    };
+    let bare = bare.strip_suffix('.').unwrap_or(bare);
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if bare.is_empty() || bare.starts_with('.') || !bare.bytes().all(fine) || bare.contains("..") {
+        return Err(BAD);
+    }
+    Ok(lower(bare))
+}
+
+fn is_port(port: &str) -> bool {
+    port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
+}
+
+fn lower(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(method: &str, uri: &str, version: Version, hosts: &[&str]) -> Result<(String, String), Reject> {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, host.parse().unwrap());
+        }
+        let uri: Uri = uri.parse().unwrap();
+        let method: Method = method.parse().unwrap();
+        check(&method, &uri, version, &headers)
+            .map(|t| (t.host.into_owned(), t.path.into_owned()))
+            .map_err(|(reject, _)| reject)
+    }
+
+    #[test]
+    fn hosts() {
+        let host = |host: &str| checked("GET", "/", Version::HTTP_11, &[host]).map(|(host, _)| host);
+        for (given, wanted) in [
+            ("example.com", "example.com"),
+            ("EXAMPLE.com:8080", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com:", "example.com"),
+            ("[::1]:80", "[::1]"),
+            ("[FD00::1]", "[fd00::1]"),
+            ("10.0.0.1:1", "10.0.0.1"),
+            ("a_b", "a_b"),
+        ] {
+            assert_eq!(host(given).as_deref(), Ok(wanted), "{given}");
+        }
+        for bad in
+            ["a b", "a/b", "a@b", "a:b", "a:99999", "a:+80", "..", ".a", "a..b", "[::1", "[zz]", "[::1]x", "a,b", "::1"]
+        {
+            assert_eq!(host(bad), Err(Reject::BadHost), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_host_and_the_same_as_in_the_target() {
+        let v11 = Version::HTTP_11;
+        assert_eq!(checked("GET", "/", v11, &[]), Err(Reject::BadHost));
+        assert_eq!(checked("GET", "/", Version::HTTP_10, &[]), Ok((String::new(), "/".into())));
+        assert_eq!(checked("GET", "/", v11, &["a", "a"]), Err(Reject::BadHost));
+        assert_eq!(checked("GET", "http://a/x", v11, &["a"]), Ok(("a".into(), "/x".into())));
+        assert_eq!(checked("GET", "http://b/x", v11, &["a"]), Err(Reject::BadHost));
+        assert_eq!(checked("GET", "http://u@a/x", v11, &["a"]), Err(Reject::BadHost));
+        assert_eq!(checked("GET", "https://a/x", v11, &["a"]), Err(Reject::MalformedRequest));
+    }
+
+    #[test]
+    fn methods_and_paths() {
+        let v11 = Version::HTTP_11;
+        assert_eq!(checked("TRACE", "/", v11, &["a"]), Err(Reject::MethodNotAllowed));
+        assert_eq!(checked("CONNECT", "a:80", v11, &["a:80"]), Err(Reject::MethodNotAllowed));
+        assert_eq!(checked("OPTIONS", "*", v11, &["a"]), Err(Reject::BadPath));
+        assert_eq!(checked("GET", "/a/../b", v11, &["a"]), Ok(("a".into(), "/b".into())));
+    }
+}

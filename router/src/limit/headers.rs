@@ -1,0 +1,133 @@
+//! How clients are told of limits: `RateLimit-Policy`, `RateLimit` and `Retry-After`.
+//!
+//! The first two follow draft-ietf-httpapi-ratelimit-headers-10 (§3.1 `q`, `w`; §4.1 `r`, `t`) and stay valid under -11,
+//! which says "effective window" where -10 says "reset". Several limits are several lines of the same field (§3, §4).
+//! `Retry-After` is RFC 9110 §10.2.3.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::{Quota, Verdict};
+
+/// The largest integer of a structured field, RFC 9651 §3.3.1.
+const LARGEST: u64 = 999_999_999_999_999;
+
+/// The value of `RateLimit-Policy` for a limit: `"name";q=<burst>;w=<seconds>`, where the seconds are what the whole
+/// burst takes to come back, rounded up. Built once, when a snapshot is compiled. None when the name cannot be
+/// written, which no checked name is.
+pub fn policy(name: &str, quota: Quota) -> Option<HeaderValue> {
+    let window = Duration::from_nanos(quota.period_nanos.saturating_mul(u64::from(quota.burst)));
+    let mut line = Line::beginning_with(name)?;
+    line.parameter(b";q=", u64::from(quota.burst));
+    line.parameter(b";w=", seconds_rounded_up(window).max(1));
+    line.finish()
+}
+
+/// The value of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`.
+///
+/// `t` is the time until the whole burst is there again, rounded up. -10 would also allow the time until the next single
+/// request, but §6 asks not to let the ratio of `r` to `t` promise more than the rate. For a refused request `t` is the
+/// time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than `t`.
+pub fn remaining(name: &str, verdict: &Verdict) -> Option<HeaderValue> {
+    let window = if verdict.admitted { verdict.reset } else { verdict.retry_after };
+    let mut line = Line::beginning_with(name)?;
+    line.parameter(b";r=", u64::from(verdict.remaining));
+    line.parameter(b";t=", seconds_rounded_up(window));
+    line.finish()
+}
+
+/// The value of `Retry-After` for a refused request: whole seconds, rounded up, at least 1.
+pub fn retry_after(wait: Duration) -> HeaderValue {
+    HeaderValue::from(seconds_rounded_up(wait).max(1))
+}
+
+fn seconds_rounded_up(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).min(LARGEST)
+}
+
+/// A short line on the stack. The longest: a name of 128 bytes in quotes, and two parameters of 18 bytes.
+struct Line {
+    bytes: [u8; 192],
+    len: usize,
+}
+
+impl Line {
+    fn beginning_with(name: &str) -> Option<Self> {
+        let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+        if !plain || name.len() > 128 {
+            return None;
+        }
+        let mut line = Self { bytes: [0; 192], len: 0 };
+        line.push(b"\"");
+        line.push(name.as_bytes());
+        line.push(b"\"");
+        Some(line)
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn parameter(&mut self, name: &[u8], value: u64) {
+        self.push(name);
+        let mut digits = [b'0'; 20];
+        let (mut first, mut rest) = (digits.len() - 1, value);
+        while rest > 9 {
+            digits[first] += (rest % 10) as u8;
+            rest /= 10;
+            first -= 1;
+        }
+        digits[first] += rest as u8;
+        self.push(&digits[first..]);
+    }
+
+    fn finish(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.bytes[..self.len]).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy_text(name: &str, period_nanos: u64, burst: u32) -> Option<String> {
+        policy(name, Quota { period_nanos, burst }).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn policies() {
+        assert_eq!(policy_text("per-tenant", 10_000_000, 200).as_deref(), Some("\"per-tenant\";q=200;w=2"));
+        assert_eq!(policy_text("a", 1, 1).as_deref(), Some("\"a\";q=1;w=1"));
+        assert_eq!(policy_text("a", 1_000_000_001, 1).as_deref(), Some("\"a\";q=1;w=2"));
+        assert_eq!(policy_text(&"n".repeat(128), u64::MAX, u32::MAX).map(|text| text.len()), Some(130 + 13 + 14));
+        for unwritable in ["a\"b", "a\\b", "ä", "a\n", &"n".repeat(129)] {
+            assert_eq!(policy_text(unwritable, 1, 1), None, "{unwritable:?}");
+        }
+    }
+
+    #[test]
+    fn what_remains() {
+        let verdict = |admitted, remaining, retry_after, reset| Verdict {
+            admitted,
+            remaining,
+            retry_after: Duration::from_millis(retry_after),
+            reset: Duration::from_millis(reset),
+        };
+        let text = |verdict| remaining("a", &verdict).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(text(verdict(true, 199, 0, 10)), "\"a\";r=199;t=1");
+        assert_eq!(text(verdict(true, 0, 0, 2_000)), "\"a\";r=0;t=2");
+        assert_eq!(text(verdict(true, 10, 0, 0)), "\"a\";r=10;t=0");
+        assert_eq!(text(verdict(false, 0, 1_001, 90_000)), "\"a\";r=0;t=2");
+        let longest = Verdict { reset: Duration::MAX, ..verdict(true, u32::MAX, 0, 0) };
+        assert_eq!(text(longest), format!("\"a\";r={};t={LARGEST}", u32::MAX));
+    }
+
+    #[test]
+    fn retries_are_at_least_a_second_away() {
+        for (millis, expected) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (3_600_000, "3600")] {
+            assert_eq!(retry_after(Duration::from_millis(millis)), expected);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Sockets and the threads that serve them.
+
+pub(crate) mod accept;
+pub(crate) mod balancers;
+pub(crate) mod socket;
+pub(crate) mod wheel;
+pub mod worker;

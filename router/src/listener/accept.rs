@@ -1,0 +1,128 @@
+//! Accepting connections, and spreading them evenly over the threads.
+//!
+//! Each thread has a listening socket of its own (SO_REUSEPORT), and the kernel spreads connections over them by hash:
+//! a few long-lived ones may all meet on one thread. So the thread that accepts looks at how many connections another
+//! one has, chosen by chance, and hands the new one over when that has clearly fewer.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use gridrouter_config::model;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::worker::{Message, Thread, Worker};
+use crate::http::connection::{self, Origin};
+
+/// How many more connections this thread must have than another for the other to get the new one.
+const CLEARLY_MORE: usize = 2;
+/// How long to wait after accepting failed, for want of file descriptors usually.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections of one listener on this thread.
+pub(super) async fn accept(worker: Rc<Worker>, listener: u32, socket: TcpListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                worker.counters.shared.accepted.add(1);
+                take_or_hand_over(&worker, listener, stream, peer);
+            }
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(listener, %error, "cannot accept connections");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether an error of `accept` tells of the connection, not of the process.
+fn is_of_the_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as K;
+    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)
+}
+
+fn take_or_hand_over(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr) {
+    let threads = &worker.shared.threads;
+    let Some(own) = threads.get(worker.index) else { return };
+    if let Some(other) = other_thread(worker)
+        && own.live.load(Ordering::Relaxed) >= other.live.load(Ordering::Relaxed) + CLEARLY_MORE
+    {
+        // Fails only when the socket is broken.
+        if let Ok(stream) = stream.into_std() {
+            worker.counters.shared.handed_over.add(1);
+            other.live.fetch_add(1, Ordering::Relaxed);
+            other.tell(Message::Connection { listener, stream, peer });
+        }
+        return;
+    }
+    own.live.fetch_add(1, Ordering::Relaxed);
+    serve(worker, listener, stream, peer);
+}
+
+/// Another thread, chosen by chance.
+fn other_thread(worker: &Worker) -> Option<&Thread> {
+    let threads = &worker.shared.threads;
+    let others = threads.len().checked_sub(1).filter(|others| *others > 0)?;
+    let step = 1 + (worker.random() as usize) % others;
+    threads.get((worker.index + step) % threads.len())
+}
+
+/// Serves a connection that another thread accepted and counted here.
+pub(super) fn adopt(worker: &Rc<Worker>, listener: u32, stream: std::net::TcpStream, peer: SocketAddr) {
+    match TcpStream::from_std(stream) {
+        Ok(stream) => serve(worker, listener, stream, peer),
+        Err(_) => gone(worker),
+    }
+}
+
+fn gone(worker: &Worker) {
+    if let Some(thread) = worker.shared.threads.get(worker.index) {
+        thread.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves a connection that is counted here.
+fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr) {
+    let counted = Counted(Rc::clone(worker));
+    let snapshot = worker.snapshot();
+    let Some(plan) = snapshot.listener(listener) else { return };
+    // Without it answers in several writes wait for the client's delayed acknowledgement.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let origin = Origin { peer, listener, timeouts: plan.document.timeouts, trusted_proxies: trusted(&plan.document) };
+    let worker = Rc::clone(worker);
+    drop(tokio::task::spawn_local(async move {
+        connection::run(worker, stream, origin).await;
+        drop(counted);
+    }));
+}
+
+/// Uncounts a connection when it ends, however it ends.
+struct Counted(Rc<Worker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        gone(&self.0);
+    }
+}
+
+thread_local! {
+    /// The trusted proxies of the listener document last used, so that its connections share one list.
+    static TRUSTED: RefCell<Option<(Arc<model::Listener>, Rc<[ipnet::IpNet]>)>> = const { RefCell::new(None) };
+}
+
+fn trusted(document: &Arc<model::Listener>) -> Rc<[ipnet::IpNet]> {
+    TRUSTED.with_borrow_mut(|known| match known {
+        Some((of, list)) if Arc::ptr_eq(of, document) => Rc::clone(list),
+        _ => {
+            let list: Rc<[ipnet::IpNet]> = document.trusted_proxies.as_slice().into();
+            *known = Some((Arc::clone(document), Rc::clone(&list)));
+            list
+        }
+    })
+}

@@ -1,0 +1,246 @@
+//! One data-plane thread: a current_thread runtime with its own listening sockets, connections, upstream pool and
+//! balancers.
+//!
+//! A request stays on one thread from accept to the last byte. Threads share only the snapshot, the limit table and
+//! the counters of live connections that new ones are handed over by.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::accept;
+use super::balancers::Balancers;
+use super::wheel::Wheel;
+use crate::clock::{self, Millis, Nanos};
+use crate::http::reject::Reject;
+use crate::limit::table::LimitTable;
+use crate::pipeline::explain::{Explanation, Question};
+use crate::snapshot::Snapshot;
+use crate::telemetry::counters::{Counters, ThreadCounters};
+use crate::upstream::pool::Pool;
+
+/// How often a thread closes upstream connections that were unused for too long.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// What all threads share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The snapshot in force.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The counts of all limits.
+    pub limits: LimitTable,
+    /// The threads.
+    pub threads: Vec<Thread>,
+    /// Set when the process is asked to stop: no new connections, and `Connection: close` on every answer.
+    pub draining: AtomicBool,
+}
+
+/// One thread as others see it.
+#[derive(Debug)]
+pub struct Thread {
+    /// Client connections it has.
+    pub live: AtomicUsize,
+    /// What it counts.
+    pub counters: Arc<ThreadCounters>,
+    mailbox: mpsc::UnboundedSender<Message>,
+    inbox: Mutex<Option<mpsc::UnboundedReceiver<Message>>>,
+}
+
+/// What a thread is told by others.
+#[derive(Debug)]
+pub enum Message {
+    /// Accept connections from this socket.
+    Listen {
+        /// The listener's stable number.
+        listener: u32,
+        /// The socket, non-blocking.
+        socket: std::net::TcpListener,
+    },
+    /// Accept no more connections on a listener.
+    Unlisten {
+        /// The listener's stable number.
+        listener: u32,
+    },
+    /// Serve this connection, which another thread accepted and counted here.
+    Connection {
+        /// The listener's stable number.
+        listener: u32,
+        /// The socket.
+        stream: std::net::TcpStream,
+        /// The client.
+        peer: std::net::SocketAddr,
+    },
+    /// The process is about to end: close connections as they become idle.
+    Drain,
+    /// Say what would happen to a request.
+    Explain(Box<Question>, oneshot::Sender<Explanation>),
+}
+
+impl Shared {
+    /// Prepares `threads` threads, which [`run`] then runs.
+    pub fn new(snapshot: Snapshot, threads: usize, limit_keys: usize) -> Arc<Self> {
+        let thread = |_| {
+            let (mailbox, inbox) = mpsc::unbounded_channel();
+            Thread { live: AtomicUsize::new(0), counters: Arc::default(), mailbox, inbox: Mutex::new(Some(inbox)) }
+        };
+        Arc::new(Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            limits: LimitTable::new(limit_keys),
+            threads: (0..threads.max(1)).map(thread).collect(),
+            draining: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Thread {
+    /// Tells the thread something. It is lost when the thread has ended.
+    pub fn tell(&self, message: Message) {
+        let _gone: Result<(), _> = self.mailbox.send(message);
+    }
+}
+
+/// One thread's own state.
+#[derive(Debug)]
+pub struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    snapshot: RefCell<Pinned>,
+    pub(crate) wheel: Wheel,
+    /// When a clock was last read here.
+    now: Cell<Nanos>,
+    pub(crate) pool: Pool,
+    pub(crate) balancers: Balancers,
+    pub(crate) counters: Counters,
+    random: Cell<u64>,
+}
+
+/// The snapshot as this thread last saw it.
+#[derive(Debug)]
+struct Pinned {
+    cache: arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    /// The same behind a counter of this thread's own: a request keeps its snapshot without touching a counter that
+    /// all threads write.
+    local: Rc<Arc<Snapshot>>,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
+        use std::hash::{BuildHasher, RandomState};
+        let local = Rc::new(shared.snapshot.load_full());
+        let counters = shared.threads.get(index).map(|thread| Arc::clone(&thread.counters)).unwrap_or_default();
+        Rc::new(Self {
+            index,
+            snapshot: RefCell::new(Pinned { cache: arc_swap::Cache::new(Arc::clone(&shared.snapshot)), local }),
+            shared,
+            wheel: Wheel::default(),
+            now: Cell::new(clock::now()),
+            pool: Pool::default(),
+            balancers: Balancers::default(),
+            counters: Counters::new(counters),
+            random: Cell::new(RandomState::new().hash_one(index) | 1),
+        })
+    }
+
+    /// The snapshot in force: loaded once for each request.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        let mut pinned = self.snapshot.borrow_mut();
+        let Pinned { cache, local } = &mut *pinned;
+        let current = cache.load();
+        if !Arc::ptr_eq(current, local) {
+            *local = Rc::new(Arc::clone(current));
+        }
+        Rc::clone(local)
+    }
+
+    /// Reads the clock.
+    pub(crate) fn read_clock(&self) -> Nanos {
+        let now = clock::now();
+        self.now.set(now);
+        now
+    }
+
+    /// When the clock was last read on this thread: a request that has just begun, or a deadline that has just fired.
+    pub(crate) fn now(&self) -> Nanos {
+        self.now.get()
+    }
+
+    pub(crate) fn now_millis(&self) -> Millis {
+        self.now.get().millis()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// The next pseudo-random number (xorshift64*): for request ids, not for secrets.
+    pub(crate) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Counts a reject that was not answered through the pipeline.
+    pub(crate) fn count_reject(&self, reject: Reject) {
+        self.counters.shared.reject(reject);
+    }
+}
+
+/// Runs one thread until the process ends or its mailbox closes.
+pub fn run(shared: Arc<Shared>, index: usize) -> std::io::Result<()> {
+    let inbox = shared
+        .threads
+        .get(index)
+        .and_then(|thread| thread.inbox.lock().unwrap_or_else(PoisonError::into_inner).take())
+        .ok_or_else(|| std::io::Error::other(format!("thread {index} runs already")))?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(serve(Worker::new(shared, index), inbox));
+    Ok(())
+}
+
+async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
+    let wheel = Rc::clone(&worker);
+    drop(tokio::task::spawn_local(async move { wheel.wheel.drive(&wheel).await }));
+    drop(tokio::task::spawn_local(sweep(Rc::clone(&worker))));
+    let mut accepting: Vec<(u32, tokio::task::JoinHandle<()>)> = Vec::new();
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Listen { listener, socket } => match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let task = accept::accept(Rc::clone(&worker), listener, socket);
+                    accepting.push((listener, tokio::task::spawn_local(task)));
+                }
+                Err(error) => tracing::error!(listener, %error, "cannot listen"),
+            },
+            Message::Unlisten { listener } => accepting.retain(|(id, task)| {
+                if *id == listener {
+                    task.abort();
+                }
+                *id != listener
+            }),
+            Message::Connection { listener, stream, peer } => accept::adopt(&worker, listener, stream, peer),
+            Message::Drain => worker.wheel.ring_all(),
+            Message::Explain(question, reply) => {
+                let _gone: Result<(), _> = reply.send(crate::pipeline::explain::explain(&worker, &question));
+            }
+        }
+    }
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        worker.pool.sweep(clock::now_millis());
+        worker.counters.shared.pooled.store(worker.pool.len() as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,186 @@
+//! The life of a request, in order.
+//!
+//! [`decide::decide`] is pure: no await, no I/O, the time as an argument. [`handle`] calls it, forwards the request and
+//! sees to it that exactly one record is written when the answer is over.
+
+pub mod decide;
+pub mod explain;
+mod own;
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gridrouter_config::model;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use hyper::body::{Body, Incoming};
+
+use self::decide::{Decision, Destination, Facts, Notice, Refusal};
+use crate::clock::Nanos;
+use crate::http::connection::Connection;
+use crate::http::headers::Direction;
+use crate::http::reject::Reject;
+use crate::http::{forwarded, headers, target};
+use crate::snapshot::{ActionPlan, ForwardPlan, RoutePlan, Snapshot};
+use crate::telemetry::Record;
+use crate::upstream::exchange::{self, Choice, Outgoing};
+use crate::upstream::request_body::RequestBody;
+use crate::upstream::response_body::ResponseBody;
+
+/// Answers one request.
+pub(crate) async fn handle(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let now = connection.worker().read_clock();
+    let snapshot = connection.worker().snapshot();
+    let (parts, body) = request.into_parts();
+    let version = parts.version;
+    let mut answer = match begin(&connection, &snapshot, &parts, now) {
+        Err(refusal) => own::refuse(&connection, refusal, body, Record::new(now)).await,
+        Ok(Begun::Own(own)) => own::answer(&connection, own, body, &parts.headers).await,
+        Ok(Begun::Forward(going)) => forward(&connection, going, parts, body).await,
+    };
+    if connection.worker().is_draining() || connection.must_close() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    *answer.version_mut() = version.max(Version::HTTP_10);
+    Ok(answer)
+}
+
+/// A request that was decided on.
+enum Begun {
+    /// The router answers by itself.
+    Own(own::Own),
+    /// It is sent on.
+    Forward(Going),
+}
+
+/// A request that is sent on.
+struct Going {
+    route: Arc<RoutePlan>,
+    choice: Choice,
+    tried: crate::balance::smooth_weighted_round_robin::Tried,
+    host: Option<HeaderValue>,
+    /// The new target, where the path was not in normal form or is rewritten.
+    target: Option<Uri>,
+    notices: Notices,
+    record: Record,
+}
+
+/// What clients are told of limits: rarely more than one.
+type Notices = Vec<Notice>;
+
+/// Checks a request and decides on it.
+fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, parts: &Parts, now: Nanos) -> Result<Begun, Refusal> {
+    if let Some(violation) = connection.request_begins() {
+        return Err(Refusal::of(own::reject_for(violation), own::violation_text(violation)));
+    }
+    let target = target::check(&parts.method, &parts.uri, parts.version, &parts.headers)
+        .map_err(|(reject, why)| Refusal::of(reject, why))?;
+    let worker = connection.worker();
+    let facts = Facts {
+        listener: connection.origin.listener,
+        peer: connection.origin.peer.ip(),
+        trusted_proxies: &connection.origin.trusted_proxies,
+        method: &parts.method,
+        headers: &parts.headers,
+        target: &target,
+    };
+    let mut counted = |limit, admitted: bool| {
+        worker.counters.limit(limit, |c| if admitted { c.admitted.add(1) } else { c.refused.add(1) });
+    };
+    let Decision { route, destination, notices, .. } =
+        decide::decide(snapshot, &facts, &worker.shared.limits, now, &mut counted)?;
+    let mut record = Record::new(now);
+    record.route = Some(route.id);
+    let target = decide::outgoing_target(route, &target, &parts.uri, destination.prefix_len());
+    match destination {
+        Destination::Own { prefix_len } => {
+            let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let location = own::location(route, parts, host, target.as_ref(), prefix_len);
+            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, notices, record }))
+        }
+        Destination::Endpoint { group, host, .. } => {
+            record.group = Some(group.id);
+            let mut tried = crate::balance::smooth_weighted_round_robin::Tried::default();
+            let Some(index) = worker.balancers.pick(group, now.seconds(), &mut tried) else {
+                let mut refusal = Refusal::of(Reject::NoEndpoint, "every endpoint is down, full or marked as failed");
+                refusal.route = Some(Arc::clone(route));
+                return Err(refusal);
+            };
+            let choice = Choice::new(Rc::clone(worker), Arc::clone(group), index);
+            let host = host.cloned();
+            Ok(Begun::Forward(Going { route: Arc::clone(route), choice, tried, host, target, notices, record }))
+        }
+    }
+}
+
+/// Sends a request on and brings the answer back.
+async fn forward(connection: &Rc<Connection>, going: Going, parts: Parts, body: Incoming) -> Response<ResponseBody> {
+    let Going { route, choice, mut tried, host, target, notices, mut record } = going;
+    let (Some(plan), model::Action::Forward(document)) = (forward_plan(&route), &route.document.action) else {
+        return own::reject(connection, Reject::NoRoute, record, &notices);
+    };
+    let timeouts = document.timeouts;
+    let now = connection.worker().now().millis();
+    if let Some(total) = timeouts.request {
+        let deadline = now.after(total);
+        connection.request_deadline.set(deadline);
+        connection.arm(deadline);
+    }
+    let Parts { method, uri, mut headers, .. } = parts;
+    let has_body = !body.is_end_stream();
+    let host = plan.host.clone().or(host);
+    outgoing_headers(connection, &mut headers, has_body, host, document);
+    let outgoing = Outgoing { method, uri: target.unwrap_or(uri), headers, body: RequestBody::new(body, now) };
+    match exchange::send(connection, choice, &mut tried, &timeouts, outgoing).await {
+        Ok((response, lease)) => {
+            let (mut head, body) = response.into_parts();
+            headers::strip_hop_by_hop(&mut head.headers, Direction::Response, true);
+            for notice in &notices {
+                notice.tell(&mut head.headers);
+            }
+            headers::apply(&route.document.response_headers, &mut head.headers);
+            record.status = head.status.as_u16();
+            let body = ResponseBody::upstream(body, lease, timeouts.response_body, Rc::clone(connection), record);
+            let mut answer = Response::new(body);
+            *answer.status_mut() = head.status;
+            *answer.headers_mut() = head.headers;
+            answer
+        }
+        Err(reject) => {
+            tracing::debug!(
+                route = route.document.name.as_str(),
+                client = %connection.origin.peer,
+                code = reject.code(),
+                "request failed upstream"
+            );
+            own::reject(connection, reject, record, &notices)
+        }
+    }
+}
+
+fn forward_plan(route: &RoutePlan) -> Option<&ForwardPlan> {
+    match &route.action {
+        ActionPlan::Forward(plan) => Some(plan),
+        ActionPlan::Redirect | ActionPlan::Respond { .. } => None,
+    }
+}
+
+/// Makes a client's headers those of the request sent on.
+fn outgoing_headers(
+    connection: &Rc<Connection>,
+    headers: &mut HeaderMap,
+    has_body: bool,
+    host: Option<HeaderValue>,
+    document: &model::Forward,
+) {
+    headers::strip_hop_by_hop(headers, Direction::Request, has_body);
+    forwarded::set(headers, connection.trusted, connection.address(), || own::request_id(connection.worker()));
+    if let Some(host) = host {
+        headers.insert(header::HOST, host);
+    }
+    headers::apply(&document.request_headers, headers);
+}

@@ -1,0 +1,406 @@
+//! What happens to a request: route, tenant, cell, limits, endpoints. Pure: no await, no I/O, the time as an argument.
+//!
+//! The order matters. The route comes first because it says where the tenant is found and what follows. The cell comes
+//! before the limits because a limit may be keyed by it, and because a request that has nowhere to go should cost its
+//! tenant nothing. The endpoint comes last: it is the only stage whose choice must be given back.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gridrouter_config::model::{self, CellState, HeadersWhen, LimitKeyPart, Otherwise};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use ipnet::IpNet;
+
+use crate::clock::Nanos;
+use crate::http::forwarded;
+use crate::http::reject::Reject;
+use crate::http::target::Target;
+use crate::limit::key::{KeyHash, KeyHasher};
+use crate::limit::table::LimitTable;
+use crate::limit::{PreparedQuota, Verdict, headers};
+use crate::placement;
+use crate::routing::Request;
+use crate::snapshot::{
+    ActionPlan, EndpointGroup, LimitPlan, QuotaPlan, RATE_LIMIT, RATE_LIMIT_POLICY, RoutePlan, Snapshot, TenantPlan,
+};
+use crate::tenant::{self, Found};
+
+/// What is known of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The listener it came by, by stable number.
+    pub listener: u32,
+    /// Who is at the other end of the connection.
+    pub peer: IpAddr,
+    /// Networks whose forwarding headers are believed.
+    pub trusted_proxies: &'a [IpNet],
+    /// The method.
+    pub method: &'a Method,
+    /// The headers, as received.
+    pub headers: &'a HeaderMap,
+    /// What it is addressed to, checked.
+    pub target: &'a Target<'a>,
+}
+
+/// What happens to a request.
+#[derive(Debug)]
+pub struct Decision<'a> {
+    /// The route.
+    pub route: &'a Arc<RoutePlan>,
+    /// Where it goes.
+    pub destination: Destination<'a>,
+    /// What the client is told of limits.
+    pub notices: Vec<Notice>,
+    /// Whose it is, and where that tenant is placed.
+    pub placed: Option<Placed>,
+}
+
+/// A tenant and its place.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The tenant's id.
+    pub tenant: String,
+    /// Its bucket and cell, where the route has a grid.
+    pub cell: Option<Place>,
+}
+
+/// A tenant's place in a grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The bucket.
+    pub bucket: u16,
+    /// The cell, by stable number.
+    pub cell: u32,
+    /// Whether a pin says so.
+    pub pinned: bool,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Destination<'a> {
+    /// Nowhere: the route answers by itself.
+    Own {
+        /// Bytes of the path that the route's prefix took.
+        prefix_len: usize,
+    },
+    /// To an endpoint of this group.
+    Endpoint {
+        /// The endpoints.
+        group: &'a Arc<EndpointGroup>,
+        /// The `Host` to send, where the place is a cell's ingress.
+        host: Option<&'a HeaderValue>,
+        /// Bytes of the path that the route's prefix took.
+        prefix_len: usize,
+    },
+}
+
+impl Destination<'_> {
+    /// Bytes of the path that the route's prefix took.
+    pub fn prefix_len(&self) -> usize {
+        match self {
+            Destination::Own { prefix_len } | Destination::Endpoint { prefix_len, .. } => *prefix_len,
+        }
+    }
+}
+
+/// A request refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reject: Reject,
+    /// The route, where one matched.
+    pub route: Option<Arc<RoutePlan>>,
+    /// What the log says.
+    pub why: &'static str,
+    /// What the client is told of limits.
+    pub notices: Vec<Notice>,
+    /// When to try again.
+    pub retry_after: Option<std::time::Duration>,
+}
+
+impl Refusal {
+    pub(crate) fn of(reject: Reject, why: &'static str) -> Self {
+        Self { reject, route: None, why, notices: Vec::new(), retry_after: None }
+    }
+}
+
+/// What a client is told of one limit.
+#[derive(Debug)]
+pub struct Notice {
+    limit: Arc<LimitPlan>,
+    quota: Arc<QuotaPlan>,
+    verdict: Verdict,
+}
+
+impl Notice {
+    /// The limit.
+    pub fn limit(&self) -> &LimitPlan {
+        &self.limit
+    }
+
+    /// What it said.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Adds the headers.
+    pub fn tell(&self, to: &mut HeaderMap) {
+        let told = match self.limit.document.headers {
+            HeadersWhen::Always => true,
+            HeadersWhen::Refused => !self.verdict.admitted,
+            HeadersWhen::Never => false,
+        };
+        if !told {
+            return;
+        }
+        if let Some(policy) = &self.quota.policy {
+            to.append(RATE_LIMIT_POLICY, policy.clone());
+        }
+        if let Some(left) = headers::remaining(self.limit.document.name.as_str(), &self.verdict) {
+            to.append(RATE_LIMIT, left);
+        }
+    }
+}
+
+/// Where limits are counted; what explains a request counts nothing.
+pub trait Limiter {
+    /// Begins the key of a limit.
+    fn key(&self, limit: u32) -> KeyHasher;
+    /// Asks for one request.
+    fn check(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) -> Verdict;
+    /// Gives one request back.
+    fn refund(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64);
+}
+
+impl Limiter for LimitTable {
+    fn key(&self, limit: u32) -> KeyHasher {
+        LimitTable::key(self, limit)
+    }
+
+    fn check(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) -> Verdict {
+        LimitTable::check(self, key, quota, now_nanos)
+    }
+
+    fn refund(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) {
+        LimitTable::refund(self, key, quota, now_nanos);
+    }
+}
+
+/// Decides on a request. `counted` is told what each limit said.
+pub fn decide<'a>(
+    snapshot: &'a Snapshot,
+    facts: &Facts<'_>,
+    limits: &impl Limiter,
+    now: Nanos,
+    counted: &mut impl FnMut(u32, bool),
+) -> Result<Decision<'a>, Refusal> {
+    let (route, prefix_len) = route(snapshot, facts)?;
+    let refuse = |reject, why| Refusal { route: Some(Arc::clone(route)), ..Refusal::of(reject, why) };
+    let tenant = tenant_of(snapshot, &route.document, facts).map_err(|(reject, why)| refuse(reject, why))?;
+    let (destination, place) = match &route.action {
+        ActionPlan::Redirect | ActionPlan::Respond { .. } => (Destination::Own { prefix_len }, None),
+        ActionPlan::Forward(plan) => {
+            let place = match plan.grid {
+                Some(grid) => Some(place(snapshot, grid, tenant.as_ref()).map_err(|(r, why)| refuse(r, why))?),
+                None => None,
+            };
+            let target = plan.targets.of(place.map(|place| place.cell));
+            let target =
+                target.ok_or_else(|| refuse(Reject::NoEndpoint, "the service has no endpoints in the cell"))?;
+            (Destination::Endpoint { group: &target.group, host: target.host.as_ref(), prefix_len }, place)
+        }
+    };
+    let who = Who { snapshot, facts, tenant: tenant.as_ref(), route, place };
+    let notices = admit(&who, limits, now, counted)?;
+    let placed = tenant.map(|tenant| Placed { tenant: tenant.id.into_owned(), cell: place });
+    Ok(Decision { route, destination, notices, placed })
+}
+
+fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<RoutePlan>, usize), Refusal> {
+    let target = facts.target;
+    let request = Request {
+        host: &target.host,
+        path: &target.path,
+        query: target.query,
+        method: facts.method,
+        headers: facts.headers,
+    };
+    snapshot
+        .listener(facts.listener)
+        .and_then(|listener| listener.table.find(&request))
+        .and_then(|found| snapshot.routes.get(found.route as usize).map(|route| (route, found.prefix_len)))
+        .ok_or_else(|| Refusal::of(Reject::NoRoute, "no route matches"))
+}
+
+/// A request's tenant.
+struct Tenant<'a> {
+    id: std::borrow::Cow<'a, str>,
+    hash: u64,
+    plan: Option<&'a Arc<TenantPlan>>,
+}
+
+fn tenant_of<'a>(
+    snapshot: &'a Snapshot,
+    route: &'a model::Route,
+    facts: &Facts<'a>,
+) -> Result<Option<Tenant<'a>>, (Reject, &'static str)> {
+    let Some(rule) = &route.tenant else { return Ok(None) };
+    let target = facts.target;
+    let id = match (tenant::find(rule, &target.host, &target.path, target.query, facts.headers), &rule.otherwise) {
+        (Found::Tenant(id), _) => id,
+        (Found::Invalid, _) => return Err((Reject::BadTenant, "the tenant id is invalid or ambiguous")),
+        (Found::Missing, Otherwise::Tenant(name)) => name.as_str().into(),
+        (Found::Missing, Otherwise::Reject) => return Err((Reject::NoTenant, "the request names no tenant")),
+    };
+    let hash = placement::hash_of(id.as_bytes());
+    let plan = snapshot.tenants.get(hash, &id);
+    Ok(Some(Tenant { id, hash, plan }))
+}
+
+/// Where a tenant is placed: where it is pinned, or where its bucket is assigned to.
+fn place(snapshot: &Snapshot, grid: u32, tenant: Option<&Tenant<'_>>) -> Result<Place, (Reject, &'static str)> {
+    let tenant = tenant.ok_or((Reject::NoTenant, "the route has a grid and no tenant"))?;
+    let bucket = placement::bucket_of_hash(tenant.hash);
+    if let Some(cell) = tenant.plan.and_then(|plan| plan.pinned_to(grid)) {
+        return match snapshot.cell(cell).map(|cell| cell.state) {
+            Some(CellState::Active | CellState::Draining) => Ok(Place { bucket, cell, pinned: true }),
+            Some(CellState::Offline) | None => Err((Reject::CellOffline, "the tenant is pinned to an offline cell")),
+        };
+    }
+    let assigned = snapshot.grid(grid).and_then(|grid| {
+        let index = grid.assignment.cell_of(bucket)?;
+        grid.placed.get(usize::from(index)).copied()
+    });
+    match assigned {
+        Some(cell) => Ok(Place { bucket, cell, pinned: false }),
+        None => Err((Reject::NoCell, "no cell of the grid takes tenants")),
+    }
+}
+
+/// Whose request it is, as limits see it.
+struct Who<'a> {
+    snapshot: &'a Snapshot,
+    facts: &'a Facts<'a>,
+    tenant: Option<&'a Tenant<'a>>,
+    route: &'a Arc<RoutePlan>,
+    place: Option<Place>,
+}
+
+/// Asks every limit of the route. What the first ones took is given back when a later one refuses.
+fn admit(
+    who: &Who<'_>,
+    table: &impl Limiter,
+    now: Nanos,
+    counted: &mut impl FnMut(u32, bool),
+) -> Result<Vec<Notice>, Refusal> {
+    let mut notices: Vec<Notice> = Vec::with_capacity(who.route.limits.len());
+    for limit in &who.route.limits {
+        let (key, quota) = (who.key(limit, table), who.quota(limit));
+        let verdict = table.check(key, &quota.prepared, now.0);
+        counted(limit.id, verdict.admitted);
+        notices.push(Notice { limit: Arc::clone(limit), quota: Arc::clone(quota), verdict });
+        if !verdict.admitted {
+            for earlier in who.route.limits.iter().take(notices.len() - 1) {
+                table.refund(who.key(earlier, table), &who.quota(earlier).prepared, now.0);
+            }
+            return Err(Refusal {
+                route: Some(Arc::clone(who.route)),
+                notices,
+                retry_after: Some(verdict.retry_after),
+                ..Refusal::of(Reject::LimitExceeded, "a limit refused the request")
+            });
+        }
+    }
+    Ok(notices)
+}
+
+impl<'a> Who<'a> {
+    /// The tenant's own quota, or the limit's.
+    fn quota(&self, limit: &'a LimitPlan) -> &'a Arc<QuotaPlan> {
+        self.tenant.and_then(|tenant| tenant.plan).and_then(|plan| plan.quota(limit.id)).unwrap_or(&limit.quota)
+    }
+
+    fn key(&self, limit: &LimitPlan, table: &impl Limiter) -> KeyHash {
+        let mut key = table.key(limit.id);
+        for part in &limit.document.key {
+            key = match part {
+                LimitKeyPart::Tenant => key.part(self.tenant.map_or(b"", |tenant| tenant.id.as_bytes())),
+                LimitKeyPart::Route => key.part(&self.route.id.to_le_bytes()),
+                LimitKeyPart::Service => match &self.route.action {
+                    ActionPlan::Forward(plan) => key.part(plan.service.as_str().as_bytes()),
+                    ActionPlan::Redirect | ActionPlan::Respond { .. } => key.part(b""),
+                },
+                LimitKeyPart::Cell => match self.place.and_then(|place| self.snapshot.cell(place.cell)) {
+                    Some(cell) => key.part(cell.name.as_str().as_bytes()),
+                    None => key.part(b""),
+                },
+                LimitKeyPart::ClientIp => key.part(&self.client_network()),
+                LimitKeyPart::Header(name) => key.part(self.facts.headers.get(name).map_or(b"", |v| v.as_bytes())),
+            };
+        }
+        key.finish()
+    }
+
+    /// The client's address; of an IPv6 address the /64, which is what one customer has.
+    fn client_network(&self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        match forwarded::client_address(self.facts.headers, self.facts.peer, self.facts.trusted_proxies) {
+            IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => bytes.copy_from_slice(&ip.octets()[..8]),
+        }
+        bytes
+    }
+}
+
+/// The target to send on, where it differs from the one received: the path in normal form, with the prefix replaced.
+pub fn outgoing_target(route: &RoutePlan, target: &Target<'_>, received: &Uri, prefix_len: usize) -> Option<Uri> {
+    let rewrite = match &route.document.action {
+        model::Action::Forward(forward) => forward.prefix_rewrite.as_deref(),
+        model::Action::Redirect(redirect) => match &redirect.path {
+            model::RedirectPath::ReplacePrefix(prefix) => Some(prefix.as_str()),
+            model::RedirectPath::Keep | model::RedirectPath::Replace(_) => None,
+        },
+        model::Action::Respond(_) => None,
+    };
+    let normal = matches!(target.path, std::borrow::Cow::Borrowed(_));
+    if rewrite.is_none() && normal && received.scheme().is_none() {
+        return None;
+    }
+    let path = match rewrite {
+        Some(prefix) => replace_prefix(&target.path, prefix_len, prefix),
+        None => target.path.clone().into_owned(),
+    };
+    let whole = match target.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    Uri::try_from(whole).ok()
+}
+
+/// `/a/b` with the prefix `/a` replaced by `/x` is `/x/b`.
+fn replace_prefix(path: &str, prefix_len: usize, with: &str) -> String {
+    let rest = path.get(prefix_len..).unwrap_or_default();
+    let (with, rest) = (with.strip_suffix('/').unwrap_or(with), rest.strip_prefix('/').unwrap_or(rest));
+    if rest.is_empty() && !path.ends_with('/') && !with.is_empty() { with.to_owned() } else { format!("{with}/{rest}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replace_prefix;
+
+    #[test]
+    fn prefixes_are_replaced_by_segment() {
+        for (path, prefix_len, with, wanted) in [
+            ("/a/b", 2, "/x", "/x/b"),
+            ("/a/b", 2, "/", "/b"),
+            ("/a/b", 2, "/x/", "/x/b"),
+            ("/a", 2, "/x", "/x"),
+            ("/a", 2, "/", "/"),
+            ("/a/", 2, "/x", "/x/"),
+            ("/b", 0, "/x", "/x/b"),
+            ("/", 0, "/x", "/x/"),
+        ] {
+            assert_eq!(replace_prefix(path, prefix_len, with), wanted, "{path} {with}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What would happen to a request, and why, without sending anything.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method, Uri, Version};
+use serde::Serialize;
+
+use super::decide::{self, Destination, Facts};
+use crate::clock;
+use crate::http::target;
+use crate::limit::table::LimitTable;
+use crate::listener::worker::Worker;
+use crate::placement;
+use crate::snapshot::{RoutePlan, Snapshot};
+
+/// A request to explain.
+#[derive(Debug)]
+pub struct Question {
+    /// The listener, by stable number.
+    pub listener: u32,
+    /// The client.
+    pub client: IpAddr,
+    /// The method.
+    pub method: Method,
+    /// The target.
+    pub uri: Uri,
+    /// The headers, `Host` among them.
+    pub headers: HeaderMap,
+}
+
+/// The answer.
+#[derive(Debug, Default, Serialize)]
+pub struct Explanation {
+    /// The generation that decided.
+    pub generation: u64,
+    /// `forward`, `redirect`, `respond` or `reject`.
+    pub outcome: &'static str,
+    /// The path as it is routed on and forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The host as it is routed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The route that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The grid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<String>,
+    /// The tenant's bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<u16>,
+    /// The cell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// What placed the tenant there: `pin` or `assignment`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'static str>,
+    /// The limits, and what they would say now. Nothing is counted.
+    pub limits: Vec<LimitExplanation>,
+    /// The service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The track.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub track: Option<&'static str>,
+    /// The endpoint that the thread asked would pick next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Every endpoint, and whether it can be picked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointExplanation>,
+    /// The reject's code and status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reject: Option<RejectExplanation>,
+    /// Why, in words, stage by stage.
+    pub why: Vec<String>,
+}
+
+/// What one limit would say.
+#[derive(Debug, Serialize)]
+pub struct LimitExplanation {
+    /// The limit.
+    pub limit: String,
+    /// Whether the request would pass.
+    pub admitted: bool,
+    /// Requests that could follow at once.
+    pub remaining: u32,
+    /// Seconds until a refused request could pass.
+    pub retry_after_seconds: f64,
+}
+
+/// One endpoint of the group.
+#[derive(Debug, Serialize)]
+pub struct EndpointExplanation {
+    /// The address.
+    pub address: String,
+    /// Whether it can be picked.
+    pub available: bool,
+    /// Failures counted against it.
+    pub fails: u32,
+    /// The weight it has at the moment.
+    pub effective_weight: i64,
+}
+
+/// Why a request would be refused.
+#[derive(Debug, Serialize)]
+pub struct RejectExplanation {
+    /// The status.
+    pub status: u16,
+    /// The stable code.
+    pub code: &'static str,
+}
+
+/// Explains a request on this thread.
+pub(crate) fn explain(worker: &Worker, question: &Question) -> Explanation {
+    let snapshot = worker.snapshot();
+    let mut out = Explanation { generation: snapshot.generation, ..Explanation::default() };
+    let checked = target::check(&question.method, &question.uri, Version::HTTP_11, &question.headers);
+    let target = match checked {
+        Ok(target) => target,
+        Err((reject, why)) => {
+            refused(&mut out, reject, why);
+            return out;
+        }
+    };
+    out.path = Some(target.path.to_string());
+    out.host = Some(target.host.to_string());
+    let trusted: Vec<ipnet::IpNet> =
+        snapshot.listener(question.listener).map(|l| l.document.trusted_proxies.clone()).unwrap_or_default();
+    let facts = Facts {
+        listener: question.listener,
+        peer: question.client,
+        trusted_proxies: &trusted,
+        method: &question.method,
+        headers: &question.headers,
+        target: &target,
+    };
+    decided(worker, &snapshot, &facts, &mut out);
+    out
+}
+
+fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Explanation) {
+    let now = clock::now();
+    let view = Peek(&worker.shared.limits);
+    match decide::decide(snapshot, facts, &view, now, &mut |_, _| {}) {
+        Err(refusal) => {
+            if let Some(route) = &refusal.route {
+                describe_route(route, out);
+            }
+            limits(&refusal.notices, out);
+            refused(out, refusal.reject, refusal.why);
+        }
+        Ok(decision) => {
+            describe_route(decision.route, out);
+            if let Some(placed) = &decision.placed {
+                out.why.push(format!("the tenant is {}", placed.tenant));
+                out.tenant = Some(placed.tenant.clone());
+                if let Some(place) = placed.cell {
+                    describe_place(snapshot, place, out);
+                }
+            }
+            limits(&decision.notices, out);
+            match &decision.destination {
+                Destination::Own { .. } => {
+                    out.outcome = match decision.route.action {
+                        crate::snapshot::ActionPlan::Respond { .. } => "respond",
+                        _ => "redirect",
+                    };
+                }
+                Destination::Endpoint { group, .. } => describe_group(worker, group, now.seconds(), out),
+            }
+        }
+    }
+}
+
+/// A limit table that counts nothing.
+pub(crate) struct Peek<'a>(&'a LimitTable);
+
+impl decide::Limiter for Peek<'_> {
+    fn key(&self, limit: u32) -> crate::limit::key::KeyHasher {
+        self.0.key(limit)
+    }
+
+    fn check(
+        &self,
+        key: crate::limit::key::KeyHash,
+        quota: &crate::limit::PreparedQuota,
+        now_nanos: u64,
+    ) -> crate::limit::Verdict {
+        self.0.peek(key, quota, now_nanos)
+    }
+
+    fn refund(&self, _: crate::limit::key::KeyHash, _: &crate::limit::PreparedQuota, _: u64) {}
+}
+
+fn refused(out: &mut Explanation, reject: crate::http::reject::Reject, why: &str) {
+    out.outcome = "reject";
+    out.reject = Some(RejectExplanation { status: reject.status().as_u16(), code: reject.code() });
+    out.why.push(why.to_owned());
+}
+
+fn describe_route(route: &RoutePlan, out: &mut Explanation) {
+    out.why.push(format!("the most specific route that matches is {}", route.document.name));
+    out.route = Some(route.document.name.to_string());
+    if let gridrouter_config::model::Action::Forward(forward) = &route.document.action {
+        out.service = Some(forward.service.to_string());
+        out.grid = forward.grid.as_ref().map(ToString::to_string);
+        if forward.grid.is_none() {
+            out.why.push("the route has no grid: it goes direct to the service's endpoints".to_owned());
+        }
+    }
+}
+
+fn describe_place(snapshot: &Snapshot, place: decide::Place, out: &mut Explanation) {
+    let cell = snapshot.cell(place.cell).map(|cell| cell.name.to_string()).unwrap_or_default();
+    out.why.push(if place.pinned {
+        format!("a pin places the tenant in cell {cell}")
+    } else {
+        format!("bucket {} of {} is assigned to cell {cell}", place.bucket, placement::BUCKETS)
+    });
+    out.bucket = Some(place.bucket);
+    out.by = Some(if place.pinned { "pin" } else { "assignment" });
+    out.cell = Some(cell);
+}
+
+fn limits(notices: &[decide::Notice], out: &mut Explanation) {
+    for notice in notices {
+        let verdict = notice.verdict();
+        out.limits.push(LimitExplanation {
+            limit: notice.limit().document.name.to_string(),
+            admitted: verdict.admitted,
+            remaining: verdict.remaining,
+            retry_after_seconds: verdict.retry_after.as_secs_f64(),
+        });
+    }
+}
+
+fn describe_group(
+    worker: &Worker,
+    group: &std::sync::Arc<crate::snapshot::EndpointGroup>,
+    now_secs: u64,
+    out: &mut Explanation,
+) {
+    out.outcome = "forward";
+    out.track = Some("blue");
+    let next = worker.balancers.peek(group, now_secs);
+    for (index, endpoint) in group.endpoints.iter().enumerate() {
+        let Some(view) = worker.balancers.view(group, index, now_secs) else { continue };
+        out.endpoints.push(EndpointExplanation {
+            address: endpoint.address.to_string(),
+            available: view.available,
+            fails: view.fails,
+            effective_weight: view.effective_weight,
+        });
+    }
+    let next = next.and_then(|index| group.endpoints.get(index));
+    out.endpoint = next.map(|endpoint| endpoint.address.to_string());
+    out.why.push(match next {
+        Some(endpoint) => {
+            format!(
+                "smooth weighted round robin over {} is at {} on thread {}",
+                group.label, endpoint.address, worker.index
+            )
+        }
+        None => format!("no endpoint of {} can be picked", group.label),
+    });
+}

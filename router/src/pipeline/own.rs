@@ -1,0 +1,210 @@
+//! Answers that the router gives by itself: rejects, redirects and fixed responses.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gridrouter_config::model;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use super::decide::{Notice, Refusal};
+use crate::http::connection::Connection;
+use crate::http::reject::{REJECT_HEADER, Reject};
+use crate::http::{framing, headers};
+use crate::limit::headers::retry_after;
+use crate::listener::worker::Worker;
+use crate::snapshot::{ActionPlan, RoutePlan};
+use crate::telemetry::Record;
+use crate::upstream::response_body::ResponseBody;
+
+/// How much of a refused request's body is read first, so that the connection can go on.
+const DRAIN_BYTES: u64 = 64 * 1024;
+/// For how long.
+const DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// A route's own answer.
+pub(super) struct Own {
+    pub(super) route: Arc<RoutePlan>,
+    /// Where a redirect leads.
+    pub(super) location: Option<HeaderValue>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) record: Record,
+}
+
+/// Answers with a route's redirect or fixed response.
+pub(super) async fn answer(
+    connection: &Rc<Connection>,
+    own: Own,
+    body: Incoming,
+    request_headers: &HeaderMap,
+) -> Response<ResponseBody> {
+    drain(connection, body, request_headers).await;
+    let Own { route, location, notices, mut record } = own;
+    let (status, bytes, content_type) = match (&route.action, &route.document.action) {
+        (ActionPlan::Respond { status, body, content_type }, _) => (*status, body.clone(), Some(content_type.clone())),
+        (_, model::Action::Redirect(redirect)) => (redirect.status, Bytes::new(), None),
+        _ => (StatusCode::NOT_FOUND, Bytes::new(), None),
+    };
+    record.status = status.as_u16();
+    let has_type = !bytes.is_empty();
+    let mut response = Response::new(ResponseBody::own(bytes, Rc::clone(connection), record));
+    *response.status_mut() = status;
+    let head = response.headers_mut();
+    if let Some(content_type) = content_type.filter(|_| has_type) {
+        head.insert(header::CONTENT_TYPE, content_type);
+    }
+    if let Some(location) = location {
+        head.insert(header::LOCATION, location);
+    }
+    for notice in &notices {
+        notice.tell(head);
+    }
+    headers::apply(&route.document.response_headers, head);
+    response
+}
+
+/// Refuses a request, having read a bounded amount of its body so that the client can read the answer.
+pub(super) async fn refuse(
+    connection: &Rc<Connection>,
+    refusal: Refusal,
+    body: Incoming,
+    mut record: Record,
+) -> Response<ResponseBody> {
+    let Refusal { reject: why, route, why: text, notices, retry_after: wait } = refusal;
+    tracing::debug!(
+        client = %connection.origin.peer,
+        route = route.as_ref().map(|route| route.document.name.as_str()),
+        code = why.code(),
+        "request refused: {text}"
+    );
+    if connection.is_deaf() {
+        drop(body);
+    } else {
+        drain(connection, body, &HeaderMap::new()).await;
+    }
+    record.route = route.map(|route| route.id);
+    let mut response = reject(connection, why, record, &notices);
+    if let Some(wait) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after(wait));
+    }
+    response
+}
+
+/// The answer to a refused request.
+pub(super) fn reject(
+    connection: &Rc<Connection>,
+    why: Reject,
+    mut record: Record,
+    notices: &[Notice],
+) -> Response<ResponseBody> {
+    record.status = why.status().as_u16();
+    record.reject = Some(why);
+    let mut response = Response::new(ResponseBody::own(why.body(), Rc::clone(connection), record));
+    *response.status_mut() = why.status();
+    let head = response.headers_mut();
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.insert(REJECT_HEADER, why.header());
+    for notice in notices {
+        notice.tell(head);
+    }
+    response
+}
+
+/// Reads and throws away a request's body, if it is small and comes soon: the connection can be used again then.
+/// Otherwise it is closed after the answer, when the rest is read and thrown away for a while.
+async fn drain(connection: &Rc<Connection>, mut body: Incoming, request_headers: &HeaderMap) {
+    let expects = request_headers.contains_key(header::EXPECT);
+    let small = body.size_hint().upper().is_none_or(|upper| upper <= DRAIN_BYTES);
+    if body.is_end_stream() || expects || !small {
+        return;
+    }
+    let mut left = DRAIN_BYTES;
+    let drained = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_TIME, drained).await.is_err() {
+        connection.worker().read_clock();
+    }
+}
+
+/// Where a redirect leads.
+pub(super) fn location(
+    route: &RoutePlan,
+    parts: &Parts,
+    host: &str,
+    target: Option<&Uri>,
+    _prefix_len: usize,
+) -> Option<HeaderValue> {
+    let model::Action::Redirect(redirect) = &route.document.action else { return None };
+    let target = target.unwrap_or(&parts.uri);
+    let scheme = redirect.scheme.as_deref().unwrap_or("http");
+    let (bare, port) = split_port(host);
+    let name = redirect.host.as_deref().unwrap_or(bare);
+    // The port of the request belongs to its scheme and host: it is kept only with both.
+    let kept = port.filter(|_| redirect.scheme.is_none() && redirect.host.is_none());
+    let port = redirect.port.map(|port| port.to_string()).or_else(|| kept.map(str::to_owned));
+    let port = port.filter(|port| !matches!((scheme, port.as_str()), ("http", "80") | ("https", "443")));
+    let path = match &redirect.path {
+        model::RedirectPath::Replace(path) => path.as_str(),
+        model::RedirectPath::Keep | model::RedirectPath::ReplacePrefix(_) => target.path(),
+    };
+    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    HeaderValue::try_from(format!("{scheme}://{name}{port}{path}{query}")).ok()
+}
+
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((bare, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => (bare, Some(port)),
+        _ => (host, None),
+    }
+}
+
+/// A new request id: 32 hexadecimal digits.
+pub(super) fn request_id(worker: &Worker) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'0'; 32];
+    let halves = [worker.random(), worker.random()];
+    for (half, value) in text.chunks_exact_mut(16).zip(halves) {
+        for (digit, shift) in half.iter_mut().zip((0..64).step_by(4).rev()) {
+            *digit = DIGITS.get((value >> shift) as usize & 15).copied().unwrap_or(b'0');
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// What the guard found, in words for the log.
+pub(super) const fn violation_text(violation: framing::Violation) -> &'static str {
+    use framing::Violation as V;
+    match violation {
+        V::BareLineFeed => "a line ends in LF without CR",
+        V::LengthAndTransferEncoding => "both Content-Length and Transfer-Encoding",
+        V::RepeatedLength => "more than one Content-Length",
+        V::BadLength => "a Content-Length that is not a number",
+        V::BadTransferEncoding => "a Transfer-Encoding other than one plain `chunked`",
+        V::BadHeaderLine => "a header line that is folded or has a blank before its colon",
+        V::BadChunk => "a chunk that is not well formed",
+        V::BadTarget => "a target with a fragment or with bytes that are not ASCII",
+    }
+}
+
+/// What the client is told of it.
+pub(super) const fn reject_for(violation: framing::Violation) -> Reject {
+    use framing::Violation as V;
+    match violation {
+        V::LengthAndTransferEncoding | V::RepeatedLength | V::BadLength | V::BadTransferEncoding | V::BadChunk => {
+            Reject::AmbiguousFraming
+        }
+        V::BareLineFeed | V::BadHeaderLine => Reject::MalformedRequest,
+        V::BadTarget => Reject::BadPath,
+    }
+}

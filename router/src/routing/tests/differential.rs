@@ -1,0 +1,122 @@
+//! The index against a scan that takes the rules of precedence literally.
+
+use std::cmp::Reverse;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::*;
+
+fn some_path() -> impl Strategy<Value = String> {
+    vec(select(vec!["a", "b", "c", "ab", ""]), 0..4).prop_map(|segments| format!("/{}", segments.join("/")))
+}
+
+fn some_path_match() -> impl Strategy<Value = PathMatch> {
+    prop_oneof![
+        3 => some_path().prop_map(|path| PathMatch::Prefix(match path.trim_end_matches('/') {
+            "" => "/".to_owned(),
+            path => path.to_owned(),
+        })),
+        2 => some_path().prop_map(PathMatch::Exact),
+        1 => select(vec!["/a.*", "/[ab]/.*", ".*", "/a/b", "/.", "/a|/b"]).prop_map(|text| PathMatch::Regex(anchored(text))),
+    ]
+}
+
+const HOSTS: [&str; 8] = ["a.x", "b.a.x", "x", "*.x", "*.a.x", "*.b.a.x", "*.y", "a.y"];
+
+fn some_route() -> impl Strategy<Value = Route> {
+    (
+        prop_oneof![Just(vec![]), subsequence(HOSTS.to_vec(), 1..4)],
+        vec(some_path_match(), 1..3),
+        prop_oneof![3 => Just(vec![]), 1 => subsequence(vec![Method::GET, Method::POST], 1..=2)],
+        prop_oneof![3 => Just(vec![]), 1 => vec(select(vec![header("x-a", "1"), header("x-b", "!")]), 1..3)],
+        prop_oneof![3 => Just(vec![]), 1 => vec(select(vec![super::query("p", "1"), super::query("q", "!")]), 1..3)],
+    )
+        .prop_map(|(hosts, paths, methods, headers, query)| {
+            let hosts = hosts.into_iter().map(host).collect();
+            Route { hosts, paths, methods, headers, query, ..route("unnamed") }
+        })
+}
+
+/// How well one host pattern fits, the largest best; none if not.
+fn host_rank(pattern: &HostPattern, host: &str) -> Option<(u8, usize)> {
+    match pattern {
+        HostPattern::Exact(exact) => (exact == host).then_some((2, 0)),
+        HostPattern::Wildcard(suffix) => {
+            let labels = host.strip_suffix(suffix.as_str())?.strip_suffix('.')?;
+            (!labels.is_empty()).then_some((1, suffix.len()))
+        }
+    }
+}
+
+fn path_rank(pattern: &PathMatch, path: &str) -> Option<(u8, usize)> {
+    match pattern {
+        PathMatch::Exact(exact) => (exact == path).then_some((2, 0)),
+        PathMatch::Regex(regex) => regex.is_match(path).then_some((1, regex.as_str().len())),
+        PathMatch::Prefix(prefix) => {
+            let prefix = prefix.trim_end_matches('/');
+            let rest = path.strip_prefix(prefix)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((0, prefix.len()))
+        }
+    }
+}
+
+fn holds(route: &Route, request: &Request<'_>) -> bool {
+    let text = |condition: &ValueMatch, value: Option<&str>| match condition {
+        ValueMatch::Present => value.is_some(),
+        ValueMatch::Exact(exact) => value == Some(exact),
+        ValueMatch::Regex(regex) => value.is_some_and(|value| regex.is_match(value)),
+    };
+    let parameter = |name: &str| {
+        let pairs = request.query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.into_iter().find(|pair| pair.0 == name).map(|pair| pair.1)
+    };
+    let header = |name: &HeaderName| request.headers.get(name).map(|value| value.to_str().unwrap());
+    (route.methods.is_empty() || route.methods.contains(request.method))
+        && route.headers.iter().all(|condition| text(&condition.value, header(&condition.name)))
+        && route.query.iter().all(|condition| text(&condition.value, parameter(&condition.name)))
+}
+
+fn scan(routes: &[Route], request: &Request<'_>) -> Option<Match> {
+    let mut best = None;
+    for (number, route) in (0..).zip(routes).filter(|(_, route)| holds(route, request)) {
+        let hosts = route.hosts.iter().filter_map(|host| host_rank(host, request.host));
+        let host = if route.hosts.is_empty() { Some((0, 0)) } else { hosts.max() };
+        let path = route.paths.iter().filter_map(|path| path_rank(path, request.path)).max();
+        let Some((host, path)) = host.zip(path) else { continue };
+        let more = (!route.methods.is_empty(), route.headers.len(), route.query.len(), Reverse(&route.name));
+        let prefix_len = if path.0 == 0 { path.1 } else { 0 };
+        best = best.max(Some(((host, path, more), Reverse(number), prefix_len)));
+    }
+    best.map(|(_, Reverse(route), prefix_len)| Match { route, prefix_len })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn the_index_finds_what_a_scan_finds(
+        mut routes in vec(some_route(), 0..25),
+        requests in vec((select(vec!["a.x", "b.a.x", "c.b.a.x", "x", "y.x", "a.y", "z", ""]), some_path(), 0_u8..16), 20),
+    ) {
+        for (number, route) in routes.iter_mut().enumerate() {
+            // Names in another order than the routes.
+            route.name = Name::parse(&format!("r{}-{number}", number * 7 % 5)).unwrap();
+        }
+        let table = table(&routes);
+        for (host, path, bits) in requests {
+            let mut headers = HeaderMap::new();
+            if bits & 1 != 0 {
+                headers.insert("x-a", HeaderValue::from_static("1"));
+            }
+            if bits & 2 != 0 {
+                headers.insert("x-b", HeaderValue::from_static("2"));
+            }
+            let query = [None, Some("p=1"), Some("q=2&p=1"), Some("p=2")][usize::from(bits >> 2 & 3)];
+            let method = if bits & 4 == 0 { &Method::GET } else { &Method::POST };
+            let request = Request { host, path: &path, query, method, headers: &headers };
+            prop_assert_eq!(table.find(&request), scan(&routes, &request), "{:?}", request);
+        }
+    }
+}

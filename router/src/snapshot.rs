@@ -1,0 +1,215 @@
+//! A generation compiled into the immutable structure that requests read.
+//!
+//! Documents refer to each other by name; a snapshot by small numbers. Numbers of things that requests learn about
+//! (routes, cells, endpoint groups, limits) are given once for each name and outlive the snapshot, so that counters,
+//! balancer positions and limit counts belong to names and survive every edit: see [`names::Names`].
+
+pub mod compile;
+pub mod names;
+mod tenants;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use gridrouter_config::ids::Name;
+use gridrouter_config::model;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
+use crate::limit::PreparedQuota;
+use crate::placement::Assignment;
+use crate::routing::RouteTable;
+pub use tenants::{TenantPlan, TenantTable};
+
+/// Everything that requests of one generation are decided on.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The generation's number; it never goes backwards.
+    pub generation: u64,
+    /// The digest of the documents in force.
+    pub digest: Arc<str>,
+    /// The model it was compiled from.
+    pub model: Arc<model::Model>,
+    /// The listeners, by their stable number.
+    pub listeners: Vec<Option<ListenerPlan>>,
+    /// The routes, by their position in this snapshot.
+    pub routes: Vec<Arc<RoutePlan>>,
+    /// The grids, by their stable number.
+    pub grids: Vec<Option<Arc<GridPlan>>>,
+    /// The cells, by their stable number.
+    pub cells: Vec<Option<CellPlan>>,
+    /// The tenants that have a document.
+    pub tenants: Arc<TenantTable>,
+    /// How long reading and compiling it took.
+    pub compiled_in: std::time::Duration,
+}
+
+/// What requests of one listener go by.
+#[derive(Debug, Clone)]
+pub struct ListenerPlan {
+    /// The document.
+    pub document: Arc<model::Listener>,
+    /// The routes served on it.
+    pub table: Arc<RouteTable>,
+}
+
+/// A grid.
+#[derive(Debug)]
+pub struct GridPlan {
+    /// The document.
+    pub document: Arc<model::Grid>,
+    /// Its stable number.
+    pub id: u32,
+    /// The cells that take part in placement, by stable number, in the order of the assignment's indices.
+    pub placed: Box<[u32]>,
+    /// Which of them each bucket belongs to.
+    pub assignment: Arc<Assignment>,
+}
+
+/// A cell.
+#[derive(Debug, Clone)]
+pub struct CellPlan {
+    /// The cell's name.
+    pub name: Name,
+    /// Who may be placed on it.
+    pub state: model::CellState,
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// The document.
+    pub document: Arc<model::Route>,
+    /// Its stable number.
+    pub id: u32,
+    /// What happens to a request.
+    pub action: ActionPlan,
+    /// The limits, all of which must admit a request.
+    pub limits: Box<[Arc<LimitPlan>]>,
+}
+
+/// What happens to a request that matched.
+#[derive(Debug)]
+pub enum ActionPlan {
+    /// It is sent to a service.
+    Forward(ForwardPlan),
+    /// The client is sent elsewhere.
+    Redirect,
+    /// The client gets a fixed answer.
+    Respond {
+        /// The status.
+        status: StatusCode,
+        /// The body.
+        body: bytes::Bytes,
+        /// The body's type.
+        content_type: HeaderValue,
+    },
+}
+
+/// Where a request is sent.
+#[derive(Debug)]
+pub struct ForwardPlan {
+    /// The grid, by its stable number; direct without one.
+    pub grid: Option<u32>,
+    /// The service's name.
+    pub service: Name,
+    /// The `Host` to send instead of the client's.
+    pub host: Option<HeaderValue>,
+    /// Where the service is reached.
+    pub targets: Targets,
+}
+
+/// Where a service is reached.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// In each cell, by the cell's stable number.
+    Cells(Arc<[Option<Target>]>),
+    /// At endpoints outside of any cell.
+    Direct(Target),
+}
+
+/// A service in one place.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its endpoints.
+    pub group: Arc<EndpointGroup>,
+    /// The `Host` to send, where the place is a cell's ingress.
+    pub host: Option<HeaderValue>,
+}
+
+/// The endpoints of one service in one cell on one track, among which requests are balanced.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EndpointGroup {
+    /// Its stable number: that of the name service, cell and track.
+    pub id: u32,
+    /// `<service>/<cell>/<track>`, for people and metrics.
+    pub label: Arc<str>,
+    /// The endpoints, in the document's order.
+    pub endpoints: Box<[EndpointPlan]>,
+    /// The same for the balancer.
+    pub peers: Box<[PeerConfig]>,
+    /// How failures are handled.
+    pub policy: Policy,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointPlan {
+    /// The address.
+    pub address: SocketAddr,
+    /// The stable number of the address: what connections are pooled under.
+    pub id: u32,
+}
+
+/// A limit.
+#[derive(Debug)]
+pub struct LimitPlan {
+    /// The document.
+    pub document: Arc<model::Limit>,
+    /// Its stable number: what its counts are kept under.
+    pub id: u32,
+    /// Its own quota.
+    pub quota: Arc<QuotaPlan>,
+}
+
+/// What a limit admits, with what clients are told of it.
+#[derive(Debug)]
+pub struct QuotaPlan {
+    /// The quota.
+    pub prepared: PreparedQuota,
+    /// The value of `RateLimit-Policy`.
+    pub policy: Option<HeaderValue>,
+}
+
+/// The header that states a limit's policy (draft-ietf-httpapi-ratelimit-headers-10).
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// The header that states what is left (draft-ietf-httpapi-ratelimit-headers-10).
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+impl Snapshot {
+    /// The listener of this stable number.
+    pub fn listener(&self, id: u32) -> Option<&ListenerPlan> {
+        self.listeners.get(id as usize)?.as_ref()
+    }
+
+    /// The grid of this stable number.
+    pub fn grid(&self, id: u32) -> Option<&GridPlan> {
+        self.grids.get(id as usize)?.as_deref()
+    }
+
+    /// The cell of this stable number.
+    pub fn cell(&self, id: u32) -> Option<&CellPlan> {
+        self.cells.get(id as usize)?.as_ref()
+    }
+}
+
+impl Targets {
+    /// Where the service is reached for requests of this cell.
+    pub fn of(&self, cell: Option<u32>) -> Option<&Target> {
+        match (self, cell) {
+            (Targets::Cells(cells), Some(cell)) => cells.get(cell as usize)?.as_ref(),
+            (Targets::Direct(target), None) => Some(target),
+            (Targets::Cells(_), None) | (Targets::Direct(_), Some(_)) => None,
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! model + the snapshot before → a new snapshot. Pure, and its cost follows the change: what did not change is the same
+//! `Arc` in the model, and what was compiled from it is taken over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridrouter_config::ids::Name;
+use gridrouter_config::model::{self, Algorithm, Model, Placement};
+
+use super::names::Names;
+use super::{
+    ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, QuotaPlan,
+    RoutePlan, Snapshot, Target, Targets, TenantPlan, TenantTable,
+};
+use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
+use crate::limit::{PreparedQuota, Quota, headers};
+use crate::placement::ring::{self, Candidate};
+use crate::routing::RouteTable;
+
+/// Compiles a checked model.
+pub fn compile(
+    model: Arc<Model>,
+    generation: u64,
+    digest: Arc<str>,
+    old: Option<&Snapshot>,
+    names: &mut Names,
+) -> Snapshot {
+    let same = Unchanged::between(old, &model);
+    let cells = cells(&model, names);
+    let grids = grids(&model, old, same.cells, names);
+    let limits = Limits::prepare(&model, names);
+    let routes = routes(&model, old, &same, &limits, names);
+    let listeners = listeners(&model, old, &routes, names);
+    let tenants = tenants(&model, old, same.limits && same.grids, &limits, names);
+    Snapshot { generation, digest, listeners, routes, grids, cells, tenants, model, compiled_in: Duration::ZERO }
+}
+
+/// Which kinds are the same as in the snapshot before, to the pointer.
+struct Unchanged {
+    grids: bool,
+    cells: bool,
+    services: bool,
+    limits: bool,
+}
+
+impl Unchanged {
+    fn between(old: Option<&Snapshot>, new: &Model) -> Self {
+        let Some(old) = old.map(|old| &old.model) else {
+            return Self { grids: false, cells: false, services: false, limits: false };
+        };
+        Self {
+            grids: same_map(&old.grids, &new.grids),
+            cells: same_map(&old.cells, &new.cells),
+            services: same_map(&old.services, &new.services),
+            limits: same_map(&old.limits, &new.limits),
+        }
+    }
+}
+
+type Map<T> = std::collections::BTreeMap<Name, Arc<T>>;
+
+fn same_map<T>(old: &Map<T>, new: &Map<T>) -> bool {
+    old.len() == new.len() && old.values().zip(new.values()).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// Puts `value` at `index` of a sparse table.
+fn put<T>(table: &mut Vec<Option<T>>, index: u32, value: T) {
+    let index = index as usize;
+    if table.len() <= index {
+        table.resize_with(index + 1, || None);
+    }
+    if let Some(slot) = table.get_mut(index) {
+        *slot = Some(value);
+    }
+}
+
+fn text(name: &Name) -> Arc<str> {
+    name.as_str().into()
+}
+
+fn cells(model: &Model, names: &mut Names) -> Vec<Option<CellPlan>> {
+    let mut cells = Vec::new();
+    for cell in model.cells.values() {
+        put(&mut cells, names.cells.of(text(&cell.name)), CellPlan { name: cell.name.clone(), state: cell.state });
+    }
+    cells
+}
+
+fn grids(model: &Model, old: Option<&Snapshot>, same_cells: bool, names: &mut Names) -> Vec<Option<Arc<GridPlan>>> {
+    let mut grids = Vec::new();
+    for grid in model.grids.values() {
+        let id = names.grids.of(text(&grid.name));
+        let before = old.and_then(|old| old.grids.get(id as usize)?.as_ref());
+        let plan = match before {
+            Some(plan) if same_cells && Arc::ptr_eq(&plan.document, grid) => Arc::clone(plan),
+            _ => Arc::new(place(model, grid, id, before.map(|plan| &**plan), names)),
+        };
+        put(&mut grids, id, plan);
+    }
+    grids
+}
+
+/// Computes a grid's assignment, unless nothing that it depends on changed.
+fn place(model: &Model, grid: &Arc<model::Grid>, id: u32, before: Option<&GridPlan>, names: &mut Names) -> GridPlan {
+    let Placement::Ring(parameters) = grid.placement;
+    let active: Vec<&model::Cell> = grid
+        .cells
+        .iter()
+        .filter_map(|name| model.cells.get(name).map(|cell| &**cell))
+        .filter(|cell| cell.state == model::CellState::Active)
+        .collect();
+    let candidates: Vec<Candidate<'_>> =
+        active.iter().map(|cell| Candidate { name: cell.name.as_str(), weight: cell.weight }).collect();
+    let placed: Box<[u32]> = active.iter().map(|cell| names.cells.of(text(&cell.name))).collect();
+    let _ = before;
+    let assignment = Arc::new(ring::assign(&candidates, parameters.virtual_nodes, parameters.bounded_load));
+    GridPlan { document: Arc::clone(grid), id, placed, assignment }
+}
+
+/// The limits by name, prepared.
+struct Limits(std::collections::BTreeMap<Name, Arc<LimitPlan>>);
+
+impl Limits {
+    fn prepare(model: &Model, names: &mut Names) -> Self {
+        let plan = |limit: &Arc<model::Limit>, names: &mut Names| {
+            let Algorithm::TokenBucket(bucket) = limit.algorithm;
+            LimitPlan {
+                document: Arc::clone(limit),
+                id: names.limits.of(text(&limit.name)),
+                quota: Arc::new(quota(&limit.name, bucket)),
+            }
+        };
+        Self(model.limits.iter().map(|(name, limit)| (name.clone(), Arc::new(plan(limit, names)))).collect())
+    }
+}
+
+fn quota(name: &Name, bucket: model::TokenBucket) -> QuotaPlan {
+    let period = u64::try_from(bucket.rate.period().as_nanos()).unwrap_or(u64::MAX).max(1);
+    let quota = Quota { period_nanos: period, burst: bucket.burst };
+    QuotaPlan { prepared: PreparedQuota::token_bucket(quota), policy: headers::policy(name.as_str(), quota) }
+}
+
+fn routes(
+    model: &Model,
+    old: Option<&Snapshot>,
+    same: &Unchanged,
+    limits: &Limits,
+    names: &mut Names,
+) -> Vec<Arc<RoutePlan>> {
+    let reusable = same.grids && same.cells && same.services && same.limits;
+    let before: hashbrown::HashMap<*const model::Route, &Arc<RoutePlan>> = old
+        .filter(|_| reusable)
+        .map(|old| old.routes.iter().map(|plan| (Arc::as_ptr(&plan.document), plan)).collect())
+        .unwrap_or_default();
+    let mut targets = TargetCache { model, known: hashbrown::HashMap::new() };
+    model
+        .routes
+        .values()
+        .filter_map(|route| match before.get(&Arc::as_ptr(route)) {
+            Some(plan) => Some(Arc::clone(plan)),
+            None => route_plan(route, limits, &mut targets, names).map(Arc::new),
+        })
+        .collect()
+}
+
+/// Compiles one route. `None` only where a reference does not resolve, which the check has excluded.
+fn route_plan(
+    route: &Arc<model::Route>,
+    limits: &Limits,
+    targets: &mut TargetCache<'_>,
+    names: &mut Names,
+) -> Option<RoutePlan> {
+    let action = match &route.action {
+        model::Action::Forward(forward) => ActionPlan::Forward(ForwardPlan {
+            grid: forward.grid.as_ref().map(|grid| names.grids.of(text(grid))),
+            service: forward.service.clone(),
+            host: forward.host_rewrite.clone(),
+            targets: targets.of(&forward.service, forward.grid.as_ref(), names)?,
+        }),
+        model::Action::Redirect(_) => ActionPlan::Redirect,
+        model::Action::Respond(fixed) => ActionPlan::Respond {
+            status: fixed.status,
+            body: bytes::Bytes::copy_from_slice(fixed.body.as_bytes()),
+            content_type: fixed.content_type.clone(),
+        },
+    };
+    let limits = route.limits.iter().filter_map(|name| limits.0.get(name).map(Arc::clone)).collect();
+    Some(RoutePlan { document: Arc::clone(route), id: names.routes.of(text(&route.name)), action, limits })
+}
+
+/// The targets of each service in each grid, made once for all routes that share them.
+struct TargetCache<'a> {
+    model: &'a Model,
+    known: hashbrown::HashMap<(Name, Option<Name>), Targets>,
+}
+
+impl TargetCache<'_> {
+    fn of(&mut self, service: &Name, grid: Option<&Name>, names: &mut Names) -> Option<Targets> {
+        let key = (service.clone(), grid.cloned());
+        if let Some(targets) = self.known.get(&key) {
+            return Some(targets.clone());
+        }
+        let document = self.model.services.get(service)?;
+        let targets = match grid {
+            None => {
+                Targets::Direct(Target { group: group(document, None, &document.endpoints.blue, names), host: None })
+            }
+            Some(grid) => self.in_cells(document, grid, names)?,
+        };
+        self.known.insert(key, targets.clone());
+        Some(targets)
+    }
+
+    fn in_cells(&self, service: &model::Service, grid: &Name, names: &mut Names) -> Option<Targets> {
+        let mut table = Vec::new();
+        for name in &self.model.grids.get(grid)?.cells {
+            let Some(cell) = self.model.cells.get(name) else { continue };
+            let target = match service.cells.get(name) {
+                Some(tracks) => Target { group: group(service, Some(name), &tracks.blue, names), host: None },
+                None => Target { group: group(service, Some(name), &cell.ingress, names), host: service.host.clone() },
+            };
+            put(&mut table, names.cells.of(text(name)), target);
+        }
+        Some(Targets::Cells(table.into()))
+    }
+}
+
+fn group(
+    service: &model::Service,
+    cell: Option<&Name>,
+    endpoints: &[model::Endpoint],
+    names: &mut Names,
+) -> Arc<EndpointGroup> {
+    let label: Arc<str> = format!("{}/{}/blue", service.name, cell.map_or("direct", Name::as_str)).into();
+    Arc::new(EndpointGroup {
+        id: names.groups.of(Arc::clone(&label)),
+        label,
+        endpoints: endpoints
+            .iter()
+            .map(|e| EndpointPlan { address: e.address, id: names.endpoints.of(e.address) })
+            .collect(),
+        peers: endpoints
+            .iter()
+            .map(|e| PeerConfig {
+                weight: e.weight,
+                backup: e.backup,
+                down: e.down,
+                max_connections: e.max_connections,
+            })
+            .collect(),
+        policy: Policy { max_fails: service.balance.max_fails, fail_timeout_secs: service.balance.fail_timeout_secs },
+    })
+}
+
+fn listeners(
+    model: &Model,
+    old: Option<&Snapshot>,
+    routes: &[Arc<RoutePlan>],
+    names: &mut Names,
+) -> Vec<Option<ListenerPlan>> {
+    let mut shared: Vec<(Vec<u32>, Arc<RouteTable>)> = Vec::new();
+    let same_routes = old.is_some_and(|old| same_map(&old.model.routes, &model.routes));
+    let mut listeners = Vec::new();
+    for listener in model.listeners.values() {
+        let id = names.listeners.of(text(&listener.name));
+        let before = old.and_then(|old| old.listener(id)).filter(|_| same_routes);
+        let table = match before {
+            Some(plan) => Arc::clone(&plan.table),
+            None => table_for(&listener.name, routes, &mut shared),
+        };
+        put(&mut listeners, id, ListenerPlan { document: Arc::clone(listener), table });
+    }
+    listeners
+}
+
+/// The route table of a listener; listeners that serve the same routes share one.
+fn table_for(
+    listener: &Name,
+    routes: &[Arc<RoutePlan>],
+    shared: &mut Vec<(Vec<u32>, Arc<RouteTable>)>,
+) -> Arc<RouteTable> {
+    let serves = |route: &model::Route| route.listeners.is_empty() || route.listeners.contains(listener);
+    let served: Vec<u32> =
+        (0_u32..).zip(routes).filter(|(_, route)| serves(&route.document)).map(|(index, _)| index).collect();
+    if let Some((_, table)) = shared.iter().find(|(indices, _)| *indices == served) {
+        return Arc::clone(table);
+    }
+    let documents = served.iter().filter_map(|&i| routes.get(i as usize).map(|route| (i, &*route.document)));
+    let table = Arc::new(RouteTable::build(documents));
+    shared.push((served, Arc::clone(&table)));
+    table
+}
+
+fn tenants(
+    model: &Model,
+    old: Option<&Snapshot>,
+    same_limits: bool,
+    limits: &Limits,
+    names: &mut Names,
+) -> Arc<TenantTable> {
+    if let Some(old) = old.filter(|_| same_limits)
+        && same_map(&old.model.tenants, &model.tenants)
+    {
+        return Arc::clone(&old.tenants);
+    }
+    let mut table = TenantTable::with_capacity(model.tenants.len());
+    for tenant in model.tenants.values() {
+        let hash = crate::placement::hash_of(tenant.name.as_str().as_bytes());
+        let before = old
+            .filter(|_| same_limits)
+            .and_then(|old| old.tenants.get(hash, tenant.name.as_str()))
+            .filter(|plan| Arc::ptr_eq(&plan.document, tenant));
+        table.insert(match before {
+            Some(plan) => Arc::clone(plan),
+            None => Arc::new(tenant_plan(tenant, limits, names)),
+        });
+    }
+    Arc::new(table)
+}
+
+fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, names: &mut Names) -> TenantPlan {
+    let pin = tenant.pin.as_ref().map(|pin| (names.grids.of(text(&pin.grid)), names.cells.of(text(&pin.cell))));
+    let quotas = tenant
+        .limits
+        .iter()
+        .filter_map(|(name, own)| {
+            let limit = limits.0.get(name)?;
+            let Algorithm::TokenBucket(bucket) = limit.document.algorithm;
+            let bucket =
+                model::TokenBucket { rate: own.rate.unwrap_or(bucket.rate), burst: own.burst.unwrap_or(bucket.burst) };
+            Some((limit.id, Arc::new(quota(name, bucket))))
+        })
+        .collect();
+    TenantPlan::new(Arc::clone(tenant), pin, quotas)
+}

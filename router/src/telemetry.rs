@@ -1,0 +1,62 @@
+//! What the router counts, and how it is shown.
+//!
+//! Each thread counts for itself, in counters that only it writes; whoever renders the metrics adds them up. So a
+//! request touches no counter that another thread writes.
+
+pub mod counters;
+pub(crate) mod render;
+
+use std::rc::Rc;
+
+use crate::clock::Nanos;
+use crate::http::reject::Reject;
+use crate::listener::worker::Worker;
+use crate::upstream::response_body::BrokenOff;
+
+/// What will be recorded of one request when it is over: exactly once, however it ends.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// When its head had been received.
+    pub(crate) began: Nanos,
+    /// The route, by stable number.
+    pub(crate) route: Option<u32>,
+    /// The endpoint group, by stable number.
+    pub(crate) group: Option<u32>,
+    pub(crate) status: u16,
+    pub(crate) reject: Option<Reject>,
+    bytes: u64,
+    broken_off: Option<BrokenOff>,
+}
+
+impl Record {
+    pub(crate) fn new(began: Nanos) -> Self {
+        Self { began, route: None, group: None, status: 0, reject: None, bytes: 0, broken_off: None }
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn broken_off(&mut self, why: BrokenOff) {
+        self.broken_off = Some(why);
+    }
+
+    /// Counts the request.
+    pub(crate) fn write(&self, worker: &Rc<Worker>, now: Nanos) {
+        let counters = &worker.counters;
+        let took = Nanos(now.0.saturating_sub(self.began.0));
+        if let Some(route) = self.route {
+            counters.route(route, |route| route.request(self.status, took, self.bytes));
+        }
+        if let Some(group) = self.group {
+            counters.group(group, |group| group.request(self.status, took, self.bytes));
+        }
+        if let Some(reject) = self.reject {
+            counters.shared.reject(reject);
+        }
+        if self.broken_off.is_some() {
+            counters.shared.broken_off();
+        }
+        counters.shared.request();
+    }
+}

@@ -1,0 +1,182 @@
+//! Counters that one thread writes and others read.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Nanos;
+use crate::http::reject::Reject;
+
+/// A counter with a single writer: adding needs no locked instruction, and readers see a recent value.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds. Only the owning thread may call it.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the latency histogram's buckets, in microseconds; the last bucket has none.
+pub const BUCKET_MICROS: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
+];
+
+/// A histogram of durations.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// Counts by bucket, not cumulated.
+    pub buckets: [Counter; BUCKET_MICROS.len() + 1],
+    /// The sum in nanoseconds.
+    pub sum_nanos: Counter,
+}
+
+impl Histogram {
+    fn observe(&self, took: Nanos) {
+        let micros = took.0 / 1_000;
+        let index = BUCKET_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKET_MICROS.len());
+        if let Some(bucket) = self.buckets.get(index) {
+            bucket.add(1);
+        }
+        self.sum_nanos.add(took.0);
+    }
+}
+
+/// What is counted of the requests of one route, or of one endpoint group.
+#[derive(Debug, Default)]
+pub struct RequestCounters {
+    /// Responses by the first digit of their status, 1 to 5.
+    pub by_class: [Counter; 5],
+    /// Bytes of response bodies.
+    pub bytes: Counter,
+    /// From the head of the request received to the last byte of the response handed over.
+    pub duration: Histogram,
+}
+
+impl RequestCounters {
+    /// Counts one request.
+    pub fn request(&self, status: u16, took: Nanos, bytes: u64) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        if let Some(counter) = self.by_class.get(class) {
+            counter.add(1);
+        }
+        self.bytes.add(bytes);
+        self.duration.observe(took);
+    }
+}
+
+/// What is counted of the requests that one limit looked at.
+#[derive(Debug, Default)]
+pub struct LimitCounters {
+    /// Requests it let pass.
+    pub admitted: Counter,
+    /// Requests it refused.
+    pub refused: Counter,
+}
+
+/// What one thread counts, as others see it.
+#[derive(Debug, Default)]
+pub struct ThreadCounters {
+    /// Routes that had a request, by stable number.
+    pub routes: Mutex<Vec<(u32, Arc<RequestCounters>)>>,
+    /// Endpoint groups that had a request, by stable number.
+    pub groups: Mutex<Vec<(u32, Arc<RequestCounters>)>>,
+    /// Limits that looked at a request, by stable number.
+    pub limits: Mutex<Vec<(u32, Arc<LimitCounters>)>>,
+    /// Requests, however they ended.
+    pub requests: Counter,
+    /// Answers that broke off.
+    pub broken_off: Counter,
+    /// Rejects, by [`Reject::index`].
+    pub rejects: RejectCounters,
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections handed over to a thread with fewer.
+    pub handed_over: Counter,
+    /// Unused connections to endpoints.
+    pub pooled: AtomicU64,
+}
+
+/// A counter for each reject.
+#[derive(Debug)]
+pub struct RejectCounters(Box<[Counter]>);
+
+impl Default for RejectCounters {
+    fn default() -> Self {
+        Self(Reject::ALL.iter().map(|_| Counter::default()).collect())
+    }
+}
+
+impl RejectCounters {
+    /// The counter of a reject.
+    pub fn of(&self, reject: Reject) -> Option<&Counter> {
+        self.0.get(reject.index())
+    }
+}
+
+impl ThreadCounters {
+    pub(crate) fn reject(&self, reject: Reject) {
+        if let Some(counter) = self.rejects.of(reject) {
+            counter.add(1);
+        }
+    }
+
+    pub(crate) fn broken_off(&self) {
+        self.broken_off.add(1);
+    }
+
+    pub(crate) fn request(&self) {
+        self.requests.add(1);
+    }
+}
+
+type Known<T> = RefCell<Vec<Option<Arc<T>>>>;
+
+/// One thread's own view of its counters: found by index, without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) shared: Arc<ThreadCounters>,
+    routes: Known<RequestCounters>,
+    groups: Known<RequestCounters>,
+    limits: Known<LimitCounters>,
+}
+
+impl Counters {
+    pub(crate) fn new(shared: Arc<ThreadCounters>) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
+    pub(crate) fn route(&self, id: u32, count: impl FnOnce(&RequestCounters)) {
+        with(&self.routes, &self.shared.routes, id, count);
+    }
+
+    pub(crate) fn group(&self, id: u32, count: impl FnOnce(&RequestCounters)) {
+        with(&self.groups, &self.shared.groups, id, count);
+    }
+
+    pub(crate) fn limit(&self, id: u32, count: impl FnOnce(&LimitCounters)) {
+        with(&self.limits, &self.shared.limits, id, count);
+    }
+}
+
+/// Finds the counters of `id`, which are made and shown to others when it is first used.
+fn with<T: Default>(known: &Known<T>, shared: &Mutex<Vec<(u32, Arc<T>)>>, id: u32, count: impl FnOnce(&T)) {
+    let mut known = known.borrow_mut();
+    let index = id as usize;
+    if known.len() <= index {
+        known.resize_with(index + 1, || None);
+    }
+    let Some(slot) = known.get_mut(index) else { return };
+    count(slot.get_or_insert_with(|| {
+        let made = Arc::<T>::default();
+        shared.lock().unwrap_or_else(PoisonError::into_inner).push((id, Arc::clone(&made)));
+        made
+    }));
+}
