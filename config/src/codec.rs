@@ -208,9 +208,9 @@ fn text<'a>(file: &Arc<str>, chunk: Chunk<'a>) -> Result<&'a str, Box<Problem>> 
         }
     };
     let control = text.char_indices().find(|(_, c)| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'));
-    let (at, message) = match (control, invalid) {
-        (Some((at, c)), _) => (at, format!("control character U+{:04X} in the text", u32::from(c))),
-        (None, Some(byte)) => (text.len(), format!("byte 0x{byte:02x} is not valid UTF-8")),
+    let (at, message, help) = match (control, invalid) {
+        (Some((at, c)), _) => (at, format!("control character U+{:04X} in the text", u32::from(c)), "remove it"),
+        (None, Some(byte)) => (text.len(), format!("byte 0x{byte:02x} is not UTF-8"), "save the file as UTF-8 text"),
         (None, None) => return Ok(text),
     };
     let before = text.get(..at).unwrap_or_default();
@@ -221,5 +221,5 @@ fn text<'a>(file: &Arc<str>, chunk: Chunk<'a>) -> Result<&'a str, Box<Problem>> 
         column: u32::try_from(last.chars().count()).unwrap_or(u32::MAX).saturating_add(1),
         length: 1,
     };
-    Err(Box::new(Problem::at(file, at, message).with_help("save the file as UTF-8 text")))
+    Err(Box::new(Problem::at(file, at, message).with_help(help)))
 }

@@ -179,3 +179,6 @@ pub fn check_sources(files: &[(String, Vec<u8>)]) -> CheckReport {
     problems.retain(|problem| problem.missing.as_ref().is_none_or(|missing| !refused.contains(missing)));
     CheckReport { problems, documents, in_force }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-use crate::path::{Path, Step};
+use crate::path::{Path, Step, Steps};
 use crate::problem::{Problem, quoted};
 
 /// The deepest nesting. Documents need six levels; the bound is what keeps every walk over a tree off the end of the
@@ -249,7 +249,8 @@ impl Builder<'_> {
             }
             Key::Duplicate(line) => {
                 let message = format!("the key {} is given twice", quoted(text));
-                self.refuse(at, &message, &format!("the first is on line {line}; remove one of the two"));
+                let help = format!("the first is on line {line}; remove one of the two");
+                self.refuse_at(at, self.path(Some(text)), &message, &help);
             }
         }
     }
@@ -305,7 +306,22 @@ impl Builder<'_> {
     }
 
     fn refuse(&mut self, at: Mark, message: &str, help: &str) {
-        self.problems.push(Problem::at(self.file, at, message).with_help(help));
+        self.refuse_at(at, self.path(None), message, help);
+    }
+
+    fn refuse_at(&mut self, at: Mark, path: String, message: &str, help: &str) {
+        self.problems.push(Problem { path, ..Problem::at(self.file, at, message).with_help(help) });
+    }
+
+    /// The path of what is being read, or of a key of the map being read.
+    fn path(&self, key: Option<&str>) -> String {
+        let steps = self.stack.iter().filter_map(|frame| match frame {
+            Frame::List(_, items) => Some(Step::Index(items.len())),
+            Frame::Map(_, _, Pending::Key(key, _)) => Some(Step::Key(key)),
+            Frame::Map(_, _, Pending::None | Pending::Skip) => None,
+        });
+        let steps: Vec<Step<'_>> = steps.chain(key.map(Step::Key)).collect();
+        Steps(&steps).to_string()
     }
 
     fn syntax_error(&self, error: &ScanError, text: &str) -> Problem {
@@ -314,7 +330,13 @@ impl Builder<'_> {
         let problem = Problem::at(self.file, at, format!("invalid YAML: {}", error.info()));
         let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
         let indent = line.chars().take_while(|c| c.is_whitespace());
-        if indent.into_iter().any(|c| c == '\t') { problem.with_help("indent with spaces, not tabs") } else { problem }
+        if indent.into_iter().any(|c| c == '\t') {
+            return problem.with_help("indent with spaces, not tabs");
+        }
+        match error.info() {
+            "simple key expect ':'" => problem.with_help("the line before lacks a `:` and a blank after its key"),
+            _ => problem,
+        }
     }
 
     fn mark(&self, span: Span) -> Mark {

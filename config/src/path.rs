@@ -54,7 +54,16 @@ impl<'a> Path<'a> {
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, step) in self.steps().into_iter().enumerate() {
+        Steps(&self.steps()).fmt(f)
+    }
+}
+
+/// Steps as they are written.
+pub(crate) struct Steps<'a>(pub(crate) &'a [Step<'a>]);
+
+impl fmt::Display for Steps<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, step) in self.0.iter().enumerate() {
             match step {
                 Step::Index(index) => write!(f, "[{index}]")?,
                 Step::Key(key) => {

@@ -4,6 +4,7 @@ mod render;
 mod suggest;
 
 pub use suggest::did_you_mean;
+pub(crate) use suggest::nearest;
 
 use std::cmp::Ordering;
 use std::sync::Arc;

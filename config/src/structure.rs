@@ -10,7 +10,7 @@ use serde_json::{Map, Number};
 use crate::ids::Kind;
 use crate::node::{Entry, Mark, Node, Scalar, ScalarKind, Value};
 use crate::path::Path;
-use crate::problem::{Problem, did_you_mean, quoted};
+use crate::problem::{Problem, did_you_mean, nearest, quoted};
 use crate::raw;
 
 use shape::{Field, Shape};
@@ -20,7 +20,11 @@ pub(crate) fn kind(file: &Arc<str>, root: &Node) -> Result<Kind, Box<Problem>> {
     let kinds = Kind::ALL.map(Kind::as_str);
     let path = Path::Root.key("kind");
     let Some(entry) = root.entry("kind") else {
-        let help = format!("begin it with `kind:` and one of {}", kinds.join(", "));
+        let keys = root.entries().iter().map(|entry| &*entry.key);
+        let help = match nearest("kind", keys).and_then(|key| root.entry(key)) {
+            Some(entry) => format!("line {} has `{}`; write `kind`", entry.key_at.line, entry.key),
+            None => format!("begin it with `kind:` and one of {}", kinds.join(", ")),
+        };
         return Err(Box::new(problem(file, root.at, &Path::Root, "document has no `kind`").with_help(help)));
     };
     let Some(word) = entry.value.text() else {

@@ -69,7 +69,8 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     let shown = quoted(text);
-    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = inner.parse::<IpAddr>() {
         return Err(format!("address {shown} has no port; write {}", SocketAddr::new(ip, 8080)));
     }
     if text.contains("://") {

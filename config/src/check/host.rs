@@ -16,6 +16,7 @@ pub(super) fn pattern(text: &str) -> Result<HostPattern, String> {
         None if lower == "*" => {
             Err("host \"*\" is every host; leave `hosts` out for that, or write *.example.com".to_owned())
         }
+        None if lower.starts_with('*') => name(&lower).map(|()| HostPattern::Exact(lower.clone())),
         None => exact(&lower).map(HostPattern::Exact),
         Some("") => Err("host \"*.\" has nothing after the `*.`; write such as *.example.com".to_owned()),
         Some(suffix) if looks_like_ip(suffix) => {
@@ -27,6 +28,9 @@ pub(super) fn pattern(text: &str) -> Result<HostPattern, String> {
 
 /// One host: a name or an IP address, in lower case.
 pub(super) fn exact(lower: &str) -> Result<String, String> {
+    if lower.starts_with('*') {
+        return Err(format!("host {} is a pattern; write one host", quoted(lower)));
+    }
     if let Some(inner) = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return match inner.parse::<Ipv6Addr>() {
             Ok(address) => Ok(format!("[{address}]")),
@@ -43,7 +47,7 @@ pub(super) fn exact(lower: &str) -> Result<String, String> {
 pub(super) fn authority(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     let (host, port) = match lower.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') && !host.contains("//") => (host, Some(port)),
+        Some((host, port)) if !port.ends_with(']') && !port.starts_with("//") => (host, Some(port)),
         _ => (lower.as_str(), None),
     };
     let host = exact(host)?;
@@ -79,7 +83,7 @@ fn name(lower: &str) -> Result<(), String> {
     if let Some((host, port)) = lower.split_once(':') {
         return wrong(
             &format!("has the port {}", quoted(port)),
-            &format!("write {host}; the listener decides the port"),
+            &format!("write {host}, as the listener decides the port"),
         );
     }
     if !lower.is_ascii() {
@@ -149,7 +153,7 @@ mod tests {
             ("*shop.com", "`*` in a wrong place"),
             ("*.10.0.0.1", "wildcard over an IP address"),
             ("https://shop.com/x", "write shop.com"),
-            ("shop.com:8080", "write shop.com; the listener"),
+            ("shop.com:8080", "write shop.com, as the listener"),
             ("shop.com/x", "has a path"),
             ("a b", "has the character ' '"),
             ("a..b", "empty label"),

@@ -39,7 +39,11 @@ pub(super) fn check(cross: &mut Cross<'_>) {
         overlaps(&group, &mut |one, other| {
             let (first, second) = in_writing_order(one.entry, other.entry);
             if told.insert(&second.source.id.name) {
-                let message = format!("the same requests as route \"{}\": {}", first.source.id.name, describe(&rank));
+                let message = format!(
+                    "one request can match both this route and route \"{}\", of equal precedence: {}",
+                    first.source.id.name,
+                    describe(&rank)
+                );
                 let help = format!(
                     "make one of the two more specific, or remove it; the other is at {}",
                     first.source.place()
@@ -78,7 +82,7 @@ fn describe(rank: &Rank<'_>) -> String {
         1 => "prefix",
         _ => "regex",
     };
-    format!("{host}, {kind} {}, and conditions of equal rank that one request can meet", rank.path.1)
+    format!("{host}, {kind} {}", rank.path.1)
 }
 
 /// A condition that names one exact value.

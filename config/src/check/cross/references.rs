@@ -87,7 +87,8 @@ fn look_up<T>(known: &All<'_, T>, kind: Kind, name: &Name, from: &Entry, path: &
     let names = || known.keys().map(|name| name.as_str());
     let help = did_you_mean(name.as_str(), names()).unwrap_or_else(|| match known.len() {
         0 => format!("there is no {kind} at all; add a document of this kind and name"),
-        1..=5 => format!("there is only {kind} {}", quoted_list(names())),
+        1 => format!("there is only {}", quoted_list(names())),
+        2..=5 => format!("there are {}", quoted_list(names())),
         _ => format!("add a document of kind {kind} and this name, or correct the reference"),
     });
     let missing = id(kind, name);

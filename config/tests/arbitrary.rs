@@ -1,0 +1,211 @@
+//! Whatever a file holds: no panic, and no harm to what it does not speak of.
+
+use std::sync::Arc;
+
+use gridrouter_config::check::ModelDocument;
+use gridrouter_config::codec::{Parsed, parse};
+use gridrouter_config::generation::{InForce, advance};
+use gridrouter_config::problem::Problem;
+use proptest::prelude::*;
+
+const DOCUMENTS: [&str; 8] = [
+    "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\n",
+    "kind: Cell\nname: eu-1\nweight: 50\nlabels: {region: eu}\n",
+    "{\"kind\": \"Cell\", \"name\": \"eu-2\", \"ingress\": [{\"address\": \"10.0.0.9:80\"}]}\n",
+    "kind: Grid\nname: shop\ncells: [eu-1, eu-2]\nplacement: {boundedLoad: 1.5}\n",
+    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\n",
+    "kind: Route\nname: checkout\nhosts: [shop.example.com]\npaths: [{regex: '/a/[0-9]+'}]\ngrid: shop\nservice: checkout\n\
+     tenant: {from: [{header: x-tenant-id}]}\nlimits: [per-tenant]\n",
+    "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\n",
+    "kind: Tenant\nname: acme\ngrid: shop\ncell: eu-2\nlimits: {per-tenant: {rate: 1000/s}}\n",
+];
+
+fn in_force(files: &[Parsed]) -> InForce {
+    let advanced = advance(None, files);
+    assert!(advanced.problems.is_empty(), "{:#?}", advanced.problems);
+    advanced.in_force
+}
+
+fn render_all<'a>(problems: impl IntoIterator<Item = &'a Problem>, source: &str) {
+    for problem in problems {
+        assert!(!problem.message.is_empty() && problem.line > 0 && problem.column > 0 && problem.length > 0);
+        let text = problem.render(Some(source), false);
+        assert!(!text.contains('\u{1b}'));
+    }
+}
+
+fn survives(bytes: &[u8]) {
+    let parsed = parse("a.yaml", bytes);
+    let source = String::from_utf8_lossy(bytes);
+    for broken in &parsed.broken {
+        assert!(!broken.problems.is_empty());
+        render_all(&broken.problems, &source);
+    }
+    render_all(&advance(None, &[parsed]).problems, &source);
+}
+
+/// One thing done to a text.
+#[derive(Debug, Clone)]
+enum Edit {
+    Replace(usize, u8),
+    Insert(usize, Vec<u8>),
+    Delete(usize, usize),
+    Truncate(usize),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let spicy = prop::sample::select(vec![
+        "\n---\n",
+        "---",
+        "...",
+        ": ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "'",
+        "|",
+        ">",
+        "#",
+        "&a ",
+        "*a",
+        "!x ",
+        "\t",
+        "\0",
+        "\r",
+        "<<: ",
+        "? ",
+        "\u{feff}",
+        "kind: Cell\n",
+        "name: eu-1\n",
+        "name: acme\n",
+        "\n",
+        "~",
+        "%YAML 1.2\n",
+        "é",
+    ]);
+    prop_oneof![
+        (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Edit::Replace(at, byte)),
+        (any::<usize>(), spicy).prop_map(|(at, text)| Edit::Insert(at, text.into())),
+        (any::<usize>(), 1..40_usize).prop_map(|(at, count)| Edit::Delete(at, count)),
+        any::<usize>().prop_map(Edit::Truncate),
+    ]
+}
+
+fn apply(text: &str, edits: &[Edit]) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    for edit in edits {
+        let at = |at: usize, bytes: &[u8]| at % (bytes.len() + 1);
+        match edit {
+            Edit::Replace(n, byte) => {
+                let n = at(*n, &bytes);
+                if let Some(place) = bytes.get_mut(n) {
+                    *place = *byte;
+                }
+            }
+            Edit::Insert(n, text) => {
+                let n = at(*n, &bytes);
+                bytes.splice(n..n, text.iter().copied());
+            }
+            Edit::Delete(n, count) => {
+                let n = at(*n, &bytes);
+                let end = (n + count).min(bytes.len());
+                bytes.drain(n..end);
+            }
+            Edit::Truncate(n) => bytes.truncate(at(*n, &bytes)),
+        }
+    }
+    bytes
+}
+
+fn same(one: &ModelDocument, other: &ModelDocument) -> bool {
+    one.same(other)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        survives(&bytes);
+    }
+
+    #[test]
+    fn any_text_of_yaml_signs(text in "[-:,{}\\[\\]&*!|>'\"%@`#?~<.\n\r\t \u{feff}ab01é\u{2028}]{0,200}") {
+        survives(text.as_bytes());
+    }
+
+    #[test]
+    fn edited_documents(edits in prop::collection::vec(edit(), 1..6)) {
+        survives(&apply(&DOCUMENTS.join("---\n"), &edits));
+    }
+
+    /// A mistake in one document, in a file of its own or among others, leaves every other in force, untouched.
+    #[test]
+    fn a_mistake_unseats_no_other_document(which in 0..DOCUMENTS.len(), edits in prop::collection::vec(edit(), 1..4), together: bool) {
+        let whole = |edited: Option<Vec<u8>>| -> Vec<Parsed> {
+            let texts = DOCUMENTS.iter().enumerate().map(|(n, text)| match &edited {
+                Some(edited) if n == which => edited.clone(),
+                _ => text.as_bytes().to_vec(),
+            });
+            if together {
+                vec![parse("all.yaml", &texts.collect::<Vec<_>>().join(&b"\n---\n"[..]))]
+            } else {
+                texts.enumerate().map(|(n, text)| parse(&format!("{n}.yaml"), &text)).collect()
+            }
+        };
+        let before = in_force(&whole(None));
+        let after = advance(Some(&before), &whole(Some(apply(DOCUMENTS[which], &edits)))).in_force;
+        let touched = parse("x", DOCUMENTS[which].as_bytes()).documents[0].id.clone();
+        for (id, entry) in before.documents().iter().filter(|(id, _)| **id != touched) {
+            let now = after.documents().get(id);
+            prop_assert!(now.is_some_and(|now| same(&now.model, &entry.model)), "{id} was unseated");
+        }
+        let again = advance(Some(&before), &whole(Some(apply(DOCUMENTS[which], &edits)))).in_force;
+        prop_assert_eq!(again.digest(), after.digest());
+    }
+}
+
+#[test]
+fn nothing_overflows_the_stack_or_takes_for_ever() {
+    for text in ["[", "{a: ", "- ", "? ", "a:\n", "{", "\"", "&a [", "- - ", "!a ", "a: &a "] {
+        survives(text.repeat(20_000).as_bytes());
+    }
+    let laughs: String = (1..30).map(|n| format!("l{n}: &l{n} [*l{0}, *l{0}, *l{0}, *l{0}]\n", n - 1)).collect();
+    survives(format!("kind: Cell\nname: a\nl0: &l0 lol\n{laughs}").as_bytes());
+}
+
+#[test]
+fn ten_thousand_routes_and_a_hundred_thousand_tenants() {
+    use std::fmt::Write;
+    let mut base: String =
+        DOCUMENTS.iter().filter(|text| !text.contains("Tenant\n")).map(|text| format!("---\n{text}")).collect();
+    for n in 0..10_000 {
+        // Half of them share one host and path and differ by a header alone.
+        let special = if n % 2 == 0 {
+            format!("hosts: [h{n}.example.com]")
+        } else {
+            format!("headers: [{{name: x, exact: 'v{n}'}}]")
+        };
+        writeln!(
+            base,
+            "---\nkind: Route\nname: r{n}\n{special}\npaths: [{{prefix: /api}}]\ngrid: shop\nservice: checkout\n\
+             tenant: {{from: [{{header: x-tenant-id}}]}}\nlimits: [per-tenant]"
+        )
+        .unwrap();
+    }
+    let mut tenants = String::new();
+    for n in 0..100_000 {
+        writeln!(tenants, "---\nkind: Tenant\nname: t{n}\ngrid: shop\ncell: eu-{}", n % 2 + 1).unwrap();
+    }
+    let first = in_force(&[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", tenants.as_bytes())]);
+    assert_eq!(first.documents().len(), 7 + 10_000 + 100_000);
+    let moved = tenants.replacen("cell: eu-1", "cell: eu-2", 1);
+    let second = advance(Some(&first), &[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", moved.as_bytes())]);
+    assert!(second.problems.is_empty() && second.changed);
+    let (old, new) = (first.model(), second.in_force.model());
+    assert!(old.routes.iter().all(|(name, route)| Arc::ptr_eq(route, &new.routes[name])));
+    assert_eq!(old.tenants.iter().filter(|(name, tenant)| !Arc::ptr_eq(tenant, &new.tenants[*name])).count(), 1);
+}
