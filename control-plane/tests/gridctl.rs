@@ -157,18 +157,6 @@ fn tenants_are_located() {
 }
 
 #[test]
-fn without_an_active_cell_only_pins_have_one() {
-    let all_closed =
-        GRID.replace("name: a\n", "name: a\nstate: draining\n").replace("name: b\n", "name: b\nstate: offline\n");
-    let home = directory(&all_closed);
-    let place = home.path().to_str().unwrap();
-    let (out, _) =
-        expect(0, &["tenant", "where", "--config", place, "--grid", "shop", "-o", "json", "acme", "pinned"], "");
-    let answers: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((&answers[0]["cell"], &answers[1]["cell"]), (&Value::Null, &Value::from("c")));
-}
-
-#[test]
 fn a_grid_that_is_not_there_and_documents_that_are_bad_give_no_answer() {
     let home = directory(GRID);
     let place = home.path().to_str().unwrap();
@@ -183,7 +171,7 @@ fn a_grid_that_is_not_there_and_documents_that_are_bad_give_no_answer() {
 #[test]
 fn a_reader_that_leaves_is_no_trouble() {
     let home = directory(GRID);
-    let ids: String = (0..100_000).map(|id| format!("tenant-{id}\n")).collect();
+    let ids = "somebody\n".repeat(200_000);
     let mut child = Command::new(env!("CARGO_BIN_EXE_gridctl"))
         .args(["tenant", "where", "--grid", "shop", "--stdin", "--config", home.path().to_str().unwrap()])
         .stdin(Stdio::piped())

@@ -1,7 +1,6 @@
 //! `gridctl tenant`: what concerns single tenants.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::BufRead;
 use std::path::PathBuf;
 
@@ -57,7 +56,7 @@ const EXAMPLES: &str = "\
 With `-o json` each line is one object:
   tenant  the id as it was given
   bucket  its slot in the grid, 0 to 16383
-  cell    the cell's name, or null when the grid has no active cell
+  cell    the cell's name
   by      what decided: \"pin\" (the tenant's document) or \"assignment\" (its bucket's cell)
   state   only when the cell is not active: \"draining\" or \"offline\" (its requests are refused)
 
