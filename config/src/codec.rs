@@ -123,6 +123,25 @@ pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
     parsed
 }
 
+/// Reads a file that holds one YAML document of any shape, such as a program's settings.
+pub fn to_json(file: &str, bytes: &[u8]) -> Result<serde_json::Value, Box<Problem>> {
+    let file: Arc<str> = file.into();
+    let mut value = serde_json::Value::Null;
+    for chunk in split::chunks(bytes) {
+        let tree = node::read(&file, chunk.line, text(&file, chunk)?);
+        if let Some(problem) = tree.problems.into_iter().next() {
+            return Err(Box::new(problem));
+        }
+        if let Some(root) = tree.root.filter(|root| !root.is_null()) {
+            if !value.is_null() {
+                return Err(Box::new(Problem::at(&file, root.at, "a second document in a file that holds one")));
+            }
+            value = structure::to_json(&root);
+        }
+    }
+    Ok(value)
+}
+
 /// One document, or nothing where a document would be empty.
 fn read_chunk(file: &Arc<str>, chunk: Chunk<'_>) -> Result<Option<SourceDocument>, BrokenDocument> {
     let tree = match text(file, chunk) {

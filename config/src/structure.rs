@@ -50,7 +50,7 @@ pub(crate) fn to_raw(root: &Node) -> Result<raw::Document, String> {
     serde_json::from_value(to_json(root)).map_err(|error| error.to_string())
 }
 
-fn to_json(node: &Node) -> serde_json::Value {
+pub(crate) fn to_json(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Refused => serde_json::Value::Null,
         Value::List(items) => items.iter().map(to_json).collect(),

@@ -1,1 +1,24 @@
-//! GridRouter's load tests.
+//! GridRouter's load tests: everything here runs the real programs, over loopback, and looks at them from outside.
+//!
+//! * [`bench`]: GridRouter beside nginx, HAProxy and Envoy on the same upstream.
+//! * [`drill`]: what must not go wrong while configuration changes, connections idle and upstreams fail.
+//! * [`upstream`]: the server behind the proxies, which can also misbehave on command.
+//!
+//! The rest is what these share: [`proxies`] writes each proxy's configuration and runs it, [`traffic`] and [`load`] send
+//! requests, [`process`] reads what the kernel knows about a process and ends every child that was started.
+
+pub mod bench;
+pub mod drill;
+pub mod error;
+pub mod histogram;
+pub mod http;
+pub mod load;
+pub mod output;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod proxies;
+pub mod site;
+pub mod tools;
+pub mod traffic;
+pub mod upstream;

@@ -4,15 +4,21 @@
 //! `pipeline` (the life of a request), the five leaf stages `routing`, `tenant`, `placement`, `limit` and `balance`
 //! (pure, one file an algorithm), and `upstream`. ARCHITECTURE.md is the map.
 
+mod admin;
 pub mod balance;
+pub mod cli;
 pub mod clock;
 pub mod http;
+pub mod lifecycle;
 pub mod limit;
 pub mod listener;
+pub mod output;
 pub mod pipeline;
 pub mod placement;
+pub mod quickstart;
 pub mod routing;
 pub mod snapshot;
+pub mod source;
 pub mod telemetry;
 pub mod tenant;
 mod upstream;

@@ -2,5 +2,6 @@
 
 pub(crate) mod accept;
 pub(crate) mod balancers;
+pub(crate) mod socket;
 pub(crate) mod wheel;
 pub mod worker;

@@ -1,3 +1,66 @@
 //! The GridRouter data plane as a program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use gridrouter::cli::{Cli, Run};
+use gridrouter::lifecycle::Router;
+use gridrouter::quickstart;
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            gridrouter::output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let (run, log_level) = Cli::parse().settle()?;
+    let filter = EnvFilter::try_new(&log_level).map_err(|error| format!("log level \"{log_level}\": {error}"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGQUIT]).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    match run {
+        Run::Router(options) => {
+            let router = Router::start(&options)?;
+            signals.forever().next();
+            stop(router, &mut signals);
+        }
+        Run::Quickstart(options, directory) => {
+            let demo = quickstart::start(options, directory)?;
+            signals.forever().next();
+            stop(demo, &mut signals);
+        }
+    }
+    Ok(())
+}
+
+/// Lets answers under way end; a second signal ends the process at once.
+fn stop(router: Router, signals: &mut Signals) {
+    tracing::info!("stopping: no more connections, answers under way may end");
+    let handle = signals.handle();
+    let stopping = std::thread::spawn(move || {
+        let cut_off = router.stop();
+        handle.close();
+        cut_off
+    });
+    if signals.forever().next().is_some() {
+        tracing::warn!("stopped at once");
+        return;
+    }
+    match stopping.join() {
+        Ok(0) => tracing::info!("stopped"),
+        Ok(cut_off) => tracing::warn!(cut_off, "stopped: the drain time was over"),
+        Err(_) => tracing::error!("stopping failed"),
+    }
+}

@@ -73,12 +73,7 @@ struct Going {
 type Notices = Vec<Notice>;
 
 /// Checks a request and decides on it.
-fn begin(
-    connection: &Rc<Connection>,
-    snapshot: &Snapshot,
-    parts: &Parts,
-    now: Nanos,
-) -> Result<Begun, Refusal> {
+fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, parts: &Parts, now: Nanos) -> Result<Begun, Refusal> {
     if let Some(violation) = connection.request_begins() {
         return Err(Refusal::of(own::reject_for(violation), own::violation_text(violation)));
     }
@@ -123,12 +118,7 @@ fn begin(
 }
 
 /// Sends a request on and brings the answer back.
-async fn forward(
-    connection: &Rc<Connection>,
-    going: Going,
-    parts: Parts,
-    body: Incoming,
-) -> Response<ResponseBody> {
+async fn forward(connection: &Rc<Connection>, going: Going, parts: Parts, body: Incoming) -> Response<ResponseBody> {
     let Going { route, choice, mut tried, host, target, notices, mut record } = going;
     let (Some(plan), model::Action::Forward(document)) = (forward_plan(&route), &route.document.action) else {
         return own::reject(connection, Reject::NoRoute, record, &notices);
@@ -154,8 +144,7 @@ async fn forward(
             }
             headers::apply(&route.document.response_headers, &mut head.headers);
             record.status = head.status.as_u16();
-            let body =
-                ResponseBody::upstream(body, lease, timeouts.response_body, Rc::clone(connection), record);
+            let body = ResponseBody::upstream(body, lease, timeouts.response_body, Rc::clone(connection), record);
             let mut answer = Response::new(body);
             *answer.status_mut() = head.status;
             *answer.headers_mut() = head.headers;

@@ -315,7 +315,7 @@ impl Connection {
             if let Poll::Ready(result) = readable.as_mut().poll(cx) {
                 return Poll::Ready(result.is_ok());
             }
-            if self.worker.now_millis() >= closes {
+            if self.worker.now_millis() >= closes || self.worker.is_draining() {
                 return Poll::Ready(false);
             }
             self.arm(closes);

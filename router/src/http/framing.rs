@@ -129,7 +129,9 @@ impl FramingGuard {
                         self.check_target(rest);
                     }
                     at += self.take_line(rest, Self::head_line);
-                    if self.place != Place::Head && let Some(violation) = self.violation {
+                    if self.place != Place::Head
+                        && let Some(violation) = self.violation
+                    {
                         return Fed::BadHead { end: at, violation };
                     }
                 }
@@ -139,7 +141,9 @@ impl FramingGuard {
                 Place::ChunkEnd => at += self.take_line(rest, Self::chunk_end_line),
                 Place::Trailers => at += self.take_line(rest, Self::trailer_line),
             }
-            if self.in_body() && let Some(violation) = self.violation {
+            if self.in_body()
+                && let Some(violation) = self.violation
+            {
                 return Fed::BadBody(violation);
             }
         }
@@ -384,7 +388,9 @@ mod tests {
 
     #[test]
     fn broken_chunks_are_found() {
-        for body in ["x\r\n", "\r\n", "3\nabc", "3\r\nabcd\r\n", "-1\r\n", "0x3\r\n", "3 3\r\n", "fffffffffffffffff\r\n"] {
+        for body in
+            ["x\r\n", "\r\n", "3\nabc", "3\r\nabcd\r\n", "-1\r\n", "0x3\r\n", "3 3\r\n", "fffffffffffffffff\r\n"]
+        {
             let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
             assert!(matches!(verdict(&bytes), Fed::BadBody(_)), "{body:?} gave {:?}", verdict(&bytes));
         }

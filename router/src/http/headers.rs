@@ -90,7 +90,8 @@ fn strip_named_by_connection(headers: &mut HeaderMap) {
     for line in headers.get_all(header::CONNECTION) {
         for token in line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
             // Without these a message would change its meaning: a client must not be able to remove them.
-            let keep = [&b"close"[..], b"keep-alive", b"te", b"host", b"content-length", b"transfer-encoding", b"trailer"];
+            let keep =
+                [&b"close"[..], b"keep-alive", b"te", b"host", b"content-length", b"transfer-encoding", b"trailer"];
             if !token.is_empty()
                 && !keep.iter().any(|k| token.eq_ignore_ascii_case(k))
                 && let Ok(name) = HeaderName::from_bytes(token)

@@ -128,7 +128,9 @@ mod tests {
         ] {
             assert_eq!(host(given).as_deref(), Ok(wanted), "{given}");
         }
-        for bad in ["a b", "a/b", "a@b", "a:b", "a:99999", "a:+80", "..", ".a", "a..b", "[::1", "[zz]", "[::1]x", "a,b", "::1"] {
+        for bad in
+            ["a b", "a/b", "a@b", "a:b", "a:99999", "a:+80", "..", ".a", "a..b", "[::1", "[zz]", "[::1]x", "a,b", "::1"]
+        {
             assert_eq!(host(bad), Err(Reject::BadHost), "{bad}");
         }
     }

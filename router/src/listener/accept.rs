@@ -94,12 +94,7 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let origin = Origin {
-        peer,
-        listener,
-        timeouts: plan.document.timeouts,
-        trusted_proxies: trusted(&plan.document),
-    };
+    let origin = Origin { peer, listener, timeouts: plan.document.timeouts, trusted_proxies: trusted(&plan.document) };
     let worker = Rc::clone(worker);
     drop(tokio::task::spawn_local(async move {
         connection::run(worker, stream, origin).await;

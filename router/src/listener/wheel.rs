@@ -117,6 +117,13 @@ impl Wheel {
         }
     }
 
+    /// Wakes whoever waits for anything.
+    pub(crate) fn ring_all(&self) {
+        for (_, alarm) in self.slots.borrow().iter().flatten() {
+            alarm.ring();
+        }
+    }
+
     /// The time of the first slot in use.
     fn first_used(&self) -> Option<Millis> {
         let slots = self.slots.borrow();

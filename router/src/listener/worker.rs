@@ -75,6 +75,8 @@ pub enum Message {
         /// The client.
         peer: std::net::SocketAddr,
     },
+    /// The process is about to end: close connections as they become idle.
+    Drain,
     /// Say what would happen to a request.
     Explain(Box<Question>, oneshot::Sender<Explanation>),
 }
@@ -84,12 +86,7 @@ impl Shared {
     pub fn new(snapshot: Snapshot, threads: usize, limit_keys: usize) -> Arc<Self> {
         let thread = |_| {
             let (mailbox, inbox) = mpsc::unbounded_channel();
-            Thread {
-                live: AtomicUsize::new(0),
-                counters: Arc::default(),
-                mailbox,
-                inbox: Mutex::new(Some(inbox)),
-            }
+            Thread { live: AtomicUsize::new(0), counters: Arc::default(), mailbox, inbox: Mutex::new(Some(inbox)) }
         };
         Arc::new(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -230,6 +227,7 @@ async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) 
                 *id != listener
             }),
             Message::Connection { listener, stream, peer } => accept::adopt(&worker, listener, stream, peer),
+            Message::Drain => worker.wheel.ring_all(),
             Message::Explain(question, reply) => {
                 let _gone: Result<(), _> = reply.send(crate::pipeline::explain::explain(&worker, &question));
             }

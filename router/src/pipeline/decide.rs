@@ -205,7 +205,8 @@ pub fn decide<'a>(
                 None => None,
             };
             let target = plan.targets.of(place.map(|place| place.cell));
-            let target = target.ok_or_else(|| refuse(Reject::NoEndpoint, "the service has no endpoints in the cell"))?;
+            let target =
+                target.ok_or_else(|| refuse(Reject::NoEndpoint, "the service has no endpoints in the cell"))?;
             (Destination::Endpoint { group: &target.group, host: target.host.as_ref(), prefix_len }, place)
         }
     };

@@ -261,7 +261,10 @@ fn describe_group(
     out.endpoint = next.map(|endpoint| endpoint.address.to_string());
     out.why.push(match next {
         Some(endpoint) => {
-            format!("smooth weighted round robin over {} is at {} on thread {}", group.label, endpoint.address, worker.index)
+            format!(
+                "smooth weighted round robin over {} is at {} on thread {}",
+                group.label, endpoint.address, worker.index
+            )
         }
         None => format!("no endpoint of {} can be picked", group.label),
     });

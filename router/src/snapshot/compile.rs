@@ -32,17 +32,7 @@ pub fn compile(
     let routes = routes(&model, old, &same, &limits, names);
     let listeners = listeners(&model, old, &routes, names);
     let tenants = tenants(&model, old, same.limits && same.grids, &limits, names);
-    Snapshot {
-        generation,
-        digest,
-        listeners,
-        routes,
-        grids,
-        cells,
-        tenants,
-        model,
-        compiled_in: Duration::ZERO,
-    }
+    Snapshot { generation, digest, listeners, routes, grids, cells, tenants, model, compiled_in: Duration::ZERO }
 }
 
 /// Which kinds are the same as in the snapshot before, to the pointer.
@@ -111,13 +101,7 @@ fn grids(model: &Model, old: Option<&Snapshot>, same_cells: bool, names: &mut Na
 }
 
 /// Computes a grid's assignment, unless nothing that it depends on changed.
-fn place(
-    model: &Model,
-    grid: &Arc<model::Grid>,
-    id: u32,
-    before: Option<&GridPlan>,
-    names: &mut Names,
-) -> GridPlan {
+fn place(model: &Model, grid: &Arc<model::Grid>, id: u32, before: Option<&GridPlan>, names: &mut Names) -> GridPlan {
     let Placement::Ring(parameters) = grid.placement;
     let active: Vec<&model::Cell> = grid
         .cells
@@ -218,7 +202,9 @@ impl TargetCache<'_> {
         }
         let document = self.model.services.get(service)?;
         let targets = match grid {
-            None => Targets::Direct(Target { group: group(document, None, &document.endpoints.blue, names), host: None }),
+            None => {
+                Targets::Direct(Target { group: group(document, None, &document.endpoints.blue, names), host: None })
+            }
             Some(grid) => self.in_cells(document, grid, names)?,
         };
         self.known.insert(key, targets.clone());
@@ -231,10 +217,7 @@ impl TargetCache<'_> {
             let Some(cell) = self.model.cells.get(name) else { continue };
             let target = match service.cells.get(name) {
                 Some(tracks) => Target { group: group(service, Some(name), &tracks.blue, names), host: None },
-                None => Target {
-                    group: group(service, Some(name), &cell.ingress, names),
-                    host: service.host.clone(),
-                },
+                None => Target { group: group(service, Some(name), &cell.ingress, names), host: service.host.clone() },
             };
             put(&mut table, names.cells.of(text(name)), target);
         }
@@ -265,10 +248,7 @@ fn group(
                 max_connections: e.max_connections,
             })
             .collect(),
-        policy: Policy {
-            max_fails: service.balance.max_fails,
-            fail_timeout_secs: service.balance.fail_timeout_secs,
-        },
+        policy: Policy { max_fails: service.balance.max_fails, fail_timeout_secs: service.balance.fail_timeout_secs },
     })
 }
 
@@ -346,10 +326,8 @@ fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, names: &mut Names) 
         .filter_map(|(name, own)| {
             let limit = limits.0.get(name)?;
             let Algorithm::TokenBucket(bucket) = limit.document.algorithm;
-            let bucket = model::TokenBucket {
-                rate: own.rate.unwrap_or(bucket.rate),
-                burst: own.burst.unwrap_or(bucket.burst),
-            };
+            let bucket =
+                model::TokenBucket { rate: own.rate.unwrap_or(bucket.rate), burst: own.burst.unwrap_or(bucket.burst) };
             Some((limit.id, Arc::new(quota(name, bucket))))
         })
         .collect();

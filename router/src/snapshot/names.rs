@@ -40,6 +40,21 @@ impl<K: std::hash::Hash + Eq> Numbers<K> {
     }
 }
 
+impl Numbers<Arc<str>> {
+    /// Brings a table of names by number up to date.
+    pub fn labels(&self, table: &mut Vec<Arc<str>>) {
+        if table.len() == self.numbers.len() {
+            return;
+        }
+        table.resize_with(self.numbers.len(), Arc::default);
+        for (name, number) in &self.numbers {
+            if let Some(slot) = table.get_mut(*number as usize) {
+                slot.clone_from(name);
+            }
+        }
+    }
+}
+
 /// The stable numbers of everything that something is learned about.
 #[derive(Debug, Default)]
 pub struct Names {

@@ -1,1 +1,206 @@
-//! Renders the metrics.
+//! Renders the metrics, on the admin thread: adds up what each thread counted.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::counters::{BUCKET_MICROS, LimitCounters, RequestCounters, ThreadCounters};
+use crate::http::reject::Reject;
+use crate::lifecycle::View;
+use crate::source::{Origin, Status};
+
+/// The metrics as text.
+pub(crate) fn render(view: &View) -> Result<String, Error> {
+    let mut registry = Registry::with_prefix("gridrouter");
+    registry.register_collector(Box::new(Everything(view.clone())));
+    let mut out = String::new();
+    prometheus_client::encoding::text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Everything(View);
+
+impl Collector for Everything {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let view = &self.0;
+        let threads: Vec<&ThreadCounters> = view.shared.threads.iter().map(|thread| &*thread.counters).collect();
+        let labels = view.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Out(&mut encoder);
+        out.totals(&threads)?;
+        out.rejects(&threads)?;
+        out.requests("route", "route", &labels.routes, &merge(&threads, |t| &t.routes, Requests::add))?;
+        out.requests("upstream", "group", &labels.groups, &merge(&threads, |t| &t.groups, Requests::add))?;
+        out.limits(&labels.limits, &merge(&threads, |t| &t.limits, Limits::add))?;
+        out.gauges(view)?;
+        let status = view.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        out.configuration(&status)
+    }
+}
+
+/// The sum of one thing's request counters over all threads.
+#[derive(Debug, Default)]
+struct Requests {
+    by_class: [u64; 5],
+    bytes: u64,
+    buckets: [u64; BUCKET_MICROS.len() + 1],
+    sum_nanos: u64,
+}
+
+impl Requests {
+    fn add(&mut self, counters: &RequestCounters) {
+        for (sum, counter) in self.by_class.iter_mut().zip(&counters.by_class) {
+            *sum += counter.get();
+        }
+        for (sum, counter) in self.buckets.iter_mut().zip(&counters.duration.buckets) {
+            *sum += counter.get();
+        }
+        self.bytes += counters.bytes.get();
+        self.sum_nanos += counters.duration.sum_nanos.get();
+    }
+}
+
+/// The sum of one limit's counters over all threads.
+#[derive(Debug, Default)]
+struct Limits {
+    admitted: u64,
+    refused: u64,
+}
+
+impl Limits {
+    fn add(&mut self, counters: &LimitCounters) {
+        self.admitted += counters.admitted.get();
+        self.refused += counters.refused.get();
+    }
+}
+
+type Shared<T> = Mutex<Vec<(u32, Arc<T>)>>;
+
+fn merge<T, S: Default>(
+    threads: &[&ThreadCounters],
+    of: impl Fn(&ThreadCounters) -> &Shared<T>,
+    add: impl Fn(&mut S, &T),
+) -> BTreeMap<u32, S> {
+    let mut sums: BTreeMap<u32, S> = BTreeMap::new();
+    for thread in threads {
+        // Copied out, so that a thread that meets a route for the first time waits for nothing.
+        let known = of(thread).lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (id, counters) in known {
+            add(sums.entry(id).or_default(), &counters);
+        }
+    }
+    sums
+}
+
+struct Out<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+fn counter(metric: &mut MetricEncoder<'_>, value: u64) -> Result<(), Error> {
+    metric.encode_counter::<[(&str, &str); 0], _, f64>(&value, None)
+}
+
+impl Out<'_, '_> {
+    fn metric<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        counter(&mut self.0.encode_descriptor(name, help, None, MetricType::Counter)?, value)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> Result<(), Error> {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn totals(&mut self, threads: &[&ThreadCounters]) -> Result<(), Error> {
+        let sum = |of: fn(&ThreadCounters) -> u64| threads.iter().map(|thread| of(thread)).sum();
+        self.counter("requests", "Requests, however they ended", sum(|t| t.requests.get()))?;
+        self.counter("connections_accepted", "Client connections accepted", sum(|t| t.accepted.get()))?;
+        let handed = sum(|t| t.handed_over.get());
+        self.counter("connections_handed_over", "Client connections handed to a thread with fewer", handed)?;
+        self.counter("responses_broken_off", "Responses that broke off after their head", sum(|t| t.broken_off.get()))
+    }
+
+    fn rejects(&mut self, threads: &[&ThreadCounters]) -> Result<(), Error> {
+        let mut metric = self.metric("rejects", "Requests refused by the router itself", MetricType::Counter)?;
+        for reject in Reject::ALL {
+            let sum = threads.iter().filter_map(|t| t.rejects.of(*reject)).map(super::counters::Counter::get).sum();
+            counter(&mut metric.encode_family(&[("code", reject.code())])?, sum)?;
+        }
+        Ok(())
+    }
+
+    fn requests(
+        &mut self,
+        prefix: &str,
+        label: &str,
+        names: &[Arc<str>],
+        sums: &BTreeMap<u32, Requests>,
+    ) -> Result<(), Error> {
+        let named = || sums.iter().map(|(id, sum)| (names.get(*id as usize).map_or("", |name| &**name), sum));
+        let name = format!("{prefix}_requests");
+        let mut metric = self.metric(&name, "Requests by the class of their status", MetricType::Counter)?;
+        for (name, sum) in named() {
+            for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(sum.by_class) {
+                if count > 0 {
+                    counter(&mut metric.encode_family(&[(label, name), ("status", class)])?, count)?;
+                }
+            }
+        }
+        let name = format!("{prefix}_response_bytes");
+        let mut metric = self.metric(&name, "Bytes of response bodies", MetricType::Counter)?;
+        for (name, sum) in named() {
+            counter(&mut metric.encode_family(&[(label, name)])?, sum.bytes)?;
+        }
+        let name = format!("{prefix}_request_duration_seconds");
+        let help = "From the request's head received to the last byte of the response handed over";
+        let mut metric = self.metric(&name, help, MetricType::Histogram)?;
+        for (name, sum) in named() {
+            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
+            metric.encode_family(&[(label, name)])?.encode_histogram::<[(&str, &str); 0]>(
+                sum.sum_nanos as f64 / 1e9,
+                sum.buckets.iter().sum(),
+                &buckets,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn limits(&mut self, names: &[Arc<str>], sums: &BTreeMap<u32, Limits>) -> Result<(), Error> {
+        let mut metric = self.metric("limit_requests", "Requests that a limit looked at", MetricType::Counter)?;
+        for (id, sum) in sums {
+            let name = names.get(*id as usize).map_or("", |name| &**name);
+            counter(&mut metric.encode_family(&[("limit", name), ("verdict", "admitted")])?, sum.admitted)?;
+            counter(&mut metric.encode_family(&[("limit", name), ("verdict", "refused")])?, sum.refused)?;
+        }
+        Ok(())
+    }
+
+    fn gauges(&mut self, view: &View) -> Result<(), Error> {
+        let live: usize = view.shared.threads.iter().map(|t| t.live.load(Ordering::Relaxed)).sum();
+        self.gauge("connections", "Client connections open", live as f64)?;
+        let pooled: u64 = view.shared.threads.iter().map(|t| t.counters.pooled.load(Ordering::Relaxed)).sum();
+        self.gauge("upstream_connections_idle", "Unused connections to endpoints", pooled as f64)?;
+        self.gauge("limit_keys", "Keys that limits count", view.shared.limits.live_keys() as f64)?;
+        let evictions = view.shared.limits.evictions();
+        self.counter("limit_evictions", "Keys that limits forgot for want of room", evictions)
+    }
+
+    fn configuration(&mut self, status: &Status) -> Result<(), Error> {
+        let from_store = status.origin == Origin::Store && status.store_error.is_none();
+        self.gauge("config_generation", "The generation in force", status.generation as f64)?;
+        self.gauge("config_since_timestamp_seconds", "When it came into force", status.since as f64)?;
+        self.gauge("config_store_reachable", "Whether the store could be read", f64::from(u8::from(from_store)))?;
+        self.gauge("config_documents", "Documents in force", status.documents as f64)?;
+        self.gauge("config_quarantined_documents", "Documents refused", status.quarantined.len() as f64)?;
+        self.gauge("config_reload_seconds", "How long the last change took", status.reload_micros as f64 / 1e6)?;
+        self.counter("config_reloads", "Changes taken over", status.reloads)
+    }
+}

@@ -33,14 +33,6 @@ impl Choice {
     pub(crate) fn new(worker: Rc<Worker>, group: Arc<EndpointGroup>, index: usize) -> Self {
         Self { worker, group, index, outcome: Outcome::Ok }
     }
-
-    pub(crate) fn group(&self) -> &Arc<EndpointGroup> {
-        &self.group
-    }
-
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
 }
 
 impl Drop for Choice {

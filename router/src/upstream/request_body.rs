@@ -60,9 +60,7 @@ impl Body for RequestBody {
             let next = match &polled {
                 Poll::Pending => match progress.get() {
                     Progress::Starved(since) => Progress::Starved(since),
-                    Progress::Held(_) | Progress::Done(_) | Progress::Broken => {
-                        Progress::Starved(clock::now_millis())
-                    }
+                    Progress::Held(_) | Progress::Done(_) | Progress::Broken => Progress::Starved(clock::now_millis()),
                 },
                 Poll::Ready(Some(Err(_))) => Progress::Broken,
                 Poll::Ready(None) => Progress::Done(clock::now_millis()),

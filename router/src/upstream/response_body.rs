@@ -15,7 +15,7 @@ use crate::telemetry::Record;
 
 /// Why a response broke off. hyper closes the client's connection on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BrokenOff {
+pub(crate) enum BrokenOff {
     /// The endpoint closed the connection, or sent what is not HTTP.
     Upstream,
     /// The endpoint stopped sending.
@@ -38,7 +38,7 @@ impl std::error::Error for BrokenOff {}
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(crate) struct ResponseBody {
     source: Source,
     /// Written when the body is over, however it ends.
     record: Record,

@@ -1,0 +1,271 @@
+//! The side-by-side benchmark: GridRouter, nginx, HAProxy and Envoy, one thread each, on the same upstream.
+//!
+//! **The measure is requests per CPU-second of the proxy**: good answers in a window, divided by the user and system
+//! time that the proxy's processes used in it, as the kernel counts it. Requests per second would measure how the
+//! scheduler shares a busy machine; CPU per request hardly depends on it. It is taken with the load flat out, because
+//! a proxy that is kept busy takes many events from the kernel at a time, and all are measured in that state; the
+//! column `busy` says how much of the window the proxy was on its core, and a low figure there means that the
+//! generator or the upstream, and not the proxy, set the pace.
+//!
+//! Latencies are taken in a second window, at a fixed rate that is the same for all and that all can keep up with:
+//! flat out, latency only says how many connections there are.
+//!
+//! Rounds are interleaved: in each round, each scenario goes through all proxies, one directly after the other, each
+//! round beginning with another one. Every measurement has a freshly started process. The median over the rounds is
+//! what counts; the range says how much to believe it.
+//!
+//! GridRouter does all its work in it: routes and pins by the thousand, a tenant and a cell looked up and a limit
+//! checked on every request, metrics on. The others only forward.
+
+pub mod report;
+pub mod scenario;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::time::timeout;
+
+use crate::error::{Context, Error, Result};
+use crate::http::Connection;
+use crate::load::{self, Measured, Pace, Plan};
+use crate::output;
+use crate::process::{self, Memory, Process};
+use crate::proxies::Kind;
+use crate::site::{Pin, Site};
+use crate::tools::{self, Cores, Tool};
+
+use scenario::Scenario;
+
+/// Compare GridRouter with nginx, HAProxy and Envoy on the same upstream: requests per CPU-second, latency, memory.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// Which proxies.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::ALL)]
+    pub proxies: Vec<Kind>,
+    /// Which scenarios.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Scenario::ALL)]
+    pub scenarios: Vec<Scenario>,
+    /// How many interleaved rounds.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Length of a flat-out window; the window at a fixed rate is half as long.
+    #[arg(long, default_value_t = 4.0)]
+    pub seconds: f64,
+    /// Connections, where the scenario is not about their number.
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+    /// Routes that GridRouter has.
+    #[arg(long, default_value_t = 10_000)]
+    pub routes: usize,
+    /// Pinned tenants that GridRouter has.
+    #[arg(long, default_value_t = 100_000)]
+    pub pins: usize,
+    /// Only see that every proxy answers everything rightly: one round of short windows, little configuration, no
+    /// statement about speed.
+    #[arg(long)]
+    pub short: bool,
+    /// Write all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// One proxy in one scenario in one round.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The proxy.
+    pub proxy: Kind,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Flat out.
+    pub busy: Measured,
+    /// At the fixed rate.
+    pub paced: Measured,
+    /// Memory after both.
+    pub memory: Memory,
+}
+
+impl Sample {
+    /// Answers that were not good and requests that got none.
+    pub fn wrong(&self) -> u64 {
+        [&self.busy, &self.paced].iter().map(|measured| measured.bad + measured.failed).sum()
+    }
+}
+
+/// A proxy with its configuration, which is written once.
+struct Contestant {
+    kind: Kind,
+    site: Site,
+    directory: tempfile::TempDir,
+}
+
+/// Runs the whole benchmark.
+pub async fn run(mut arguments: Arguments) -> Result<()> {
+    if arguments.short {
+        arguments.rounds = 1;
+        arguments.seconds = 0.5;
+        arguments.routes = arguments.routes.min(200);
+        arguments.pins = arguments.pins.min(2_000);
+    }
+    if !(0.1..=600.0).contains(&arguments.seconds) || arguments.rounds == 0 || arguments.connections == 0 {
+        return Err(Error::new("--seconds takes 0.1 to 600, --rounds and --connections at least 1"));
+    }
+    process::allow_files(4_096)?;
+    let cores = Cores::share_out()?;
+    tools::stay_on(cores.load)?;
+    let site = site(&arguments)?;
+    let contestants = contestants(&arguments, &site)?;
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let _upstream = start_upstream(&site, scratch.path(), cores.upstream).await?;
+    output::progress(format_args!(
+        "{} cores: proxy (one thread) on core {}, load generator on {}, upstream on {}; \
+         gridrouter has {} routes, {} pins, a limit on every request, metrics on",
+        cores.available, cores.proxy, cores.load, cores.upstream, arguments.routes, arguments.pins
+    ));
+
+    let mut samples = Vec::new();
+    for round in 0..arguments.rounds {
+        for scenario in &arguments.scenarios {
+            for turn in 0..contestants.len() {
+                let Some(contestant) = contestants.get((round + turn) % contestants.len()) else { continue };
+                let sample = measure(contestant, *scenario, &arguments, cores.proxy).await.context(format_args!(
+                    "{}, {}",
+                    contestant.kind.as_str(),
+                    scenario.as_str()
+                ))?;
+                output::progress(format_args!("round {}/{}: {}", round + 1, arguments.rounds, report::brief(&sample)));
+                samples.push(sample);
+            }
+        }
+    }
+    report::print(&arguments, &samples);
+    output::json(arguments.json.as_deref(), &report::json(&arguments, cores, &samples))?;
+    if arguments.short {
+        return correct(&samples);
+    }
+    Ok(())
+}
+
+/// All that the short form asserts: everything was answered, and rightly.
+fn correct(samples: &[Sample]) -> Result<()> {
+    for sample in samples {
+        let what = format!("{}, {}", sample.proxy.as_str(), sample.scenario.as_str());
+        if sample.wrong() > 0 {
+            let complaint = [&sample.busy, &sample.paced].iter().find_map(|measured| measured.complaint.clone());
+            let complaint = complaint.unwrap_or_default();
+            return Err(Error::new(format!("{what}: {} requests went wrong, first: {complaint}", sample.wrong())));
+        }
+        if sample.busy.good == 0 || sample.paced.good == 0 {
+            return Err(Error::new(format!("{what}: nothing was answered")));
+        }
+    }
+    Ok(())
+}
+
+/// GridRouter's site; the others get it without pins, idle routes and limit.
+fn site(arguments: &Arguments) -> Result<Site> {
+    let mut site = Site::new(3, &["bench"], 1)?;
+    let cells = site.cells.clone();
+    site.pins = (0..arguments.pins)
+        .zip(cells.iter().cycle())
+        .map(|(number, cell)| Pin { tenant: scenario::tenant(number), cell: cell.clone() })
+        .collect();
+    site.idle_routes = arguments.routes.saturating_sub(site.routes.len());
+    site.limited = true;
+    Ok(site)
+}
+
+fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
+    let ports = crate::ports::free(arguments.proxies.len() + 16)?;
+    let used: Vec<_> = site.endpoints().map(|label| label.address).chain([site.listen, site.admin]).collect();
+    let mut ports = ports.into_iter().filter(|port| !used.contains(port));
+    let mut contestants = Vec::new();
+    for kind in &arguments.proxies {
+        kind.tool().find()?;
+        let mut own = site.clone();
+        own.listen = ports.next().ok_or_else(|| Error::new("ran out of ports"))?;
+        if *kind != Kind::Gridrouter {
+            (own.pins, own.idle_routes, own.limited) = (Vec::new(), 0, false);
+        }
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        kind.write(&own, directory.path())?;
+        contestants.push(Contestant { kind: *kind, site: own, directory });
+    }
+    Ok(contestants)
+}
+
+async fn start_upstream(site: &Site, directory: &Path, core: usize) -> Result<Process> {
+    let program = Tool::Upstream.find()?;
+    let serve = site.endpoints().map(|label| format!("--serve={}={}/{}", label.address, label.service, label.cell));
+    let mut process = Process::start("upstream", &program, serve, directory, Some(core))?;
+    for label in site.endpoints() {
+        let ready = async {
+            while Connection::open(label.address).await.is_err() {
+                process.still_runs()?;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok::<_, Error>(())
+        };
+        timeout(Duration::from_secs(10), ready).await.context("the upstream does not start")??;
+    }
+    Ok(process)
+}
+
+async fn measure(of: &Contestant, scenario: Scenario, arguments: &Arguments, core: usize) -> Result<Sample> {
+    let mut proxy = of.kind.start(&of.site, of.directory.path(), Some(core)).await?;
+    let requests = scenario.requests(&of.site, arguments.pins);
+    let mut plan = Plan {
+        target: of.site.listen,
+        body: 0,
+        connections: scenario.connections(arguments.connections),
+        reconnect: scenario.reconnects(),
+        requests: requests.into(),
+    };
+    plan.body = verify(&plan, scenario, &of.site, arguments.pins).await?;
+    let family = process::tree(proxy.id());
+    let cpu = || process::cpu_time(&family);
+    let window = Duration::from_secs_f64(arguments.seconds);
+    let warm_up = (window / 4).min(Duration::from_secs(1));
+    let busy = load::run(&plan, Pace::FlatOut, warm_up, window, cpu).await?;
+    let paced = load::run(&plan, Pace::Rate(scenario.rate()), warm_up, window / 2, cpu).await?;
+    proxy.still_runs()?;
+    Ok(Sample { proxy: of.kind, scenario, busy, paced, memory: process::memory(&family) })
+}
+
+/// Sees that the right upstream gives the right answer, and returns the length that every answer must have.
+async fn verify(plan: &Plan, scenario: Scenario, site: &Site, pins: usize) -> Result<usize> {
+    let mut length = None;
+    for (number, request) in plan.requests.iter().take(24).enumerate() {
+        let asked = async { Connection::open(plan.target).await?.exchange(request).await.map(|answer| owned(&answer)) };
+        let answer = timeout(Duration::from_secs(5), asked).await.context("no answer")?.context("no answer")?;
+        if answer.status != 200 {
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            return Err(Error::new(format!("answered {} instead of 200: {body}", answer.status)));
+        }
+        let known = site.endpoints().find(|label| label.served_by() == answer.served_by);
+        let known = known.ok_or_else(|| Error::new(format!("answered by \"{}\"", answer.served_by)))?;
+        if let Some(cell) = scenario::tenant_of(number, pins).and_then(|tenant| site.pinned(&tenant))
+            && known.cell != cell
+        {
+            return Err(Error::new(format!("a tenant pinned to {cell} was served by {}", answer.served_by)));
+        }
+        scenario.check(&answer.body).context(format_args!("answer of {}", answer.served_by))?;
+        if length.is_some_and(|length| length != answer.body.len()) {
+            return Err(Error::new("answers differ in length"));
+        }
+        length = Some(answer.body.len());
+    }
+    length.ok_or_else(|| Error::new("there is nothing to send"))
+}
+
+struct Owned {
+    status: u16,
+    served_by: String,
+    body: Vec<u8>,
+}
+
+fn owned(answer: &crate::http::Answer<'_>) -> Owned {
+    let served_by = answer.header("x-served-by").unwrap_or_default().to_owned();
+    Owned { status: answer.status, served_by, body: answer.body.to_vec() }
+}

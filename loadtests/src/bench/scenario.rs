@@ -1,0 +1,123 @@
+//! What is asked of each proxy.
+
+use clap::ValueEnum;
+
+use crate::error::{Context, Error, Result};
+use crate::site::{Site, TENANT_HEADER};
+
+const LARGE: usize = 64 * 1024;
+const POST: usize = 16 * 1024;
+
+/// One kind of traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// GET with an answer of some 100 bytes, connections kept.
+    SmallGet,
+    /// GET with an answer of 64 KiB, connections kept.
+    Response64k,
+    /// POST of 16 KiB, connections kept.
+    Post16k,
+    /// Small GET, a new connection for each.
+    NewConnection,
+    /// Small GET over 1,000 kept connections.
+    Connections1000,
+}
+
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Scenario; 5] = [
+        Scenario::SmallGet,
+        Scenario::Response64k,
+        Scenario::Post16k,
+        Scenario::NewConnection,
+        Scenario::Connections1000,
+    ];
+
+    /// The name in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scenario::SmallGet => "small GET",
+            Scenario::Response64k => "64 KiB response",
+            Scenario::Post16k => "16 KiB POST",
+            Scenario::NewConnection => "new connection per request",
+            Scenario::Connections1000 => "1,000 connections",
+        }
+    }
+
+    /// How many connections, given the usual number.
+    pub const fn connections(self, usual: usize) -> usize {
+        match self {
+            Scenario::SmallGet | Scenario::Response64k | Scenario::Post16k | Scenario::NewConnection => usual,
+            Scenario::Connections1000 => 1_000,
+        }
+    }
+
+    /// Whether each request has a connection of its own.
+    pub const fn reconnects(self) -> bool {
+        matches!(self, Scenario::NewConnection)
+    }
+
+    /// Requests a second for the latencies: a third or less of what the slowest proxy does on an ordinary core.
+    pub const fn rate(self) -> u32 {
+        match self {
+            Scenario::SmallGet | Scenario::Connections1000 => 8_000,
+            Scenario::Response64k | Scenario::Post16k => 4_000,
+            Scenario::NewConnection => 2_000,
+        }
+    }
+
+    /// Whole requests, of many tenants.
+    pub fn requests(self, site: &Site, pins: usize) -> Vec<Vec<u8>> {
+        let host = site.routes.first().map(|route| route.host.as_str()).unwrap_or_default();
+        // As many tenants as there may be without the requests themselves filling the generator's caches.
+        let (tenants, method, path, body) = match self {
+            Scenario::SmallGet | Scenario::NewConnection | Scenario::Connections1000 => (4_096, "GET", "/api/small", 0),
+            Scenario::Response64k => (4_096, "GET", "/api/bytes/65536", 0),
+            Scenario::Post16k => (64, "POST", "/api/small", POST),
+        };
+        let close = if self.reconnects() { "connection: close\r\n" } else { "" };
+        let length = if body > 0 { format!("content-length: {body}\r\n") } else { String::new() };
+        let request = |number: usize| {
+            let tenant = tenant_of(number, pins).unwrap_or_default();
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: bench\r\naccept: */*\r\n{TENANT_HEADER}: {tenant}\r\n\
+                 {close}{length}\r\n"
+            );
+            let mut bytes = head.into_bytes();
+            bytes.extend((b'a'..=b'z').cycle().take(body));
+            bytes
+        };
+        (0..tenants).map(request).collect()
+    }
+
+    /// Sees that the body of an answer is what the upstream sends in this scenario.
+    pub fn check(self, body: &[u8]) -> Result<()> {
+        let received = match self {
+            Scenario::SmallGet | Scenario::NewConnection | Scenario::Connections1000 => 0,
+            Scenario::Post16k => POST,
+            Scenario::Response64k => {
+                let right = body.len() == LARGE && body.iter().zip((b'a'..=b'z').cycle()).all(|(got, is)| *got == is);
+                return if right { Ok(()) } else { Err(Error::new(format!("{} bytes, not the 64 KiB", body.len()))) };
+            }
+        };
+        let json: serde_json::Value = serde_json::from_slice(body).context("not JSON")?;
+        match json.get("received").and_then(serde_json::Value::as_u64) {
+            Some(bytes) if bytes == received as u64 => Ok(()),
+            other => Err(Error::new(format!("the upstream received {other:?} of {received} bytes"))),
+        }
+    }
+}
+
+/// The name of tenant `number`; those from the number of pins on are not pinned.
+pub fn tenant(number: usize) -> String {
+    format!("tenant-{number:07}")
+}
+
+/// The tenant of request `number`: spread over all pinned tenants, every eighth not pinned.
+pub fn tenant_of(number: usize, pins: usize) -> Option<String> {
+    if number % 8 == 7 {
+        return Some(tenant(pins + number));
+    }
+    // A prime step visits all of them in no order.
+    number.checked_mul(7_919)?.checked_rem(pins).map(tenant).or_else(|| Some(tenant(number)))
+}

@@ -1,0 +1,158 @@
+//! Drills: the real process, real sockets, and something happening to them while traffic flows. Each asserts what must
+//! hold, and says what it saw.
+
+pub mod checks;
+pub mod faults;
+pub mod idle;
+pub mod pin;
+pub mod quickstart;
+pub mod reload;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+
+use crate::error::{Context, Error, Result};
+use crate::process::Process;
+use crate::proxies::{Kind, gridrouter, nginx};
+use crate::site::Site;
+use crate::upstream::Endpoint;
+
+/// Run the real router under load, do something to it, and see that nothing goes wrong.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// Which drill.
+    #[command(subcommand)]
+    pub drill: Drill,
+    /// What all drills take.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What all drills take.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The proxy to drill. nginx stands in where a drill itself is tried: what only GridRouter does is not asserted.
+    #[arg(long, global = true, value_enum, default_value_t = Kind::Gridrouter)]
+    pub proxy: Kind,
+    /// A short form for correctness: fewer repetitions, and nothing that depends on an idle machine.
+    #[arg(long, global = true)]
+    pub short: bool,
+    /// Write what was seen to this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// The drills.
+#[derive(Debug, Subcommand)]
+pub enum Drill {
+    /// A pin edited in its file moves that tenant, and only that one, within a second; a broken document changes nothing.
+    Pin,
+    /// Reloads under load lose no request, leak no memory and do not slow others down.
+    Reload(reload::Arguments),
+    /// Idle connections cost little memory, and still work.
+    Idle(idle::Arguments),
+    /// Upstreams that fail in every way give the right answers in time, and hurt nobody else.
+    UpstreamFaults,
+    /// The quickstart under k6: placement, limits, latency.
+    Quickstart(quickstart::Arguments),
+}
+
+/// Runs one drill.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let common = &arguments.common;
+    if !matches!(common.proxy, Kind::Gridrouter | Kind::Nginx) && !matches!(arguments.drill, Drill::Idle(_)) {
+        return Err(Error::new("only gridrouter can be drilled, and nginx stand in for it"));
+    }
+    match &arguments.drill {
+        Drill::Pin => pin::run(common).await,
+        Drill::Reload(own) => reload::run(own, common).await,
+        Drill::Idle(own) => idle::run(own, common).await,
+        Drill::UpstreamFaults => faults::run(common).await,
+        Drill::Quickstart(own) => quickstart::run(own, common).await,
+    }
+}
+
+/// A proxy on a site, with its upstreams running in this process.
+pub struct Stage {
+    /// What was configured.
+    pub site: Site,
+    /// The proxy.
+    pub proxy: Process,
+    kind: Kind,
+    directory: tempfile::TempDir,
+    /// The endpoints, in the order of [`Site::endpoints`].
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Stage {
+    /// Starts endpoints and proxy.
+    pub async fn set(kind: Kind, site: Site) -> Result<Self> {
+        let endpoints = site.endpoints().map(Endpoint::start).collect::<Result<Vec<_>>>()?;
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        kind.write(&site, directory.path())?;
+        let proxy = kind.start(&site, directory.path(), None).await?;
+        Ok(Self { site, proxy, kind, directory, endpoints })
+    }
+
+    /// Whether the proxy is GridRouter, of which more is asserted than of one that stands in.
+    pub fn is_gridrouter(&self) -> bool {
+        self.kind == Kind::Gridrouter
+    }
+
+    /// The file that holds the pins.
+    pub fn pins_file(&self) -> PathBuf {
+        let name = if self.is_gridrouter() { gridrouter::TENANTS } else { nginx::PINS };
+        self.directory.path().join(name)
+    }
+
+    /// Writes the pins of the site as they are now, as an editor would.
+    pub fn write_pins(&self) -> Result<()> {
+        let pins = &self.site.pins;
+        let text = if self.is_gridrouter() { gridrouter::tenants(pins) } else { nginx::pins(pins) };
+        replace(&self.pins_file(), &text)?;
+        self.nudge()
+    }
+
+    /// Writes the routes of the site as they are now, as an editor would.
+    pub fn write_routes(&self) -> Result<()> {
+        let (name, text) = if self.is_gridrouter() {
+            (gridrouter::ROUTES, gridrouter::routes(&self.site))
+        } else {
+            ("nginx.conf", nginx::configuration(&self.site, self.directory.path()))
+        };
+        replace(&self.directory.path().join(name), &text)?;
+        self.nudge()
+    }
+
+    /// nginx must be told that a file has changed; GridRouter sees it.
+    pub fn nudge(&self) -> Result<()> {
+        if self.is_gridrouter() { Ok(()) } else { self.proxy.signal(Signal::HUP) }
+    }
+}
+
+/// Replaces a file as careful editors do: a new file under another name, renamed onto the old one.
+pub fn replace(file: &Path, text: &str) -> Result<()> {
+    // Of a name that no configuration reader takes for a document.
+    let new = file.with_extension("new~");
+    std::fs::write(&new, text).context(format_args!("cannot write {}", new.display()))?;
+    std::fs::rename(&new, file).context(format_args!("cannot replace {}", file.display()))
+}
+
+/// Waits until something holds; false when it does not within `limit`.
+pub async fn holds_within(limit: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if holds().await {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+}

@@ -1,0 +1,76 @@
+//! Envoy: one worker, nothing logged, no statistics kept, request ids off, circuit breakers out of the way.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::save;
+use crate::error::Result;
+use crate::site::Site;
+
+pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
+    save(directory, "envoy.json", &format!("{:#}", configuration(site)))
+}
+
+pub(super) fn arguments(directory: &Path) -> Vec<OsString> {
+    let fixed = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "--config-path"];
+    fixed.into_iter().map(OsString::from).chain([directory.join("envoy.json").into_os_string()]).collect()
+}
+
+fn address(of: std::net::SocketAddr) -> Value {
+    json!({"socket_address": {"address": of.ip().to_string(), "port_value": of.port()}})
+}
+
+fn configuration(site: &Site) -> Value {
+    let hosts: Vec<Value> = site
+        .routes
+        .iter()
+        .map(|route| {
+            json!({
+                "name": route.name, "domains": [route.host],
+                "routes": [{"match": {"prefix": route.prefix}, "route": {"cluster": route.service, "timeout": "60s"}}],
+            })
+        })
+        .collect();
+    let clusters: Vec<Value> = site
+        .services
+        .iter()
+        .map(|service| {
+            let endpoints: Vec<Value> = service
+                .endpoints
+                .iter()
+                .map(|label| json!({"endpoint": {"address": address(label.address)}}))
+                .collect();
+            let most = 1_000_000;
+            json!({
+                "name": service.name, "type": "STATIC", "connect_timeout": "5s", "lb_policy": "ROUND_ROBIN",
+                "circuit_breakers": {"thresholds": [{
+                    "max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": most,
+                }]},
+                "load_assignment": {"cluster_name": service.name, "endpoints": [{"lb_endpoints": endpoints}]},
+            })
+        })
+        .collect();
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "web", "codec_type": "HTTP1", "generate_request_id": false,
+        "route_config": {"name": "web", "virtual_hosts": hosts},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+            "dynamic_stats": false, "suppress_envoy_headers": true,
+        }}],
+    });
+    json!({
+        "stats_config": {"stats_matcher": {"reject_all": true}},
+        "static_resources": {
+            "listeners": [{
+                "name": "web", "address": address(site.listen), "tcp_backlog_size": 4096,
+                "filter_chains": [{"filters": [
+                    {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+                ]}],
+            }],
+            "clusters": clusters,
+        },
+    })
+}

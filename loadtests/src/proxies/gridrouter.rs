@@ -1,0 +1,129 @@
+//! GridRouter: a directory of documents.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::save;
+use crate::error::{Context, Result};
+use crate::http::Connection;
+use crate::site::{GRID, LIMIT, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
+
+/// The file of all pins: many documents in one.
+pub const TENANTS: &str = "tenants.yaml";
+/// The file of the routes that are used.
+pub const ROUTES: &str = "routes.yaml";
+
+pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
+    save(directory, "grid.yaml", &grid(site))?;
+    save(directory, "services.yaml", &documents(site.services.iter().map(service)))?;
+    save(directory, ROUTES, &routes(site))?;
+    save(directory, "limits.yaml", &limit())?;
+    save(directory, TENANTS, &tenants(&site.pins))?;
+    if site.idle_routes > 0 {
+        let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
+        save(directory, "routes-idle.yaml", &documents(idle))?;
+    }
+    Ok(())
+}
+
+pub(super) fn arguments(site: &Site, directory: &Path) -> Vec<OsString> {
+    let admin = site.admin.to_string();
+    let arguments = ["--threads", "1", "--admin", &admin, "--config"];
+    arguments.into_iter().map(OsString::from).chain([directory.as_os_str().to_owned()]).collect()
+}
+
+/// What `/ready` of the admin says: status and body.
+pub async fn ready(admin: SocketAddr) -> Result<(u16, String)> {
+    let request = format!("GET /ready HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    let asked = async {
+        let mut connection = Connection::open(admin).await?;
+        let answer = connection.exchange(request.as_bytes()).await?;
+        Ok::<_, crate::http::Failed>((answer.status, String::from_utf8_lossy(answer.body).into_owned()))
+    };
+    timeout(Duration::from_secs(2), asked).await.context("/ready")?.context("/ready")
+}
+
+/// The text of [`TENANTS`].
+pub fn tenants(pins: &[Pin]) -> String {
+    documents(
+        pins.iter().map(|Pin { tenant, cell }| format!("kind: Tenant\nname: {tenant}\ngrid: {GRID}\ncell: {cell}\n")),
+    )
+}
+
+/// The text of [`ROUTES`].
+pub fn routes(site: &Site) -> String {
+    documents(site.routes.iter().map(|used| route(used, site)))
+}
+
+/// One token bucket a tenant that is never empty: the highest rate there is.
+fn limit() -> String {
+    format!("kind: Limit\nname: {LIMIT}\nkey: [tenant]\ntokenBucket: {{rate: 1000000/s, burst: 1000000}}\n")
+}
+
+fn documents(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join("---\n")
+}
+
+fn grid(site: &Site) -> String {
+    let mut text = format!("kind: Listener\nname: web\naddress: {}\n", site.listen);
+    // Writing to a string cannot fail.
+    let _ = write!(text, "---\nkind: Grid\nname: {GRID}\ncells: [{}]\n", site.cells.join(", "));
+    for cell in &site.cells {
+        let _ = write!(text, "---\nkind: Cell\nname: {cell}\n");
+    }
+    text
+}
+
+fn service(service: &Service) -> String {
+    let mut text = format!("kind: Service\nname: {}\n", service.name);
+    text.push_str(if service.ejects { "balance: {failTimeout: 1s}\n" } else { "balance: {maxFails: 0}\n" });
+    text.push_str("cells:\n");
+    let mut cell = "";
+    for label in &service.endpoints {
+        if label.cell != cell {
+            cell = &label.cell;
+            let _ = write!(text, "  {cell}:\n    blue:\n");
+        }
+        let _ = writeln!(text, "      - address: {}", label.address);
+    }
+    text
+}
+
+fn route(route: &Route, site: &Site) -> String {
+    let Route { name, host, prefix, service, timeouts } = route;
+    let mut text = format!(
+        "kind: Route\nname: {name}\nhosts: [{host}]\npaths: [{{prefix: {prefix}}}]\n\
+         tenant: {{from: [{{header: {TENANT_HEADER}}}]}}\ngrid: {GRID}\nservice: {service}\n"
+    );
+    if site.limited {
+        let _ = writeln!(text, "limits: [{LIMIT}]");
+    }
+    if let Some(stamp) = site.stamp {
+        let _ = writeln!(text, "responseHeaders: {{set: {{{STAMP_HEADER}: \"{stamp}\"}}}}");
+    }
+    if let Some(times) = timeouts {
+        let _ = writeln!(
+            text,
+            "timeouts: {{connect: {}ms, responseHead: {}ms, responseBody: {}ms, request: {}ms}}",
+            times.connect, times.response_head, times.response_body, times.request
+        );
+    }
+    text
+}
+
+/// Half of these share a host with another path; all are of the form that a real route has.
+fn idle_route(number: usize, site: &Site) -> String {
+    let idle = Route {
+        name: format!("idle-{number}"),
+        host: format!("host-{}.example.com", number / 2),
+        prefix: format!("/idle/{number}"),
+        service: site.services.first().map(|service| service.name.clone()).unwrap_or_default(),
+        timeouts: None,
+    };
+    route(&idle, site)
+}

@@ -1,0 +1,146 @@
+//! The command line: flag before environment before settings file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use serde::Deserialize;
+
+use crate::lifecycle::{Options, default_threads};
+
+/// Where the admin endpoints listen by default.
+const ADMIN: &str = "127.0.0.1:9901";
+
+/// GridRouter: the thin routing layer in front of a grid of cells.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gridrouter",
+    version,
+    after_help = "Examples:\n  gridrouter quickstart\n  gridrouter --config config/examples/quickstart\n  \
+                  GRIDROUTER_THREADS=2 gridrouter --config /etc/gridrouter --admin 127.0.0.1:9901\n\n\
+                  A flag goes before its environment variable, and that before the settings file."
+)]
+pub struct Cli {
+    /// Directory of documents (YAML); edits take effect at once
+    #[arg(long, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data-plane threads [default: one a core]
+    #[arg(long, value_name = "N", env = "GRIDROUTER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Address of /live, /ready, /metrics, /snapshot and /explain, or `off` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", env = "GRIDROUTER_ADMIN")]
+    admin: Option<String>,
+    /// error, warn, info, debug, or filters such as gridrouter=debug [default: info]
+    #[arg(long, value_name = "LEVEL", env = "GRIDROUTER_LOG_LEVEL")]
+    log_level: Option<String>,
+    /// Directory where the last good configuration is kept, or `off` [default: $STATE_DIRECTORY, or else
+    /// $XDG_STATE_HOME/gridrouter, or else ~/.local/state/gridrouter]
+    #[arg(long, value_name = "DIR", env = "GRIDROUTER_STATE")]
+    state: Option<PathBuf>,
+    /// Seconds that answers under way may take when the router is stopped [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
+    drain_seconds: Option<u64>,
+    /// YAML file with the same settings: config, threads, admin, logLevel, state, drainSeconds
+    #[arg(long, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
+    settings: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a router with three demo cells on loopback and say what to try
+    #[command(after_help = "Example:\n  gridrouter quickstart")]
+    Quickstart {
+        /// Directory for the demo's documents [default: a new one under the system's temporary directory]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// What to run.
+#[derive(Debug)]
+pub enum Run {
+    /// A router.
+    Router(Options),
+    /// The quickstart, with documents in this directory.
+    Quickstart(Options, Option<PathBuf>),
+}
+
+/// The same settings in a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Settings {
+    config: Option<PathBuf>,
+    threads: Option<u16>,
+    admin: Option<String>,
+    log_level: Option<String>,
+    state: Option<PathBuf>,
+    drain_seconds: Option<u64>,
+}
+
+impl Cli {
+    /// Settles what to run, and with which log level.
+    pub fn settle(self) -> Result<(Run, String), String> {
+        let file = match &self.settings {
+            Some(path) => read_settings(path)?,
+            None => Settings::default(),
+        };
+        let quickstart = matches!(self.command, Some(Command::Quickstart { .. }));
+        let config = self.config.or(file.config);
+        let config = match config {
+            Some(config) => config,
+            None if quickstart => PathBuf::new(),
+            None => return Err("no configuration: give --config DIR, or try `gridrouter quickstart`".to_owned()),
+        };
+        let log_level = self.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned());
+        let threads = self.threads.or(file.threads).map_or_else(default_threads, usize::from);
+        let options = Options {
+            state: state(self.state.or(file.state), &config),
+            threads,
+            admin: admin(self.admin.or(file.admin).as_deref().unwrap_or(ADMIN))?,
+            drain: Duration::from_secs(self.drain_seconds.or(file.drain_seconds).unwrap_or(30)),
+            config,
+        };
+        let run = match self.command {
+            None => Run::Router(options),
+            Some(Command::Quickstart { dir }) => Run::Quickstart(options, dir),
+        };
+        Ok((run, log_level))
+    }
+}
+
+fn read_settings(path: &Path) -> Result<Settings, String> {
+    let place = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("settings file {place} cannot be read: {error}"))?;
+    let value = gridrouter_config::codec::to_json(&place.to_string(), &bytes)
+        .map_err(|p| format!("{place}:{}:{}: {}", p.line, p.column, p.message))?;
+    serde_json::from_value(value).map_err(|error| format!("settings file {place}: {error}"))
+}
+
+fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => match text.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => Err(format!("admin address \"{text}\" is not IP:port; write 127.0.0.1:9901, or off")),
+        },
+    }
+}
+
+/// Where the last good generation of this configuration is kept: a directory of its own for each, so that one
+/// router's does not pass for another's.
+fn state(given: Option<PathBuf>, config: &Path) -> Option<PathBuf> {
+    if given.as_deref() == Some(Path::new("off")) {
+        return None;
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = given
+        .or_else(|| variable("STATE_DIRECTORY"))
+        .or_else(|| variable("XDG_STATE_HOME").map(|dir| dir.join("gridrouter")))
+        .or_else(|| variable("HOME").map(|dir| dir.join(".local/state/gridrouter")))?;
+    let absolute = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    let hash = xxhash_rust::xxh3::xxh3_64(absolute.as_os_str().as_encoded_bytes());
+    Some(base.join(format!("{hash:016x}")))
+}

@@ -1,0 +1,200 @@
+//! Starting and stopping the router.
+
+mod sockets;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gridrouter_config::store::Store;
+use gridrouter_config::store::directory::DirectoryStore;
+
+use self::sockets::Sockets;
+use crate::admin;
+use crate::listener::worker::{self, Shared};
+use crate::snapshot::names::Names;
+use crate::source::{SharedStatus, Source};
+
+/// Keys that the limits count at the most, over all limits: some 50 MiB.
+const LIMIT_KEYS: usize = 1 << 20;
+
+/// How a router is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory of documents.
+    pub config: PathBuf,
+    /// Where the last good generation is kept; nowhere without.
+    pub state: Option<PathBuf>,
+    /// Data-plane threads, at least one.
+    pub threads: usize,
+    /// Where the admin endpoints listen; nowhere without.
+    pub admin: Option<SocketAddr>,
+    /// How long answers under way may take when it is stopped.
+    pub drain: Duration,
+}
+
+/// A running router.
+#[derive(Debug)]
+pub struct Router {
+    /// What its threads share.
+    pub shared: Arc<Shared>,
+    /// What is known about its configuration.
+    pub status: SharedStatus,
+    sockets: Arc<Mutex<Sockets>>,
+    admin: Option<SocketAddr>,
+    stop: Arc<AtomicBool>,
+    control: Option<JoinHandle<()>>,
+    drain: Duration,
+}
+
+/// What whoever shows the router's state needs.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// What the threads share.
+    pub shared: Arc<Shared>,
+    /// What is known about the configuration.
+    pub status: SharedStatus,
+    /// Names of what is counted, by stable number.
+    pub labels: Arc<Mutex<Labels>>,
+    /// The sockets.
+    pub(crate) sockets: Arc<Mutex<Sockets>>,
+}
+
+/// Names by stable number.
+#[derive(Debug, Default)]
+pub struct Labels {
+    /// Routes.
+    pub routes: Vec<Arc<str>>,
+    /// Endpoint groups.
+    pub groups: Vec<Arc<str>>,
+    /// Limits.
+    pub limits: Vec<Arc<str>>,
+    /// Listeners.
+    pub listeners: Vec<Arc<str>>,
+}
+
+impl Labels {
+    fn update(&mut self, names: &Names) {
+        names.routes.labels(&mut self.routes);
+        names.groups.labels(&mut self.groups);
+        names.limits.labels(&mut self.limits);
+        names.listeners.labels(&mut self.listeners);
+    }
+}
+
+impl Router {
+    /// Starts a router: when this returns, it listens.
+    pub fn start(options: &Options) -> Result<Router, String> {
+        let store: Box<dyn Store> = Box::new(DirectoryStore::new(&options.config));
+        let (source, snapshot) = Source::boot(store, options.state.clone())?;
+        let status = source.status();
+        let shared = Shared::new(snapshot, options.threads, LIMIT_KEYS);
+        let mut sockets = Sockets::default();
+        let first = shared.snapshot.load_full();
+        let refused = sockets.follow(&shared, &first);
+        if let Some(error) = refused.into_iter().next() {
+            return Err(error);
+        }
+        let sockets = Arc::new(Mutex::new(sockets));
+        let labels = Arc::new(Mutex::new(Labels::default()));
+        labels.lock().unwrap_or_else(PoisonError::into_inner).update(source.names());
+        for index in 0..shared.threads.len() {
+            let shared = Arc::clone(&shared);
+            spawn(&format!("data-{index}"), move || {
+                if let Err(error) = worker::run(shared, index) {
+                    tracing::error!(index, %error, "a data-plane thread ended");
+                }
+            })?;
+        }
+        let view = View {
+            shared: Arc::clone(&shared),
+            status: Arc::clone(&status),
+            labels: Arc::clone(&labels),
+            sockets: Arc::clone(&sockets),
+        };
+        let admin = match options.admin {
+            Some(address) => Some(admin::start(address, view)?),
+            None => None,
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let control = follow(source, &shared, &sockets, labels, Arc::clone(&stop))?;
+        Ok(Router { shared, status, sockets, admin, stop, control: Some(control), drain: options.drain })
+    }
+
+    /// The address of a listener, with the port the kernel chose where the document says 0.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).address(listener)
+    }
+
+    /// Every listener with its address.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).addresses()
+    }
+
+    /// The address of the admin endpoints.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Stops: accepts no more connections, lets answers under way end within the drain time, and returns how many
+    /// connections were cut off.
+    pub fn stop(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).close(&self.shared);
+        for thread in &self.shared.threads {
+            thread.tell(worker::Message::Drain);
+        }
+        let deadline = Instant::now() + self.drain;
+        let live = || self.shared.threads.iter().map(|t| t.live.load(Ordering::Relaxed)).sum::<usize>();
+        while live() > 0 && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        if let Some(control) = self.control.take() {
+            control.thread().unpark();
+            // It ends within the store's waiting time; its panic would have been reported by itself.
+            let _ended: Result<(), _> = control.join();
+        }
+        live()
+    }
+}
+
+/// Follows the store on a thread of its own.
+fn follow(
+    source: Source,
+    shared: &Arc<Shared>,
+    sockets: &Arc<Mutex<Sockets>>,
+    labels: Arc<Mutex<Labels>>,
+    stop: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, String> {
+    let (shared, sockets) = (Arc::clone(shared), Arc::clone(sockets));
+    spawn("control", move || {
+        let current = {
+            let shared = Arc::clone(&shared);
+            move || shared.snapshot.load_full()
+        };
+        source.follow(&stop, current, |snapshot, names| {
+            labels.lock().unwrap_or_else(PoisonError::into_inner).update(names);
+            let snapshot = Arc::new(snapshot);
+            shared.snapshot.store(Arc::clone(&snapshot));
+            for error in sockets.lock().unwrap_or_else(PoisonError::into_inner).follow(&shared, &snapshot) {
+                tracing::error!("{error}");
+            }
+        });
+    })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// How many data-plane threads there are by default: one a core that this process may use.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -1,0 +1,343 @@
+//! Where the configuration comes from: one path for boot, change and recovery.
+//!
+//! store → raw → model → compile → publish, on a thread of its own. A document that is bad is quarantined alone; the
+//! last good generation is kept on disk, and the router boots from it when the store cannot be read.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use gridrouter_config::codec::{self, Parsed, SourceDocument};
+use gridrouter_config::generation::{self, Advanced, InForce, Quarantined};
+use gridrouter_config::store::last_known_good::{self, Saved, SavedDocument};
+use gridrouter_config::store::{self, Listing, Store};
+use serde::Serialize;
+
+use crate::snapshot::Snapshot;
+use crate::snapshot::compile::compile;
+use crate::snapshot::names::Names;
+
+/// How long the store is waited for before the thread looks whether it should end.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Where the generation in force came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The store.
+    Store,
+    /// The last good generation on disk, because the store could not be read.
+    LastKnownGood,
+}
+
+/// What is known about the configuration, for `/ready`, the metrics and people.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The store.
+    pub store: String,
+    /// Where the generation in force came from.
+    pub origin: Origin,
+    /// The generation in force.
+    pub generation: u64,
+    /// Its digest.
+    pub digest: String,
+    /// When it came into force, in seconds since 1970.
+    pub since: u64,
+    /// Documents in force.
+    pub documents: usize,
+    /// Documents that were refused, with what is in force instead and why.
+    pub quarantined: Vec<Quarantined>,
+    /// Why the store could not be read last time, if it could not.
+    pub store_error: Option<String>,
+    /// Why the last good generation could not be written, if it could not.
+    pub saving_error: Option<String>,
+    /// Changes taken over since the start.
+    pub reloads: u64,
+    /// How long the last one took, in microseconds, from bytes to published.
+    pub reload_micros: u64,
+}
+
+/// The status, shared with whoever shows it.
+pub type SharedStatus = Arc<Mutex<Status>>;
+
+/// Reads the configuration and publishes each generation.
+pub struct Source {
+    store: Box<dyn Store>,
+    /// Where the last good generation is kept, if anywhere.
+    state: Option<PathBuf>,
+    entries: Vec<Arc<store::Entry>>,
+    parsed: Vec<Parsed>,
+    in_force: InForce,
+    generation: u64,
+    names: Names,
+    status: SharedStatus,
+}
+
+/// What a new generation consists of.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+}
+
+impl Source {
+    /// Reads the configuration for the first time: from the store, or else from the disk. With neither, the error says
+    /// what is wrong with the store.
+    pub fn boot(mut store: Box<dyn Store>, state: Option<PathBuf>) -> Result<(Self, Snapshot), String> {
+        let began = Instant::now();
+        let saved = state.as_deref().and_then(read_saved);
+        let mut source = Self {
+            status: Arc::new(Mutex::new(Status::new(store.describe()))),
+            state,
+            entries: Vec::new(),
+            parsed: Vec::new(),
+            in_force: InForce::default(),
+            generation: 0,
+            names: Names::default(),
+            store: Box::new(Nowhere),
+        };
+        if let Some(saved) = &saved {
+            source.generation = saved.generation;
+            source.in_force = restore(saved);
+        }
+        let listing = store.list();
+        source.store = store;
+        match listing {
+            Ok(listing) => {
+                source.take(listing);
+            }
+            Err(error) if saved.is_none() => return Err(error.explain()),
+            Err(error) => {
+                tracing::error!(
+                    generation = source.generation,
+                    "the store cannot be read, serving the last good generation: {}",
+                    error.explain()
+                );
+                let mut status = source.lock();
+                status.origin = Origin::LastKnownGood;
+                status.store_error = Some(error.explain());
+            }
+        }
+        if source.generation == 0 {
+            source.generation = 1;
+            source.save();
+        }
+        let snapshot = source.compile(None, began);
+        Ok((source, snapshot))
+    }
+
+    /// What is known about the configuration.
+    pub fn status(&self) -> SharedStatus {
+        Arc::clone(&self.status)
+    }
+
+    /// The stable numbers given so far.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Follows the store until `stop` is set, and publishes every change.
+    pub fn follow(
+        mut self,
+        stop: &AtomicBool,
+        mut current: impl FnMut() -> Arc<Snapshot>,
+        mut publish: impl FnMut(Snapshot, &Names),
+    ) {
+        while !stop.load(Ordering::Relaxed) {
+            match self.store.wait(WAIT) {
+                Ok(false) => {}
+                Ok(true) => self.reload(&mut current, &mut publish),
+                Err(error) => {
+                    self.failed(&error);
+                    // The store would fail again at once: look at the stop flag now and then meanwhile.
+                    std::thread::park_timeout(WAIT);
+                    self.reload(&mut current, &mut publish);
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self, current: &mut impl FnMut() -> Arc<Snapshot>, publish: &mut impl FnMut(Snapshot, &Names)) {
+        let began = Instant::now();
+        match self.store.list() {
+            Err(error) => self.failed(&error),
+            Ok(listing) => {
+                if self.take(listing) {
+                    let snapshot = self.compile(Some(&current()), began);
+                    publish(snapshot, &self.names);
+                    self.save();
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &store::StoreError) {
+        let text = error.explain();
+        let mut status = self.lock();
+        if status.store_error.as_ref() != Some(&text) {
+            tracing::error!("the store cannot be read, what is in force stays: {text}");
+        }
+        status.store_error = Some(text);
+    }
+
+    /// Takes over what the store holds. Returns whether what is in force changed.
+    fn take(&mut self, listing: Listing) -> bool {
+        let mut old: hashbrown::HashMap<_, _> =
+            self.entries.drain(..).map(|entry| Arc::as_ptr(&entry)).zip(self.parsed.drain(..)).collect();
+        for entry in &listing.entries {
+            let parsed = old.remove(&Arc::as_ptr(entry)).unwrap_or_else(|| codec::parse(&entry.path, &entry.bytes));
+            self.parsed.push(parsed);
+        }
+        self.entries = listing.entries;
+        for (path, reason) in &listing.faults {
+            // What was in force from an unreadable file stays; one whose old bytes are still listed is only reported.
+            if !self.entries.iter().any(|entry| entry.path == *path) {
+                self.entries.push(Arc::new(store::Entry { path: Arc::clone(path), bytes: Arc::default() }));
+                self.parsed.push(Parsed::unreadable(path, reason));
+            }
+        }
+        let previous = (self.generation > 0).then_some(&self.in_force);
+        let Advanced { in_force, quarantined, changed, .. } = generation::advance(previous, &self.parsed);
+        log_quarantine(&self.lock().quarantined, &quarantined);
+        self.in_force = in_force;
+        if changed {
+            self.generation += 1;
+        }
+        let mut status = self.lock();
+        status.quarantined = quarantined;
+        status.origin = Origin::Store;
+        status.store_error = listing.faults.first().map(|(path, reason)| format!("{path}: {reason}"));
+        status.store = self.store.describe();
+        changed
+    }
+
+    fn compile(&mut self, old: Option<&Snapshot>, began: Instant) -> Snapshot {
+        let digest = self.in_force.digest_hex();
+        let model = Arc::clone(self.in_force.model());
+        let mut snapshot = compile(model, self.generation, digest.as_str().into(), old, &mut self.names);
+        snapshot.compiled_in = began.elapsed();
+        let mut status = self.lock();
+        status.reloads += u64::from(old.is_some());
+        status.reload_micros = u64::try_from(snapshot.compiled_in.as_micros()).unwrap_or(u64::MAX);
+        status.generation = self.generation;
+        status.digest = digest;
+        status.since = unix_time();
+        status.documents = self.in_force.documents().len();
+        drop(status);
+        tracing::info!(generation = self.generation, digest = &*snapshot.digest, "configuration in force");
+        snapshot
+    }
+
+    /// Keeps what is in force on disk.
+    fn save(&self) {
+        let Some(state) = &self.state else { return };
+        let documents = self.in_force.documents().values().map(|entry| SavedDocument {
+            file: entry.source.file.to_string(),
+            line: entry.source.line,
+            document: entry.source.raw.clone(),
+        });
+        let saved = Saved {
+            generation: self.generation,
+            digest: self.in_force.digest_hex(),
+            time: unix_time(),
+            documents: documents.collect(),
+        };
+        let result = last_known_good::save(state, &saved);
+        if let Err(error) = &result {
+            tracing::warn!("the last good generation cannot be kept: {error}");
+        }
+        self.lock().saving_error = result.err().map(|error| error.to_string());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status {
+    fn new(store: String) -> Self {
+        Self {
+            store,
+            origin: Origin::Store,
+            generation: 0,
+            digest: String::new(),
+            since: 0,
+            documents: 0,
+            quarantined: Vec::new(),
+            store_error: None,
+            saving_error: None,
+            reloads: 0,
+            reload_micros: 0,
+        }
+    }
+}
+
+/// The store before there is one.
+struct Nowhere;
+
+impl Store for Nowhere {
+    fn describe(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    fn list(&mut self) -> Result<Listing, store::StoreError> {
+        Ok(Listing::default())
+    }
+
+    fn wait(&mut self, _: Duration) -> Result<bool, store::StoreError> {
+        Ok(false)
+    }
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn read_saved(state: &std::path::Path) -> Option<Saved> {
+    match last_known_good::load(state) {
+        Ok(loaded) => loaded.map(|loaded| {
+            if let Some(why) = &loaded.passed_over {
+                tracing::warn!("the newest good generation on disk was passed over: {why}");
+            }
+            loaded.saved
+        }),
+        Err(error) => {
+            tracing::warn!("the last good generation on disk cannot be used: {error}");
+            None
+        }
+    }
+}
+
+/// The saved documents, checked again: another version of this program may have written them.
+fn restore(saved: &Saved) -> InForce {
+    let mut files: std::collections::BTreeMap<&str, Vec<Arc<SourceDocument>>> = std::collections::BTreeMap::new();
+    for saved in &saved.documents {
+        match SourceDocument::from_raw(&saved.file, saved.line, saved.document.clone()) {
+            Ok(document) => files.entry(&saved.file).or_default().push(Arc::new(document)),
+            Err(problem) => tracing::warn!("a saved document is no longer accepted: {}", problem.message),
+        }
+    }
+    let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(file, documents)).collect();
+    generation::advance(None, &parsed).in_force
+}
+
+/// Says what is newly refused, and what no longer is.
+fn log_quarantine(old: &[Quarantined], new: &[Quarantined]) {
+    let key = |q: &Quarantined| (q.id.clone(), Arc::clone(&q.file));
+    for q in new.iter().filter(|q| !old.iter().any(|o| key(o) == key(q) && o.problems == q.problems)) {
+        let document = q.id.as_ref().map(ToString::to_string).unwrap_or_default();
+        for problem in &q.problems {
+            tracing::warn!(
+                document,
+                in_force = ?q.fallback,
+                "document quarantined: {}:{}:{}: {}: {}",
+                problem.file, problem.line, problem.column, problem.path, problem.message
+            );
+        }
+    }
+    if new.is_empty() && !old.is_empty() {
+        tracing::info!("no document is quarantined any more");
+    }
+}
