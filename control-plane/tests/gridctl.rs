@@ -115,6 +115,14 @@ fn good_documents_are_fine_wherever_they_come_from() {
 }
 
 #[test]
+fn the_documents_in_the_readme_are_good() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let (_, documents) = readme.split_once("```yaml\n").unwrap();
+    let (documents, _) = documents.split_once("```").unwrap();
+    assert_eq!(expect(0, &["check", "-"], documents).0, "8 documents are fine\n");
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let home = directory(GRID);
     let missing = home.path().join("missing");
