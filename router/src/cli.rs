@@ -23,26 +23,26 @@ const ADMIN: &str = "127.0.0.1:9901";
 )]
 pub struct Cli {
     /// Directory of documents (YAML); edits take effect at once
-    #[arg(long, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
+    #[arg(long, global = true, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
     config: Option<PathBuf>,
     /// Data-plane threads [default: one a core]
-    #[arg(long, value_name = "N", env = "GRIDROUTER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, value_name = "N", env = "GRIDROUTER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Address of /live, /ready, /metrics, /snapshot and /explain, or `off` [default: 127.0.0.1:9901]
-    #[arg(long, value_name = "ADDR", env = "GRIDROUTER_ADMIN")]
+    #[arg(long, global = true, value_name = "ADDR", env = "GRIDROUTER_ADMIN")]
     admin: Option<String>,
     /// error, warn, info, debug, or filters such as gridrouter=debug [default: info]
-    #[arg(long, value_name = "LEVEL", env = "GRIDROUTER_LOG_LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", env = "GRIDROUTER_LOG_LEVEL")]
     log_level: Option<String>,
     /// Directory where the last good configuration is kept, or `off` [default: $STATE_DIRECTORY, or else
     /// $XDG_STATE_HOME/gridrouter, or else ~/.local/state/gridrouter]
-    #[arg(long, value_name = "DIR", env = "GRIDROUTER_STATE")]
+    #[arg(long, global = true, value_name = "DIR", env = "GRIDROUTER_STATE")]
     state: Option<PathBuf>,
     /// Seconds that answers under way may take when the router is stopped [default: 30]
-    #[arg(long, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
+    #[arg(long, global = true, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
     drain_seconds: Option<u64>,
     /// YAML file with the same settings: config, threads, admin, logLevel, state, drainSeconds
-    #[arg(long, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
+    #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
     settings: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
