@@ -3,6 +3,7 @@
 mod render;
 mod suggest;
 
+pub use render::SourceText;
 pub use suggest::did_you_mean;
 pub(crate) use suggest::nearest;
 

@@ -11,3 +11,38 @@ pub fn json_schema() -> serde_json::Value {
     schema.insert("title".to_owned(), "GridRouter document".into());
     schema.to_value()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::ids::Kind;
+
+    #[test]
+    fn every_kind_is_an_alternative() {
+        let schema = json_schema();
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        let kinds: Vec<&Value> =
+            schema["oneOf"].as_array().unwrap().iter().map(|one| &one["properties"]["kind"]["const"]).collect();
+        assert_eq!(kinds, Kind::ALL.map(Kind::as_str));
+    }
+
+    #[test]
+    fn editors_can_explain_every_field_and_word() {
+        let schema = json_schema();
+        let defs = schema["$defs"].as_object().unwrap().values();
+        for one in schema["oneOf"].as_array().unwrap().iter().chain(defs) {
+            assert!(one["description"].is_string(), "{one:#}");
+            // An alternative of a choice is explained as a whole.
+            for (name, field) in one["properties"].as_object().into_iter().flatten() {
+                assert!(name == "kind" || field["description"].is_string(), "{name} of {one:#}");
+            }
+            for word in one["oneOf"].as_array().into_iter().flatten() {
+                assert!(word["description"].is_string(), "{word:#}");
+            }
+        }
+        assert_eq!(schema["$defs"]["CellState"]["oneOf"][0]["const"], "active");
+        assert_eq!(schema["$defs"]["BalanceAlgorithm"]["oneOf"][0]["const"], "smooth-weighted-round-robin");
+    }
+}

@@ -13,11 +13,9 @@ use gridrouter_config::problem::Problem;
 const ARROW: &str = "===>\n";
 
 fn describe(problem: &Problem) -> String {
-    let mut text = format!("{}:{} {}: {}\n", problem.line, problem.column, problem.path, problem.message);
-    if let Some(help) = &problem.help {
-        writeln!(text, "    help: {help}").unwrap();
-    }
-    text
+    let help = problem.help.iter().map(|help| format!("    help: {help}\n"));
+    let place = format!("{}:{} {}", problem.line, problem.column, problem.path);
+    std::iter::once(format!("{place}: {}\n", problem.message)).chain(help).collect::<Vec<_>>().concat()
 }
 
 fn run(source: &str) -> String {

@@ -1,3 +1,5 @@
+//! Cells by themselves.
+
 use super::Check;
 use crate::model::{Cell, CellState};
 use crate::path::Path;

@@ -7,7 +7,7 @@ mod overlap;
 mod reach;
 mod references;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ModelDocument;
 use crate::generation::Entry;
@@ -27,15 +27,27 @@ pub struct Conflict {
     pub involved: Vec<DocumentId>,
 }
 
-/// Checks all documents against each other.
-pub fn cross_check(documents: &BTreeMap<DocumentId, Entry>) -> Vec<Conflict> {
+/// Checks all documents against each other, given the kinds of which something differs from a set of documents that
+/// had no conflicts. What only concerns other kinds is as good as it was: a new pin among a million compares no routes.
+pub fn cross_check(documents: &BTreeMap<DocumentId, Entry>, changed: &BTreeSet<Kind>) -> Vec<Conflict> {
+    let any = |kinds: &[Kind]| kinds.iter().any(|kind| changed.contains(kind));
     let mut cross = Cross::new(documents);
-    references::check(&mut cross);
-    limits::check(&mut cross);
-    grids::check(&mut cross);
-    reach::check(&mut cross);
-    listeners::check(&mut cross);
-    overlap::check(&mut cross);
+    references::check(&mut cross, any);
+    if any(&[Kind::Route, Kind::Limit, Kind::Tenant]) {
+        limits::check(&mut cross);
+    }
+    if any(&[Kind::Grid, Kind::Cell, Kind::Tenant]) {
+        grids::check(&mut cross);
+    }
+    if any(&[Kind::Route, Kind::Grid, Kind::Cell, Kind::Service]) {
+        reach::check(&mut cross);
+    }
+    if any(&[Kind::Listener]) {
+        listeners::check(&mut cross);
+    }
+    if any(&[Kind::Route]) {
+        overlap::check(&mut cross);
+    }
     cross.conflicts
 }
 

@@ -1,3 +1,5 @@
+//! Grids by themselves.
+
 use super::Check;
 use crate::model::{Grid, Placement, RingPlacement};
 use crate::path::Path;

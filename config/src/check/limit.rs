@@ -1,3 +1,5 @@
+//! Limits by themselves.
+
 use super::Check;
 use super::value::all;
 use crate::model::{Algorithm, HeadersWhen, Limit, LimitKeyPart, TokenBucket};

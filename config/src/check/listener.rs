@@ -1,3 +1,5 @@
+//! Listeners by themselves.
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;

@@ -1,3 +1,5 @@
+//! Routes by themselves.
+
 mod action;
 mod matches;
 mod tenancy;

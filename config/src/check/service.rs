@@ -1,3 +1,5 @@
+//! Services by themselves.
+
 use std::collections::BTreeMap;
 
 use http::HeaderValue;

@@ -1,3 +1,5 @@
+//! Tenants by themselves.
+
 use std::collections::BTreeMap;
 
 use super::Check;

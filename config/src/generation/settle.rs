@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Entry;
 use super::gather::Gathered;
 use crate::check::{Conflict, cross_check};
-use crate::ids::DocumentId;
+use crate::ids::{DocumentId, Kind};
 use crate::problem::Problem;
 
 /// References run three kinds deep (route, grid, cell), and so do rounds. Should some tangle of changes need more
@@ -22,7 +22,8 @@ type Documents = BTreeMap<DocumentId, Entry>;
 pub(super) fn settle(before: &Documents, gathered: &mut Gathered) {
     let mut given_up = BTreeSet::new();
     for round in 0.. {
-        let conflicts = cross_check(&gathered.documents);
+        let changed = changed_kinds(before, &gathered.documents);
+        let conflicts = if changed.is_empty() { Vec::new() } else { cross_check(&gathered.documents, &changed) };
         if conflicts.is_empty() {
             return;
         }
@@ -46,6 +47,14 @@ pub(super) fn settle(before: &Documents, gathered: &mut Gathered) {
             }
         }
     }
+}
+
+/// The kinds of which something was added, removed or changed.
+fn changed_kinds(before: &Documents, now: &Documents) -> BTreeSet<Kind> {
+    let differs = |one: Option<&Entry>, other: &Entry| one.is_none_or(|one| !one.model.same(&other.model));
+    let new = now.iter().filter(|(id, entry)| differs(before.get(id), entry));
+    let old = before.iter().filter(|(id, _)| !now.contains_key(id));
+    new.chain(old).map(|(id, _)| id.kind).collect()
 }
 
 /// Whose change it is that leads to a conflict.

@@ -13,10 +13,34 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const FRAME: Style = AnsiColor::Blue.on_default().bold();
 const STRONG: Style = Style::new().bold();
 
+/// A file's text cut into lines, for rendering many problems of it.
+#[derive(Debug)]
+pub struct SourceText<'a> {
+    lines: Vec<&'a str>,
+}
+
+impl<'a> SourceText<'a> {
+    /// Cuts the text where YAML ends lines: at LF, CR LF and CR.
+    pub fn new(text: &'a str) -> Self {
+        SourceText { lines: lines(text).collect() }
+    }
+}
+
 impl Problem {
     /// The problem in the manner of a compiler, with the line it is on when the source text is at hand. Ends with a
-    /// line break.
+    /// line break. For many problems of one file see [`Problem::render_in`].
     pub fn render(&self, source: Option<&str>, colour: bool) -> String {
+        let line = usize::try_from(self.line).ok().and_then(|line| lines(source?).nth(line.checked_sub(1)?));
+        self.render_line(line, colour)
+    }
+
+    /// The problem in the manner of a compiler, with the line it is on.
+    pub fn render_in(&self, source: &SourceText<'_>, colour: bool) -> String {
+        let line = usize::try_from(self.line).ok().and_then(|line| source.lines.get(line.checked_sub(1)?));
+        self.render_line(line.copied(), colour)
+    }
+
+    fn render_line(&self, line: Option<&str>, colour: bool) -> String {
         let paint = |style: Style, text: &str| {
             if colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
         };
@@ -27,7 +51,7 @@ impl Problem {
         let _ = writeln!(out, "{}{}", paint(BAD, "error"), paint(STRONG, &format!(": {}", self.message)));
         let _ =
             writeln!(out, "{gutter}{} {}:{}:{}", paint(FRAME, "-->"), printable(&self.file), self.line, self.column);
-        if let Some(excerpt) = source.and_then(|text| self.excerpt(text)) {
+        if let Some(excerpt) = line.and_then(|line| self.excerpt(line)) {
             let bar = paint(FRAME, "|");
             let _ = writeln!(out, "{gutter} {bar}");
             let _ = writeln!(out, "{} {bar} {}", paint(FRAME, &number), excerpt.text);
@@ -55,10 +79,9 @@ impl Problem {
         }
     }
 
-    fn excerpt(&self, source: &str) -> Option<Excerpt> {
-        let line = usize::try_from(self.line).ok()?.checked_sub(1)?;
+    fn excerpt(&self, line: &str) -> Option<Excerpt> {
         let column = usize::try_from(self.column).ok()?.saturating_sub(1);
-        let chars: Vec<char> = lines(source).nth(line)?.chars().collect();
+        let chars: Vec<char> = line.chars().collect();
         let from = if chars.len() <= WIDTH { 0 } else { column.saturating_sub(WIDTH / 3).min(chars.len() - WIDTH) };
         let to = chars.len().min(from + WIDTH);
         let shown = chars.get(from..to)?;
@@ -132,6 +155,8 @@ mod tests {
         for source in [None, Some(""), Some("a\nb")] {
             assert!(problem().render(source, false).starts_with("error: unknown field"));
             assert!(!problem().render(source, false).contains('|'));
+            let text = SourceText::new(source.unwrap_or_default());
+            assert_eq!(problem().render_in(&text, false), problem().render(source, false));
         }
         assert!(problem().render(Some("\n\nab"), false).contains("3 | ab\n  |   ^\n"));
     }

@@ -8,12 +8,21 @@ use crate::path::Path;
 use crate::problem::{Problem, did_you_mean, quoted, quoted_list};
 use crate::raw;
 
-pub(super) fn check(cross: &mut Cross<'_>) {
+/// Checks the kinds that refer to something, where they or what they refer to have changed.
+pub(super) fn check(cross: &mut Cross<'_>, any: impl Fn(&[Kind]) -> bool) {
     let mut dangling = Vec::new();
-    routes(cross, &mut dangling);
-    grids(cross, &mut dangling);
-    services(cross, &mut dangling);
-    tenants(cross, &mut dangling);
+    if any(&[Kind::Route, Kind::Listener, Kind::Limit, Kind::Grid, Kind::Service]) {
+        routes(cross, &mut dangling);
+    }
+    if any(&[Kind::Grid, Kind::Cell]) {
+        grids(cross, &mut dangling);
+    }
+    if any(&[Kind::Service, Kind::Cell]) {
+        services(cross, &mut dangling);
+    }
+    if any(&[Kind::Tenant, Kind::Grid, Kind::Cell, Kind::Limit]) {
+        tenants(cross, &mut dangling);
+    }
     cross.conflicts.append(&mut dangling);
 }
 
