@@ -38,8 +38,8 @@ impl Status {
 #[derive(Debug, Parser)]
 #[command(name = "gridctl", version, after_help = EXAMPLES)]
 struct Arguments {
-    /// When to print in colour.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    /// When to print in colour: auto (on a terminal), always or never.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     color: Colour,
     #[command(subcommand)]
     verb: Verb,

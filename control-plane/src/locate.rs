@@ -20,7 +20,7 @@ pub struct Location<'a> {
     pub tenant: &'a str,
     /// Its bucket.
     pub bucket: u16,
-    /// Its cell; `null` when the grid has no active cell.
+    /// Its cell; none when the grid has no active cell, which the check of documents refuses.
     pub cell: Option<&'a str>,
     /// What decided.
     pub by: By,

@@ -1,5 +1,6 @@
 //! Reading the documents that a command is pointed at: directories as a router reads them, single files, standard input.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -18,6 +19,14 @@ pub struct Sources {
     pub files: Vec<(String, Vec<u8>)>,
     /// Files inside a directory that could not be read, and why.
     pub faults: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// The text of a file that was read. What is not UTF-8 in it is replaced.
+    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let at = self.files.binary_search_by(|(file, _)| file.as_str().cmp(name)).ok()?;
+        self.files.get(at).map(|(_, bytes)| String::from_utf8_lossy(bytes))
+    }
 }
 
 /// Reads everything that was named. The error is about a path that was named itself.

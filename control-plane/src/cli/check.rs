@@ -1,13 +1,13 @@
 //! `gridctl check`: are these documents good?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use gridrouter_config::generation::{CheckReport, check_sources};
-use gridrouter_config::problem::Problem;
+use gridrouter_config::problem::{Problem, SourceText};
 
 use super::Status;
 use crate::output::Output;
@@ -74,17 +74,19 @@ impl Check {
 }
 
 fn print(report: &CheckReport, sources: &Sources, output: &mut Output) {
-    let mut texts = BTreeMap::new();
-    for problem in &report.problems {
-        if output.is_closed() {
-            return;
+    let colour = output.colour();
+    for problems in report.problems.chunk_by(|a, b| a.file == b.file) {
+        let text = problems.first().and_then(|problem| sources.text(&problem.file));
+        let lines = text.as_deref().map(SourceText::new);
+        for problem in problems {
+            if output.is_closed() {
+                return;
+            }
+            output.line(match &lines {
+                Some(lines) => problem.render_in(lines, colour),
+                None => problem.render(None, colour),
+            });
         }
-        let text = texts.entry(&*problem.file).or_insert_with(|| {
-            let at = sources.files.binary_search_by(|(name, _)| name.as_str().cmp(&problem.file));
-            at.ok().and_then(|at| sources.files.get(at)).map(|(_, bytes)| String::from_utf8_lossy(bytes))
-        });
-        let colour = output.colour();
-        output.line(problem.render(text.as_deref(), colour));
     }
     output.line(summary(&report.problems, report.documents));
 }

@@ -35,16 +35,12 @@ impl Schema {
             None => Some(schema),
             Some(kind) => only(schema, kind),
         };
-        match chosen {
-            Some(schema) => {
-                output.json(&schema);
-                Status::Fine
-            }
-            None => {
-                output.error("the schema has no such kind, although it should; this is a mistake in gridctl");
-                Status::Failed
-            }
-        }
+        let Some(chosen) = chosen else {
+            output.error("the schema lacks this kind, which is a mistake in gridctl; please report it");
+            return Status::Failed;
+        };
+        output.json(&chosen);
+        Status::Fine
     }
 }
 

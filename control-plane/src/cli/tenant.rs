@@ -56,7 +56,7 @@ const EXAMPLES: &str = "\
 With `-o json` each line is one object:
   tenant  the id as it was given
   bucket  its slot in the grid, 0 to 16383
-  cell    the cell's name, or null when the grid has no active cell
+  cell    the cell's name
   by      what decided: \"pin\" (the tenant's document) or \"assignment\" (its bucket's cell)
   state   only when the cell is not active: \"draining\" or \"offline\" (its requests are refused)
 
@@ -100,7 +100,9 @@ impl Where {
         };
         let locator = Locator::new(&model, grid);
         let longest = self.ids.iter().map(|id| id.len()).max();
-        let mut answers = Answers { locator, format: self.output, width: longest.unwrap_or(24).max(6), output, bad: 0 };
+        let widths =
+            (longest.unwrap_or(24).max(6), grid.cells.iter().map(|cell| cell.as_str().len()).max().unwrap_or(4));
+        let mut answers = Answers { locator, format: self.output, widths, output, bad: 0 };
         answers.head();
         if self.stdin {
             if let Err(error) = answers.answer_lines(input) {
@@ -151,8 +153,8 @@ impl Where {
 struct Answers<'a> {
     locator: Locator<'a>,
     format: Format,
-    /// The width of the table's first column.
-    width: usize,
+    /// The widths of the table's columns of tenants and cells.
+    widths: (usize, usize),
     output: &'a mut Output,
     bad: usize,
 }
@@ -160,14 +162,12 @@ struct Answers<'a> {
 impl Answers<'_> {
     fn head(&mut self) {
         match self.format {
-            Format::Table => self.row("TENANT", "BUCKET", "BY", "CELL"),
+            Format::Table => {
+                let (left, right) = self.widths;
+                self.output.line(format_args!("{:<left$}  BUCKET  {:<right$}  BY", "TENANT", "CELL"));
+            }
             Format::Json => {}
         }
-    }
-
-    fn row(&mut self, tenant: &str, bucket: impl std::fmt::Display, by: &str, cell: impl std::fmt::Display) {
-        let width = self.width;
-        self.output.line(format_args!("{tenant:<width$}  {bucket:>6}  {by:<10}  {cell}"));
     }
 
     fn answer_lines(&mut self, input: &mut dyn BufRead) -> std::io::Result<()> {
@@ -202,14 +202,13 @@ impl Answers<'_> {
     }
 
     fn print(&mut self, name: &Name) {
-        match self.format {
-            Format::Json => self.output.json_line(&self.locator.locate(name)),
-            Format::Table => {
-                let Location { tenant, bucket, cell, by, state } = self.locator.locate(name);
-                let (width, by, cell) = (self.width, by.as_str(), cell.unwrap_or("none is active"));
-                let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
-                self.output.line(format_args!("{tenant:<width$}  {bucket:>6}  {by:<10}  {cell}{state}"));
-            }
-        }
+        let Location { tenant, bucket, cell, by, state } = match self.format {
+            Format::Json => return self.output.json_line(&self.locator.locate(name)),
+            Format::Table => self.locator.locate(name),
+        };
+        let state = state.map(|state| format!(", {state}")).unwrap_or_default();
+        let (left, right) = self.widths;
+        let (cell, by) = (cell.unwrap_or("none"), by.as_str());
+        self.output.line(format_args!("{tenant:<left$}  {bucket:>6}  {cell:<right$}  {by}{state}"));
     }
 }
