@@ -85,7 +85,7 @@ pub enum Failed {
     Broken(io::Error),
     /// The connection was closed before the first byte of an answer.
     Closed,
-    /// The connection was closed within the answer, whose status was this (0 within the head).
+    /// The connection was closed or reset within the answer, whose status was this (0 within the head).
     CutShort(u16),
     /// What came is no answer.
     Malformed(&'static str),
@@ -174,9 +174,7 @@ impl Connection {
             Framing::Length(length) => {
                 self.buffer.reserve((head + length).saturating_sub(self.buffer.len()));
                 while self.buffer.len() < head + length {
-                    if self.read().await? == 0 {
-                        return Err(Failed::CutShort(status));
-                    }
+                    self.read_on(status).await?;
                 }
                 if self.buffer.len() > head + length {
                     return Err(Failed::Malformed("bytes after the answer"));
@@ -201,6 +199,15 @@ impl Connection {
         self.stream.read_buf(&mut self.buffer).await.map_err(Failed::Broken)
     }
 
+    /// Reads more of a body. However the connection ends within one, closed or reset, it cuts it short.
+    async fn read_on(&mut self, status: u16) -> Result<(), Failed> {
+        match self.read().await {
+            Ok(0) | Err(Failed::Broken(_)) => Err(Failed::CutShort(status)),
+            Ok(_) => Ok(()),
+            Err(failed) => Err(failed),
+        }
+    }
+
     fn status(&self) -> Option<u16> {
         let line = self.buffer.strip_prefix(b"HTTP/1.")?;
         let digits = line.get(2..5)?;
@@ -218,9 +225,7 @@ impl Connection {
                 let clean = at == self.buffer.len();
                 return if clean { Ok(()) } else { Err(Failed::Malformed("bytes after the answer")) };
             }
-            if self.read().await? == 0 {
-                return Err(Failed::CutShort(status));
-            }
+            self.read_on(status).await?;
         }
     }
 }

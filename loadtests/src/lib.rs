@@ -1,6 +1,6 @@
 //! GridRouter's load tests: everything here runs the real programs, over loopback, and looks at them from outside.
 //!
-//! * [`bench`]: GridRouter beside nginx, HAProxy and Envoy on the same upstream.
+//! * [`mod@bench`]: GridRouter beside nginx, HAProxy and Envoy on the same upstream.
 //! * [`drill`]: what must not go wrong while configuration changes, connections idle and upstreams fail.
 //! * [`upstream`]: the server behind the proxies, which can also misbehave on command.
 //!

@@ -169,6 +169,9 @@ pub fn print(arguments: &Arguments, samples: &[Sample]) {
             })
             .collect();
         output::table(&heading, &table);
+        if rows.iter().any(|row| row.busy.median < 70.0) && !arguments.short {
+            output::line("(busy below 70 %: other programs used the cores, or the generator was the bottleneck)");
+        }
         for row in rows.iter().filter(|row| row.proxy != Kind::Gridrouter) {
             if let Some(ratio) = ratio(row) {
                 verdicts.push(format!("{}: gridrouter {ratio:.2} x {}", scenario.as_str(), row.proxy.as_str()));

@@ -1,7 +1,7 @@
 //! Upstreams that fail, one way after the other, under load: the right answer in time, and nobody else hurt.
 //!
 //! The endpoint of one service in one cell misbehaves. Watched are the tenants of that cell at that service (who must
-//! get what [`FAULTS`] says), and everybody else (who must notice nothing).
+//! get what `FAULTS` says), and everybody else (who must notice nothing).
 
 use std::time::Duration;
 
