@@ -1,4 +1,4 @@
-//! The JSON Schema of a document, for editors and for [`crate::structure`].
+//! The JSON Schema of a document, for editors and for `structure.rs`.
 
 use schemars::schema_for;
 
