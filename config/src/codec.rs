@@ -13,7 +13,7 @@ use crate::path::Path;
 use crate::problem::{Problem, split_advice};
 use crate::{raw, structure};
 
-use split::Chunk;
+use split::{BYTE_ORDER_MARK, Chunk};
 
 /// A document as it was written, and where.
 #[derive(Debug)]
@@ -77,7 +77,8 @@ impl Parsed {
 }
 
 impl SourceDocument {
-    /// A document that comes from no text.
+    /// A document that comes from no text, such as one of the last good generation. The file is the one that it was
+    /// read from at the time: what is missing in a broken file stays in force by that name.
     pub fn from_raw(file: &str, line: u32, raw: raw::Document) -> Result<SourceDocument, Box<Problem>> {
         let file: Arc<str> = file.into();
         let wrong = |message: String| Box::new(Problem { line, ..Problem::of_file(&file, message) });
@@ -111,7 +112,7 @@ fn identity(kind: Kind, name: &str) -> Result<DocumentId, String> {
 
 /// Reads a file. Whatever its bytes are, the outcome is documents and problems.
 pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
-    let blank = bytes.trim_ascii().is_empty();
+    let blank = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii().is_empty();
     let mut parsed = Parsed { file: file.into(), blank, documents: Vec::new(), broken: Vec::new() };
     for chunk in split::chunks(bytes) {
         match read_chunk(&parsed.file, chunk) {

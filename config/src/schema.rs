@@ -1,4 +1,4 @@
-//! The JSON Schema of a document, for editors and for `structure.rs`.
+//! The JSON Schema of a document, for editors and for the check of a document's structure.
 
 use schemars::schema_for;
 

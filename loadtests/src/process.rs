@@ -43,6 +43,8 @@ impl Process {
         let child = command
             .arg(program)
             .args(arguments)
+            // Logs are read by people as plain text.
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

@@ -19,6 +19,8 @@ use crate::tools::Tool;
 
 /// How long a proxy may take to start: reading 100,000 pins on a busy machine is the longest.
 const STARTING: Duration = Duration::from_mins(1);
+/// How long after that it may take until the first request is answered with a 200.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Between two looks at something that has no event to wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -79,43 +81,50 @@ impl Kind {
             Kind::Envoy => envoy::arguments(directory),
         };
         let mut process = Process::start(self.as_str(), &program, arguments, directory, core)?;
-        let deadline = Instant::now() + STARTING;
+        let begin = Instant::now();
+        let mut listens_since = None;
         loop {
             process.still_runs()?;
-            let last = match self.is_ready(site).await {
-                Ok(()) => return Ok(process),
-                Err(error) => error,
+            // GridRouter says itself when it is ready.
+            let ready = match self {
+                Kind::Gridrouter => gridrouter::ready(site.admin).await,
+                Kind::Nginx | Kind::Haproxy | Kind::Envoy => Ok((200, String::new())),
             };
-            if Instant::now() > deadline {
-                let log = process.log_tail();
-                return Err(Error::new(format!("{} is not ready after {STARTING:?}: {last}\n{log}", self.as_str())));
+            let trouble = match ready {
+                Ok((200, _)) => match first_answer(site).await {
+                    Ok((200, _)) => return Ok(process),
+                    Ok((status, body)) => {
+                        listens_since.get_or_insert_with(Instant::now);
+                        format!("the first route answers {status}: {body}")
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Ok((status, body)) => format!("/ready answers {status}: {body}"),
+                Err(error) => error.to_string(),
+            };
+            if begin.elapsed() > STARTING || listens_since.is_some_and(|since: Instant| since.elapsed() > FIRST_ANSWER)
+            {
+                let (name, took, log) = (self.as_str(), begin.elapsed().as_secs(), process.log_tail());
+                return Err(Error::new(format!("{name} does not serve after {took} s: {trouble}\n{log}")));
             }
             sleep(LOOK_AGAIN).await;
         }
     }
+}
 
-    /// GridRouter says itself when it is ready; the others are when they serve the first route.
-    async fn is_ready(self, site: &Site) -> Result<()> {
-        if self == Kind::Gridrouter {
-            let (status, body) = gridrouter::ready(site.admin).await?;
-            if status != 200 {
-                return Err(Error::new(format!("/ready answers {status}: {body}")));
-            }
-        }
-        let route = site.routes.first().ok_or_else(|| Error::new("the site has no route"))?;
-        let request = format!(
-            "GET {}/ready HTTP/1.1\r\nhost: {}\r\n{TENANT_HEADER}: ready\r\nconnection: close\r\n\r\n",
-            route.prefix, route.host
-        );
-        let asked = async {
-            let mut connection = Connection::open(site.listen).await?;
-            connection.exchange(request.as_bytes()).await.map(|answer| answer.status)
-        };
-        match timeout(Duration::from_secs(2), asked).await.context("no answer")?.context("no answer")? {
-            200 => Ok(()),
-            status => Err(Error::new(format!("the first route answers {status}"))),
-        }
-    }
+/// Status and body of the answer to a request for the first route.
+async fn first_answer(site: &Site) -> Result<(u16, String)> {
+    let route = site.routes.first().ok_or_else(|| Error::new("the site has no route"))?;
+    let request = format!(
+        "GET {}/ready HTTP/1.1\r\nhost: {}\r\n{TENANT_HEADER}: ready\r\nconnection: close\r\n\r\n",
+        route.prefix, route.host
+    );
+    let asked = async {
+        let mut connection = Connection::open(site.listen).await?;
+        let answer = connection.exchange(request.as_bytes()).await?;
+        Ok::<_, crate::http::Failed>((answer.status, String::from_utf8_lossy(answer.body).into_owned()))
+    };
+    timeout(Duration::from_secs(2), asked).await.context("no answer")?.context("no answer")
 }
 
 fn save(directory: &Path, name: &str, text: &str) -> Result<()> {

@@ -1,5 +1,5 @@
-//! What finding a route costs with 10 and with 10,000 routes. Requests go to all of the routes in turn, in no order that
-//! helps a cache. The requests themselves take the same memory in both cases, so that only the tables differ.
+//! What finding a route costs with 10 and with 10,000 routes. Requests go to all of the routes in turn, in no order
+//! that helps a cache. The requests themselves take the same memory in both cases, so that only the tables differ.
 
 #![allow(clippy::expect_used, reason = "a benchmark may stop")]
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]

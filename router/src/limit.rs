@@ -1,8 +1,8 @@
 //! The limit stage: whether a request is admitted.
 //!
 //! A [`PreparedQuota`] is one limit's algorithm with its parameters, prepared when a snapshot is compiled. A
-//! [`LimitTable`](table::LimitTable) outlives snapshots and holds what was counted, by [`KeyHash`](key::KeyHash). Time is
-//! handed in, in nanoseconds since an epoch of the process; nothing here reads a clock.
+//! [`LimitTable`](table::LimitTable) outlives snapshots and holds what was counted, by [`KeyHash`](key::KeyHash).
+//! Time is handed in, in nanoseconds since an epoch of the process; nothing here reads a clock.
 //!
 //! A new algorithm is a file beside `token_bucket.rs`, a variant in [`PreparedQuota`] and one in `State`.
 
@@ -76,10 +76,11 @@ enum State {
 }
 
 impl State {
-    /// From when on this state says no more than a fresh one, so that it may be forgotten.
-    fn full_at(&self) -> u64 {
+    /// Requests that would be handed out once more if this state were forgotten; 0 when it says no more than a fresh
+    /// one.
+    fn used(&self, now_nanos: u64) -> u64 {
         match self {
-            Self::TokenBucket(state) => state.full_at(),
+            Self::TokenBucket(state) => state.used(now_nanos),
         }
     }
 }

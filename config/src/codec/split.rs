@@ -3,6 +3,9 @@
 //! YAML ends whatever is open at a line that begins with `---` or `...`, even a block of text, so that cutting there
 //! is exact for good files and contains the damage in bad ones.
 
+/// UTF-8's, which some editors write and no reader wants.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A part of a file that holds one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chunk<'a> {
@@ -14,7 +17,7 @@ pub(super) struct Chunk<'a> {
 
 /// The parts of the file that have more than blanks, comments, directives and markers.
 pub(super) fn chunks(bytes: &[u8]) -> Vec<Chunk<'_>> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let mut found = Vec::new();
     let (mut from, mut from_line, mut at, mut line) = (0, 1, 0, 1);
     let mut cut = |from: usize, to: usize, line: u32| {

@@ -161,7 +161,7 @@ fn a_lost_separator_removes_nothing() {
 #[test]
 fn a_half_written_file_removes_nothing() {
     let first = good(&[("a.yaml", BASE), ("t.yaml", ACME)]);
-    for blank in ["", "\n", "  \n\t\n"] {
+    for blank in ["", "\n", "  \n\t\n", "\u{feff}"] {
         let now = next(&first, &[("a.yaml", BASE), ("t.yaml", blank)]);
         let (who, fallback, message) = only(&now);
         assert_eq!((who, fallback), (None, Fallback::LastGood));
@@ -306,18 +306,20 @@ fn draining_the_last_cell_is_held_back() {
 
 #[test]
 fn documents_without_text_go_live_too() {
-    let first = good(&[("a.yaml", BASE)]);
-    let bare = first
-        .documents()
-        .values()
-        .map(|entry| Arc::new(SourceDocument::from_raw("last-good", 1, entry.source.raw.clone()).unwrap()));
+    let first = good(&[("a.yaml", BASE), ("t.yaml", ACME)]);
+    let bare = first.documents().values().map(|entry| {
+        let source = &entry.source;
+        Arc::new(SourceDocument::from_raw(&source.file, source.line, source.raw.clone()).unwrap())
+    });
     let second = advance(None, &[Parsed::from_documents("last-good", bare.collect())]);
     assert!(second.problems.is_empty());
     assert_eq!(first.digest(), second.in_force.digest());
-    // And the files take over from them without a change.
-    let third = next(&second.in_force, &[("a.yaml", BASE)]);
-    assert!(!third.changed && third.problems.is_empty());
-    assert_eq!(&*third.in_force.documents()[&id(Kind::Cell, "eu-1")].source.file, "a.yaml");
+    // The files take over from them without a change, also one that was broken in the meantime.
+    for tenants in [ACME, "kind: Ten", ""] {
+        let third = next(&second.in_force, &[("a.yaml", BASE), ("t.yaml", tenants)]);
+        assert!(!third.changed, "{tenants}");
+        assert_eq!(third.problems.is_empty(), tenants == ACME);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Grid {
     /// The grid's name.
     pub name: String,
-    /// Names of the cells, in any order.
+    /// Names of the cells, in any order. A cell belongs to one grid at most.
     pub cells: Vec<String>,
     /// How tenants without a pin are spread over the cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Listener {
     /// The listener's name.
     pub name: String,
-    /// Address and port to listen on, such as `0.0.0.0:8080` or `[::]:8080`.
+    /// Address and port to listen on, such as `0.0.0.0:8080` (every IPv4 address), `[::]:8080` (every address) or
+    /// `127.0.0.1:0` (a free port).
     pub address: String,
     /// Networks whose `X-Forwarded-*` and `X-Request-Id` headers are believed, such as `10.0.0.0/8`. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -15,7 +15,7 @@ pub struct Route {
     /// Host names, exact or `*.example.com` (one or more labels). Default: any host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
-    /// Paths, any of which matches. Default: every path.
+    /// Paths in normal form, any of which matches. Default: every path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathMatch>,
     /// Methods, any of which matches. Default: every method.

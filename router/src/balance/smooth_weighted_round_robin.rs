@@ -1,16 +1,18 @@
 //! Smooth weighted round robin exactly as nginx has it: `src/http/ngx_http_upstream_round_robin.c`, tree of 1.31.5.
 //!
-//! At every pick each eligible peer's current weight grows by its effective weight; the largest current weight wins, the
-//! first in the list on a tie, and pays the sum of what all of them gained. Weights 5, 1, 1 give `aabacaa`, not `aaaaabc`.
+//! At every pick each eligible peer's current weight grows by its effective weight; the largest current weight wins,
+//! the first in the list on a tie, and pays the sum of what all of them gained. Weights 5, 1, 1 give `aabacaa`, not
+//! `aaaaabc`.
 //!
 //! A failure lowers the peer's effective weight by `weight / max_fails`; every round that it takes part in gives one
-//! back, which is a slow start. After `max_fails` failures the peer is left out for `fail_timeout` seconds inclusive, and
-//! then gets one request per `fail_timeout` until a success clears it. Failures need not be consecutive: a success within
-//! the same `fail_timeout` does not clear them. A group of exactly one primary without backups is never left out.
-//! When no primary can be picked, the backups are a group of their own, and the request stays with it.
+//! back, which is a slow start. After `max_fails` failures the peer is left out for `fail_timeout` seconds inclusive,
+//! and then gets one request per `fail_timeout` until a success clears it. Failures need not be consecutive: a
+//! success within the same `fail_timeout` does not clear them. A group of exactly one primary without backups is
+//! never left out. When no primary can be picked, the backups are a group of their own, and the request stays with
+//! it.
 //!
-//! A pick costs O(n) and does not allocate. Time is in whole seconds on any monotonic clock; a clock that goes back only
-//! keeps failed peers out for longer.
+//! A pick costs O(n) and does not allocate. Time is in whole seconds on any monotonic clock; a clock that goes back
+//! only keeps failed peers out for longer.
 
 /// Longest way to a random phase, in picks: enough to spread threads, and short enough for lists of a thousand peers.
 const MAX_PHASE_STEPS: u64 = 10_000;
@@ -182,8 +184,8 @@ impl SmoothWeightedRoundRobin {
         }
     }
 
-    /// Goes to another point of the cycle, so that threads do not all begin with the same peer: as if `seed` modulo the
-    /// length of the cycle picks (at most 10,000) had been made while all was well.
+    /// Goes to another point of the cycle, so that threads do not all begin with the same peer: as if `seed` modulo
+    /// the length of the cycle picks (at most 10,000) had been made while all was well.
     pub fn start_at_random_phase(&mut self, seed: u64) {
         for backup in [false, true] {
             let in_turn = |peer: &&mut Peer| peer.backup == backup && !peer.down;
@@ -214,9 +216,9 @@ impl SmoothWeightedRoundRobin {
     /// Takes over what was learned of the peers that stay; `mapping` gives the old index of a new index. Requests in
     /// flight stay counted, under the new index.
     ///
-    /// nginx forgets everything on a reload. Here weights change in place: the position in the cycle is kept, unless a
-    /// peer left its group. What it leaves behind would then favour the others until the end of time, because the sum of
-    /// the positions never changes, so the group starts a new cycle.
+    /// nginx forgets everything on a reload. Here weights change in place: the position in the cycle is kept, unless
+    /// a peer left its group. What it leaves behind would then favour the others until the end of time, because the
+    /// sum of the positions never changes, so the group starts a new cycle.
     pub fn carry_over(&mut self, old: &Self, mapping: impl Fn(usize) -> Option<usize>) {
         let mut kept = [0_usize; 2];
         for (index, peer) in self.peers.iter_mut().enumerate() {

@@ -30,7 +30,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, direction: Direction, has_body:
         strip_named_by_connection(headers);
     }
     if seen.te {
-        let trailers = headers.get_all(header::TE).iter().any(|te| names_trailers(te));
+        let trailers = headers.get_all(header::TE).iter().any(names_trailers);
         headers.remove(header::TE);
         if trailers && direction == Direction::Request {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -49,6 +49,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, direction: Direction, has_body:
 
 /// Which hop-by-hop headers a message has: one look at each header, since most messages have none.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts")]
 struct Seen {
     connection: bool,
     te: bool,

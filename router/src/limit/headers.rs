@@ -1,7 +1,8 @@
 //! How clients are told of limits: `RateLimit-Policy`, `RateLimit` and `Retry-After`.
 //!
-//! The first two follow draft-ietf-httpapi-ratelimit-headers-10 (§3.1 `q`, `w`; §4.1 `r`, `t`) and stay valid under -11,
-//! which says "effective window" where -10 says "reset". Several limits are several lines of the same field (§3, §4).
+//! The first two follow draft-ietf-httpapi-ratelimit-headers-10 (§3.1 `q`, `w`; §4.1 `r`, `t`) and stay valid under
+//! -11, which says "effective window" where -10 says "reset". Several limits are several lines of the same field (§3,
+//! §4).
 //! `Retry-After` is RFC 9110 §10.2.3.
 
 use std::time::Duration;
@@ -27,8 +28,9 @@ pub fn policy(name: &str, quota: Quota) -> Option<HeaderValue> {
 /// The value of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`.
 ///
 /// `t` is the time until the whole burst is there again, rounded up. -10 would also allow the time until the next single
-/// request, but §6 asks not to let the ratio of `r` to `t` promise more than the rate. For a refused request `t` is the
-/// time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than `t`.
+/// request, but §6 asks not to let the ratio of `r` to `t` promise more than the rate. For a refused request `t` is
+/// the time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than
+/// `t`.
 pub fn remaining(name: &str, verdict: &Verdict) -> Option<HeaderValue> {
     let window = if verdict.admitted { verdict.reset } else { verdict.retry_after };
     let mut line = Line::beginning_with(name)?;

@@ -6,7 +6,8 @@
 //! governor ties that number to the start of one limiter with one quota for all keys and for ever, in a map that only
 //! grows. So the limiter gets none of that to keep. The rule above speaks of differences only, therefore it decides
 //! *relative to now*: its clock stands still at 0, and its "key" is the state itself, `tat - now`, which we load before
-//! and store after. Limiters come and go with snapshots, and the states stay in [`LimitTable`](super::table::LimitTable).
+//! and store after. Limiters come and go with snapshots, and the states stay in
+//! [`LimitTable`](super::table::LimitTable).
 //!
 //! A state carries the quota that it was counted under. When the quota was edited, the next check rescales it once:
 //! `tat' = now + min((tat - now) * period' / period, period' * burst')`. The requests used stay used, up to the new
@@ -100,8 +101,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn full_at(&self) -> u64 {
-        self.tat
+    pub(super) fn used(&self, now_nanos: u64) -> u64 {
+        self.tat.saturating_sub(now_nanos).div_ceil(self.period_nanos.max(1))
     }
 }
 

@@ -111,9 +111,12 @@ impl Drop for Counted {
     }
 }
 
+/// A listener document and its trusted proxies, shared by this thread's connections.
+type Trusted = (Arc<model::Listener>, Rc<[ipnet::IpNet]>);
+
 thread_local! {
     /// The trusted proxies of the listener document last used, so that its connections share one list.
-    static TRUSTED: RefCell<Option<(Arc<model::Listener>, Rc<[ipnet::IpNet]>)>> = const { RefCell::new(None) };
+    static TRUSTED: RefCell<Option<Trusted>> = const { RefCell::new(None) };
 }
 
 fn trusted(document: &Arc<model::Listener>) -> Rc<[ipnet::IpNet]> {

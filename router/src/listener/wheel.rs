@@ -46,10 +46,13 @@ impl Alarm {
     }
 }
 
+/// The alarms that ring at about the same time, each with the time it was set to.
+type Slot = Vec<(Millis, Rc<Alarm>)>;
+
 /// The alarms of one thread.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    slots: RefCell<Vec<Vec<(Millis, Rc<Alarm>)>>>,
+    slots: RefCell<Vec<Slot>>,
     /// The first slot time that has not been fired.
     next: Cell<u64>,
     /// When the driver will wake up next.

@@ -125,13 +125,36 @@ struct Pinned {
     cache: arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
     /// The same behind a counter of this thread's own: a request keeps its snapshot without touching a counter that
     /// all threads write.
-    local: Rc<Arc<Snapshot>>,
+    local: Held,
+}
+
+/// A snapshot held by one thread's requests: counted by a counter that only this thread touches.
+#[derive(Debug, Clone)]
+pub(crate) struct Held(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    snapshot: Arc<Snapshot>,
+}
+
+impl Held {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self(Rc::new(Inner { snapshot }))
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0.snapshot
+    }
 }
 
 impl Worker {
     fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
         use std::hash::{BuildHasher, RandomState};
-        let local = Rc::new(shared.snapshot.load_full());
+        let local = Held::new(shared.snapshot.load_full());
         let counters = shared.threads.get(index).map(|thread| Arc::clone(&thread.counters)).unwrap_or_default();
         Rc::new(Self {
             index,
@@ -147,14 +170,14 @@ impl Worker {
     }
 
     /// The snapshot in force: loaded once for each request.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Held {
         let mut pinned = self.snapshot.borrow_mut();
         let Pinned { cache, local } = &mut *pinned;
         let current = cache.load();
-        if !Arc::ptr_eq(current, local) {
-            *local = Rc::new(Arc::clone(current));
+        if !Arc::ptr_eq(current, &local.0.snapshot) {
+            *local = Held::new(Arc::clone(current));
         }
-        Rc::clone(local)
+        local.clone()
     }
 
     /// Reads the clock.

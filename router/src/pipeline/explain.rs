@@ -11,7 +11,7 @@ use crate::http::target;
 use crate::limit::table::LimitTable;
 use crate::listener::worker::Worker;
 use crate::placement;
-use crate::snapshot::{RoutePlan, Snapshot};
+use crate::snapshot::{ActionPlan, RoutePlan, Snapshot};
 
 /// A request to explain.
 #[derive(Debug)]
@@ -167,8 +167,8 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
             match &decision.destination {
                 Destination::Own { .. } => {
                     out.outcome = match decision.route.action {
-                        crate::snapshot::ActionPlan::Respond { .. } => "respond",
-                        _ => "redirect",
+                        ActionPlan::Respond { .. } => "respond",
+                        ActionPlan::Redirect | ActionPlan::Forward(_) => "redirect",
                     };
                 }
                 Destination::Endpoint { group, .. } => describe_group(worker, group, now.seconds(), out),

@@ -7,26 +7,28 @@
 //!   `max(1, round(virtual_nodes * weight / 100)) - 1`; a cell of weight 0 has none;
 //! * bucket `b` is at `xxh3(b as 4 bytes, little-endian)`.
 //!
-//! A bucket belongs to the cell of the first point at or after its position, around the end of the ring. Points at the
-//! same position rank by the cells' names, then by `j`. So the order of the cells does not matter, and since a point
-//! depends on nothing but its cell's name and `j`, a cell that joins, leaves or changes its weight takes buckets or gives
-//! them up, and none moves between the others.
+//! A bucket belongs to the cell of the first point at or after its position, around the end of the ring. Points at
+//! the same position rank by the cells' names, then by `j`. So the order of the cells does not matter, and since a
+//! point depends on nothing but its cell's name and `j`, a cell that joins, leaves or changes its weight takes
+//! buckets or gives them up, and none moves between the others.
 //!
-//! When the points of all cells were more than 4,194,304, `virtual_nodes` is halved until they are not (or it is 1). That
-//! bounds the work to about a second; buckets between other cells move once at that border.
+//! When the points of all cells were more than 4,194,304, `virtual_nodes` is halved until they are not (or it is 1).
+//! That bounds the work to about a second; buckets between other cells move once at that border.
 //!
 //! # The bound
 //!
-//! A cell takes at most `ceil(bounded_load * weight / total weight * 16384)` buckets, `bounded_load` to six decimals. In
-//! order of their numbers buckets go to their own cell until it is full; those left over then go, in the same order, to
-//! the next cell clockwise that has room. So no cell loses a bucket of its own to another's overflow, and at the next
-//! change nearly the same buckets are left over. What remains is that the bound itself moves with the total weight.
+//! A cell takes at most `ceil(bounded_load * weight / total weight * 16384)` buckets, `bounded_load` to six decimals.
+//! In order of their numbers buckets go to their own cell until it is full; those left over then go, in the same
+//! order, to the next cell clockwise that has room. So no cell loses a bucket of its own to another's overflow, and
+//! at the next change nearly the same buckets are left over. What remains is that the bound itself moves with the
+//! total weight.
 //!
 //! # Measured
 //!
-//! With 160 virtual nodes and equal weights, 12 to 76 grids of each size whose last cell joins, leaves, or grows by half:
+//! With 160 virtual nodes and equal weights, 12 to 76 grids of each size whose last cell joins, leaves, or grows by
+//! half:
 //!
-//! | cells | largest load / mean, no bound | standard deviation | moved between the others on a change, bound 1.25 | 1.1 | 1.05 |
+//! | cells | no bound: largest load / mean | standard deviation | moved between the others: bound 1.25 | 1.1 | 1.05 |
 //! |---|---|---|---|---|---|
 //! | 4 | 1.22 | 6.8 % | 0 | 0.14 % (worst 1.4 %) | 0.5 % (2.3 %) |
 //! | 6 | 1.20 | 6.9 % | 0 | 0.14 % (1.1 %) | 0.6 % (2.1 %) |
@@ -35,8 +37,10 @@
 //! | 51 | 1.33 | 9.2 % | 0.01 % (0.05 %) | 0.20 % (0.4 %) | 0.5 % (0.7 %) |
 //! | 101 | 1.35 | 10.5 % | 0.01 % (0.03 %) | 0.21 % (0.4 %) | 0.4 % (0.6 %) |
 //!
-//! Without a bound exactly 0 buckets move between the others. The law of the ring is a standard deviation of
-//! 1/sqrt(virtual nodes), 7.9 %; with many cells the chance of 16,384 buckets to fall here or there adds to it.
+//! Of 20,000 grids of 3 to 41 cells whose last cell joins under the bound of 1.25, in 99 of 100 at most 0.16 % moved
+//! between the others; the worst was 0.94 %, in a grid of 7 cells. Without a bound exactly 0 buckets do. The law of
+//! the ring is a standard deviation of 1/sqrt(virtual nodes), 7.9 %; with many cells the chance of 16,384 buckets to
+//! fall here or there adds to it.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -159,12 +163,12 @@ impl Ring {
         false
     }
 
-    /// The first point from `at` on whose cell has room. A cell that is full stays full, so `next` leads past its points
-    /// in ever longer steps.
+    /// The first point from `at` on whose cell has room. A cell that is full stays full, so `next` leads past its
+    /// points in ever longer steps.
     fn with_room(&self, mut at: usize, room: &[u64], next: &mut [usize]) -> usize {
         let is_full = |at: usize| room[usize::from(self.points[at].cell)] == 0;
-        // Capacities add up to at least the number of buckets, so there is a cell with room, and no bucket is left out.
-        // The count is only there so that a mistake about that cannot hang a router.
+        // Capacities add up to at least the number of buckets, so there is a cell with room, and no bucket is left
+        // out. The count is only there so that a mistake about that cannot hang a router.
         for _ in 0..self.points.len() {
             if !is_full(at) {
                 break;

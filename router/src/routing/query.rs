@@ -1,7 +1,7 @@
 //! Conditions on query parameters.
 //!
-//! A query is read as browsers write forms: `name=value` joined by `&`, percent-encoded, with `+` for a blank. A `%` that
-//! is not followed by two hexadecimal digits stands for itself. The first parameter of a name decides.
+//! A query is read as browsers write forms: `name=value` joined by `&`, percent-encoded, with `+` for a blank. A `%`
+//! that is not followed by two hexadecimal digits stands for itself. The first parameter of a name decides.
 
 use std::iter;
 

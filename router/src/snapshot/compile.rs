@@ -36,6 +36,7 @@ pub fn compile(
 }
 
 /// Which kinds are the same as in the snapshot before, to the pointer.
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts, one a kind")]
 struct Unchanged {
     grids: bool,
     cells: bool,
@@ -280,14 +281,14 @@ fn table_for(
     shared: &mut Vec<(Vec<u32>, Arc<RouteTable>)>,
 ) -> Arc<RouteTable> {
     let serves = |route: &model::Route| route.listeners.is_empty() || route.listeners.contains(listener);
-    let served: Vec<u32> =
+    let own: Vec<u32> =
         (0_u32..).zip(routes).filter(|(_, route)| serves(&route.document)).map(|(index, _)| index).collect();
-    if let Some((_, table)) = shared.iter().find(|(indices, _)| *indices == served) {
+    if let Some((_, table)) = shared.iter().find(|(indices, _)| *indices == own) {
         return Arc::clone(table);
     }
-    let documents = served.iter().filter_map(|&i| routes.get(i as usize).map(|route| (i, &*route.document)));
+    let documents = own.iter().filter_map(|&i| routes.get(i as usize).map(|route| (i, &*route.document)));
     let table = Arc::new(RouteTable::build(documents));
-    shared.push((served, Arc::clone(&table)));
+    shared.push((own, Arc::clone(&table)));
     table
 }
 

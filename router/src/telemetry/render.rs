@@ -142,10 +142,10 @@ impl Out<'_, '_> {
         names: &[Arc<str>],
         sums: &BTreeMap<u32, Requests>,
     ) -> Result<(), Error> {
-        let named = || sums.iter().map(|(id, sum)| (names.get(*id as usize).map_or("", |name| &**name), sum));
+        let series = || sums.iter().map(|(id, sum)| (names.get(*id as usize).map_or("", |name| &**name), sum));
         let name = format!("{prefix}_requests");
         let mut metric = self.metric(&name, "Requests by the class of their status", MetricType::Counter)?;
-        for (name, sum) in named() {
+        for (name, sum) in series() {
             for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(sum.by_class) {
                 if count > 0 {
                     counter(&mut metric.encode_family(&[(label, name), ("status", class)])?, count)?;
@@ -154,13 +154,13 @@ impl Out<'_, '_> {
         }
         let name = format!("{prefix}_response_bytes");
         let mut metric = self.metric(&name, "Bytes of response bodies", MetricType::Counter)?;
-        for (name, sum) in named() {
+        for (name, sum) in series() {
             counter(&mut metric.encode_family(&[(label, name)])?, sum.bytes)?;
         }
         let name = format!("{prefix}_request_duration_seconds");
         let help = "From the request's head received to the last byte of the response handed over";
         let mut metric = self.metric(&name, help, MetricType::Histogram)?;
-        for (name, sum) in named() {
+        for (name, sum) in series() {
             let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
             let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
             metric.encode_family(&[(label, name)])?.encode_histogram::<[(&str, &str); 0]>(

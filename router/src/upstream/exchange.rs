@@ -155,9 +155,10 @@ async fn attempt(
             Ok(sender) => sender,
             Err(reject) => {
                 choice.outcome = Outcome::Failed;
-                return Err(match reject {
-                    Reject::RequestTimeout => Failed::Final(reject),
-                    _ => Failed::Unsent(Box::new(outgoing), reject),
+                return Err(if reject == Reject::RequestTimeout {
+                    Failed::Final(reject)
+                } else {
+                    Failed::Unsent(Box::new(outgoing), reject)
                 });
             }
         },

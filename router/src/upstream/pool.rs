@@ -90,7 +90,7 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<Sender> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(64 * 1024);
+    builder.max_buf_size(64 * 1024).writev(false);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // The task ends with the connection. Its error reaches whoever waits for a response.
     drop(tokio::task::spawn_local(async move {

@@ -31,9 +31,10 @@ fn address(cross: &Cross<'_>, entry: &crate::generation::Entry) -> String {
     cross.listeners.get(&entry.source.id.name).map(|one| one.model.address.to_string()).unwrap_or_default()
 }
 
-/// The same address, or one of them is every address of the other's family. `[::]` does not include IPv4: listeners
-/// are opened for one family.
+/// The same address, or one of them is every address of the other's family. `[::]` is every address of both: its
+/// socket takes IPv4 as well.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    one.ip() == other.ip()
-        || (one.is_ipv4() == other.is_ipv4() && (one.ip().is_unspecified() || other.ip().is_unspecified()))
+    let takes =
+        |wide: SocketAddr, narrow: SocketAddr| wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
+    one.ip() == other.ip() || takes(one, other) || takes(other, one)
 }

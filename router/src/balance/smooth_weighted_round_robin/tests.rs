@@ -220,6 +220,68 @@ fn a_finish_that_matches_no_pick_is_harmless() {
     assert_eq!(balancer.view(99, 1000), None);
 }
 
+/// nginx's procedure, one statement after the other, for lists that are not a single peer.
+struct Nginx {
+    peers: Vec<Peer>,
+}
+
+impl Nginx {
+    fn pick(&mut self, now: u64, request: &mut (Vec<usize>, bool)) -> Option<usize> {
+        let (tried, on_backups) = request;
+        if !*on_backups {
+            if let Some(index) = self.pick_of(false, now, tried) {
+                return Some(index);
+            }
+            *on_backups = true;
+            tried.clear();
+        }
+        self.pick_of(true, now, tried)
+    }
+
+    fn pick_of(&mut self, backup: bool, now: u64, tried: &mut Vec<usize>) -> Option<usize> {
+        let (mut total, mut best) = (0, None::<usize>);
+        for index in 0..self.peers.len() {
+            let peer = &mut self.peers[index];
+            let out = peer.max_fails > 0 && peer.fails >= peer.max_fails && now - peer.checked <= 3;
+            let full = peer.max_connections > 0 && peer.connections >= peer.max_connections;
+            if peer.backup != backup || tried.contains(&index) || peer.down || out || full {
+                continue;
+            }
+            peer.current_weight += peer.effective_weight;
+            total += peer.effective_weight;
+            if peer.effective_weight < peer.weight {
+                peer.effective_weight += 1;
+            }
+            if best.is_none_or(|best| self.peers[index].current_weight > self.peers[best].current_weight) {
+                best = Some(index);
+            }
+        }
+        let peer = &mut self.peers[best?];
+        peer.current_weight -= total;
+        if now - peer.checked > 3 {
+            peer.checked = now;
+        }
+        peer.connections += 1;
+        tried.extend(best);
+        best
+    }
+
+    fn done(&mut self, index: usize, failed: bool, now: u64) {
+        let peer = &mut self.peers[index];
+        if failed {
+            peer.fails += 1;
+            (peer.accessed, peer.checked) = (now, now);
+            if peer.max_fails > 0 {
+                peer.effective_weight -= peer.weight / i64::from(peer.max_fails);
+            }
+            peer.effective_weight = peer.effective_weight.max(0);
+        } else if peer.accessed < peer.checked {
+            peer.fails = 0;
+        }
+        peer.connections -= 1;
+    }
+}
+
 proptest! {
     /// Over one cycle of healthy peers each gets exactly its weight, and the positions return to where they were.
     #[test]
@@ -236,6 +298,36 @@ proptest! {
         }
         prop_assert_eq!(counts, weights);
         prop_assert_eq!(current(&balancer), before);
+    }
+
+    /// Random failures, pauses and retries against nginx's procedure written down step by step.
+    #[test]
+    fn agrees_with_the_procedure_of_nginx(
+        configs in prop::collection::vec((1_u32..9, any::<bool>(), prop::bool::weighted(0.1), 0_u32..3), 2..8),
+        max_fails in 0_u32..4,
+        events in prop::collection::vec((0_u64..6, any::<bool>(), 0_usize..3, any::<bool>()), 1..200),
+    ) {
+        let configs: Vec<_> = configs
+            .into_iter()
+            .map(|(weight, backup, down, max_connections)| PeerConfig { weight, backup, down, max_connections })
+            .collect();
+        let mut ours = SmoothWeightedRoundRobin::new(&configs, Policy { max_fails, fail_timeout_secs: 3 });
+        let mut theirs = Nginx { peers: configs.iter().map(|&config| Peer::new(config, max_fails)).collect() };
+        let (mut now, mut in_flight) = (1_000, vec![]);
+        for (pause, fails, retries, stays) in events {
+            now += pause;
+            let (mut tried, mut reference) = (Tried::default(), (vec![], false));
+            for _ in 0..=retries {
+                let picked = ours.pick(now, &mut tried);
+                prop_assert_eq!(picked, theirs.pick(now, &mut reference));
+                in_flight.extend(picked);
+            }
+            for index in in_flight.drain(usize::from(stays).min(in_flight.len())..) {
+                ours.done(index, if fails { Outcome::Failed } else { Outcome::Ok }, now);
+                theirs.done(index, fails, now);
+            }
+            prop_assert_eq!(format!("{:?}", ours.peers), format!("{:?}", theirs.peers));
+        }
     }
 
     /// Whatever happens, a look says what the next pick does, and the positions of all peers add up to 0.

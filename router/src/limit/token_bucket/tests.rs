@@ -157,7 +157,8 @@ proptest! {
         let clock = FakeRelativeClock::default();
         let quota = GovernorQuota::with_period(Duration::from_nanos(period)).unwrap();
         let quota = quota.allow_burst(burst.try_into().unwrap());
-        let theirs = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware::<StateInformationMiddleware>();
+        let theirs = RateLimiter::direct_with_clock(quota, clock.clone());
+        let theirs = theirs.with_middleware::<StateInformationMiddleware>();
         let capacity = period * u64::from(burst);
         let mut model = Model { period, capacity, credit: capacity, last: 0 };
         let mut now = 0;

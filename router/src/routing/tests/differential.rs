@@ -19,10 +19,12 @@ fn some_path_match() -> impl Strategy<Value = PathMatch> {
             path => path.to_owned(),
         })),
         2 => some_path().prop_map(PathMatch::Exact),
-        1 => select(vec!["/a.*", "/[ab]/.*", ".*", "/a/b", "/.", "/a|/b"]).prop_map(|text| PathMatch::Regex(anchored(text))),
+        1 => select(PATTERNS.to_vec()).prop_map(|text| PathMatch::Regex(anchored(text))),
     ]
 }
 
+const PATTERNS: [&str; 6] = ["/a.*", "/[ab]/.*", ".*", "/a/b", "/.", "/a|/b"];
+const REQUESTED: [&str; 8] = ["a.x", "b.a.x", "c.b.a.x", "x", "y.x", "a.y", "z", ""];
 const HOSTS: [&str; 8] = ["a.x", "b.a.x", "x", "*.x", "*.a.x", "*.b.a.x", "*.y", "a.y"];
 
 fn some_route() -> impl Strategy<Value = Route> {
@@ -98,7 +100,7 @@ proptest! {
     #[test]
     fn the_index_finds_what_a_scan_finds(
         mut routes in vec(some_route(), 0..25),
-        requests in vec((select(vec!["a.x", "b.a.x", "c.b.a.x", "x", "y.x", "a.y", "z", ""]), some_path(), 0_u8..16), 20),
+        requests in vec((select(REQUESTED.to_vec()), some_path(), 0_u8..16), 20),
     ) {
         for (number, route) in routes.iter_mut().enumerate() {
             // Names in another order than the routes.
