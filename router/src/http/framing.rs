@@ -129,7 +129,7 @@ impl FramingGuard {
                         self.check_target(rest);
                     }
                     at += self.take_line(rest, Self::head_line);
-                    if self.place != Place::Head
+                    if !self.in_head()
                         && let Some(violation) = self.violation
                     {
                         return Fed::BadHead { end: at, violation };
