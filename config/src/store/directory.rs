@@ -2,7 +2,7 @@
 //!
 //! File events make an edit visible within a fraction of a second; a slow poll that only looks at the files' status makes
 //! it visible at all where events are lost (network filesystems, exhausted watches). A file counts only once it keeps
-//! still ([`settle`]), so a half-written one is not read, however it is written: in place, by rename, by a turned link.
+//! still (`settle.rs`), so a half-written one is not read, however it is written: in place, by rename, by a turned link.
 
 mod events;
 mod scan;
