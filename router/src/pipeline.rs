@@ -24,7 +24,7 @@ use crate::http::reject::Reject;
 use crate::http::{forwarded, headers, target};
 use crate::snapshot::{ActionPlan, ForwardPlan, RoutePlan, Snapshot};
 use crate::telemetry::Record;
-use crate::upstream::exchange::{self, Choice, Outgoing};
+use crate::upstream::exchange::{self, Choice};
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::response_body::ResponseBody;
 
@@ -118,7 +118,12 @@ fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, parts: &Parts, now: N
 }
 
 /// Sends a request on and brings the answer back.
-async fn forward(connection: &Rc<Connection>, going: Going, parts: Parts, body: Incoming) -> Response<ResponseBody> {
+async fn forward(
+    connection: &Rc<Connection>,
+    going: Going,
+    mut parts: Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
     let Going { route, choice, mut tried, host, target, notices, mut record } = going;
     let (Some(plan), model::Action::Forward(document)) = (forward_plan(&route), &route.document.action) else {
         return own::reject(connection, Reject::NoRoute, record, &notices);
@@ -130,11 +135,15 @@ async fn forward(connection: &Rc<Connection>, going: Going, parts: Parts, body: 
         connection.request_deadline.set(deadline);
         connection.arm(deadline);
     }
-    let Parts { method, uri, mut headers, .. } = parts;
     let has_body = !body.is_end_stream();
     let host = plan.host.clone().or(host);
-    outgoing_headers(connection, &mut headers, has_body, host, document);
-    let outgoing = Outgoing { method, uri: target.unwrap_or(uri), headers, body: RequestBody::new(body, now) };
+    outgoing_headers(connection, &mut parts.headers, has_body, host, document);
+    if let Some(target) = target {
+        parts.uri = target;
+    }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let outgoing = Request::from_parts(parts, RequestBody::new(body, now));
     match exchange::send(connection, choice, &mut tried, &timeouts, outgoing).await {
         Ok((response, lease)) => {
             let (mut head, body) = response.into_parts();

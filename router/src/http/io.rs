@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::framing::Fed;
+use crate::upstream::io::write_pieces;
 
 /// A client's socket with the state of its connection.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl AsyncWrite for ClientIo {
         {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let polled = write_pieces(Pin::new(&mut self.stream), cx, bufs);
         self.connection.wrote(polled.is_ready());
         polled
     }

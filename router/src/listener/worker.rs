@@ -22,6 +22,7 @@ use crate::limit::table::LimitTable;
 use crate::pipeline::explain::{Explanation, Question};
 use crate::snapshot::Snapshot;
 use crate::telemetry::counters::{Counters, ThreadCounters};
+use crate::upstream::kept::Buffers;
 use crate::upstream::pool::Pool;
 
 /// How often a thread closes upstream connections that were unused for too long.
@@ -114,6 +115,7 @@ pub struct Worker {
     /// When a clock was last read here.
     now: Cell<Nanos>,
     pub(crate) pool: Pool,
+    pub(crate) buffers: Buffers,
     pub(crate) balancers: Balancers,
     pub(crate) counters: Counters,
     random: Cell<u64>,
@@ -163,6 +165,7 @@ impl Worker {
             wheel: Wheel::default(),
             now: Cell::new(clock::now()),
             pool: Pool::default(),
+            buffers: Buffers::default(),
             balancers: Balancers::default(),
             counters: Counters::new(counters),
             random: Cell::new(RandomState::new().hash_one(index) | 1),

@@ -2,16 +2,19 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use gridrouter_config::model::RouteTimeouts;
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::pool::{self, Sender};
+use super::kept::Kept;
+use super::pool::Upstream;
 use super::request_body::{Progress, RequestBody};
 use crate::balance::smooth_weighted_round_robin::{Outcome, Tried};
 use crate::clock::{self, Millis};
@@ -44,43 +47,27 @@ impl Drop for Choice {
 /// A connection in use, with the endpoint it leads to.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) choice: Choice,
-    sender: Sender,
+    choice: Choice,
+    upstream: Upstream,
     endpoint: u32,
-    idle: std::time::Duration,
+    idle: Duration,
 }
 
 impl Lease {
+    /// Lets the connection get on.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        self.upstream.drive(cx);
+    }
+
     /// The response was read to its end: the connection may serve another request.
     pub(crate) fn release(self, now: Millis) {
-        let Lease { choice, sender, endpoint, idle } = self;
-        choice.worker.pool.put(endpoint, sender, now.after(idle));
+        let Lease { choice, upstream, endpoint, idle } = self;
+        choice.worker.pool.put(endpoint, upstream, now.after(idle));
     }
 }
 
 /// A request on its way to an endpoint.
-pub(crate) struct Outgoing {
-    pub(crate) method: Method,
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: RequestBody,
-}
-
-impl Outgoing {
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        *request.version_mut() = Version::HTTP_11;
-        request
-    }
-
-    fn from_request(request: Request<RequestBody>) -> Self {
-        let (parts, body) = request.into_parts();
-        Self { method: parts.method, uri: parts.uri, headers: parts.headers, body }
-    }
-}
+type Outgoing = Request<RequestBody>;
 
 /// Why an attempt failed.
 enum Failed {
@@ -104,99 +91,100 @@ pub(crate) async fn send(
     let mut choice = first;
     let mut fresh = false;
     loop {
-        match attempt(connection, &mut choice, timeouts, outgoing, fresh).await {
-            Ok((response, sender)) => {
-                let endpoint = endpoint_of(&choice).ok_or(Reject::NoEndpoint)?.0;
-                return Ok((response, Lease { choice, sender, endpoint, idle: timeouts.upstream_idle }));
+        let Some((endpoint, address)) = endpoint_of(&choice) else { return Err(Reject::NoEndpoint) };
+        let pooled = if fresh { None } else { choice.worker.pool.take(endpoint, connection.worker().now_millis()) };
+        let reused = pooled.is_some();
+        let upstream = match pooled {
+            Some(upstream) => Ok(upstream),
+            None => connect(connection, address, timeouts).await,
+        };
+        let failed = match upstream {
+            Ok(upstream) => match attempt(connection, &mut choice, timeouts, outgoing, upstream, reused).await {
+                Ok((response, upstream)) => {
+                    return Ok((response, Lease { choice, upstream, endpoint, idle: timeouts.upstream_idle }));
+                }
+                Err(failed) => failed,
+            },
+            Err(reject) => {
+                choice.outcome = Outcome::Failed;
+                if reject == Reject::RequestTimeout {
+                    return Err(reject);
+                }
+                Failed::Unsent(Box::new(outgoing), reject)
             }
-            Err(Failed::Final(reject)) => return Err(reject),
-            Err(Failed::Stale(again)) => {
+        };
+        match failed {
+            Failed::Final(reject) => return Err(reject),
+            Failed::Stale(again) => {
                 outgoing = *again;
                 fresh = true;
             }
-            Err(Failed::Unsent(again, reject)) => {
+            // A pooled connection that was closed before anything was written: the endpoint is as good as before.
+            Failed::Unsent(again, Reject::UpstreamClosed) if reused => outgoing = *again,
+            Failed::Unsent(again, reject) => {
                 outgoing = *again;
-                if reject == Reject::UpstreamClosed {
-                    continue; // a pooled connection that was closed before anything was written
-                }
                 fresh = false;
-                let group = Arc::clone(&choice.group);
-                let worker = Rc::clone(&choice.worker);
-                let now = clock::now().seconds();
-                drop(choice);
-                match worker.balancers.pick(&group, now, tried) {
-                    Some(index) => choice = Choice::new(worker, group, index),
-                    None => return Err(reject),
-                }
+                choice.outcome = Outcome::Failed;
+                choice = next(choice, tried).ok_or(reject)?;
             }
         }
     }
 }
 
-fn endpoint_of(choice: &Choice) -> Option<(u32, std::net::SocketAddr)> {
+/// Another endpoint of the group, one that this request has not tried.
+fn next(failed: Choice, tried: &mut Tried) -> Option<Choice> {
+    let (worker, group) = (Rc::clone(&failed.worker), Arc::clone(&failed.group));
+    // Its balancer learns of the failure before it picks again.
+    drop(failed);
+    let index = worker.balancers.pick(&group, worker.now().seconds(), tried)?;
+    Some(Choice::new(worker, group, index))
+}
+
+fn endpoint_of(choice: &Choice) -> Option<(u32, SocketAddr)> {
     choice.group.endpoints.get(choice.index).map(|endpoint| (endpoint.id, endpoint.address))
 }
 
-/// One attempt at one endpoint.
+/// One attempt over one connection.
 async fn attempt(
     connection: &Connection,
     choice: &mut Choice,
     timeouts: &RouteTimeouts,
     outgoing: Outgoing,
-    fresh: bool,
-) -> Result<(Response<Incoming>, Sender), Failed> {
-    let Some((endpoint, address)) = endpoint_of(choice) else { return Err(Failed::Final(Reject::NoEndpoint)) };
-    let now = choice.worker.now().millis();
-    let pooled = if fresh { None } else { choice.worker.pool.take(endpoint, now) };
-    let reused = pooled.is_some();
-    let mut sender = match pooled {
-        Some(sender) => sender,
-        None => match connect(connection, address, timeouts).await {
-            Ok(sender) => sender,
-            Err(reject) => {
-                choice.outcome = Outcome::Failed;
-                return Err(if reject == Reject::RequestTimeout {
-                    Failed::Final(reject)
-                } else {
-                    Failed::Unsent(Box::new(outgoing), reject)
-                });
-            }
-        },
-    };
-    let progress = outgoing.body.progress();
+    mut upstream: Upstream,
+    reused: bool,
+) -> Result<(Response<Incoming>, Upstream), Failed> {
+    let progress = outgoing.body().progress();
+    let buffers = &connection.worker().buffers;
     // What a stale connection swallowed can be sent again only if it was kept.
-    let kept = (reused && progress.is_none() && outgoing.method.is_idempotent())
-        .then(|| (outgoing.method.clone(), outgoing.uri.clone(), outgoing.headers.clone()));
-    let sending = sender.try_send_request(outgoing.into_request());
-    match answer(connection, sending, progress.as_deref(), timeouts).await {
-        Ok(Ok(response)) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
-            // Nobody asked for another protocol.
-            choice.outcome = Outcome::Failed;
-            Err(Failed::Final(Reject::UpstreamProtocolError))
+    let kept =
+        (reused && progress.is_none() && outgoing.method().is_idempotent()).then(|| Kept::new(&outgoing, buffers));
+    let sending = upstream.sender.try_send_request(outgoing);
+    let outcome = answer(connection, sending, &mut upstream, progress.as_deref(), timeouts).await;
+    let failed = match outcome {
+        // Nobody asked for another protocol.
+        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Failed::Final(Reject::UpstreamProtocolError)
         }
-        Ok(Ok(response)) => Ok((response, sender)),
-        Ok(Err(mut error)) => {
-            if let Some(request) = error.take_message() {
-                return Err(Failed::Unsent(Box::new(Outgoing::from_request(request)), Reject::UpstreamClosed));
+        Ok(Ok(response)) => {
+            if let Some(kept) = kept {
+                kept.forget(buffers);
             }
-            if progress.is_some_and(|progress| progress.get() == Progress::Broken) {
+            return Ok((response, upstream));
+        }
+        Ok(Err(mut error)) => match (error.take_message(), classify(error.error()), kept) {
+            (Some(request), _, _) => return Err(Failed::Unsent(Box::new(request), Reject::UpstreamClosed)),
+            _ if progress.is_some_and(|progress| progress.get() == Progress::Broken) => {
                 return Err(Failed::Final(Reject::MalformedRequest));
             }
-            let reject = classify(error.error());
-            if let (Reject::UpstreamClosed, Some((method, uri, headers))) = (reject, kept) {
-                let body = RequestBody::empty();
-                return Err(Failed::Stale(Box::new(Outgoing { method, uri, headers, body })));
-            }
-            choice.outcome = Outcome::Failed;
-            Err(Failed::Final(reject))
-        }
-        Err(reject) => {
-            if reject != Reject::BodyTimeout {
-                choice.outcome = Outcome::Failed;
-            }
-            Err(Failed::Final(reject))
-        }
-    }
+            (None, Reject::UpstreamClosed, Some(kept)) => return Err(Failed::Stale(Box::new(kept.request()))),
+            (None, reject, _) => Failed::Final(reject),
+        },
+        // The client's own fault.
+        Err(reject @ (Reject::BodyTimeout | Reject::MalformedRequest)) => return Err(Failed::Final(reject)),
+        Err(reject) => Failed::Final(reject),
+    };
+    choice.outcome = Outcome::Failed;
+    Err(failed)
 }
 
 /// Whose fault a failed exchange is.
@@ -208,11 +196,7 @@ fn classify(error: &hyper::Error) -> Reject {
     }
 }
 
-async fn connect(
-    connection: &Connection,
-    address: std::net::SocketAddr,
-    timeouts: &RouteTimeouts,
-) -> Result<Sender, Reject> {
+async fn connect(connection: &Connection, address: SocketAddr, timeouts: &RouteTimeouts) -> Result<Upstream, Reject> {
     let give_up = clock::now_millis().after(timeouts.connect);
     let due = |now: Millis| match () {
         () if now >= connection.request_deadline.get() => Err(Reject::RequestTimeout),
@@ -220,9 +204,9 @@ async fn connect(
         () => Ok(give_up.min(connection.request_deadline.get())),
     };
     // Boxed: connecting is rare, and its state would make every request's future larger.
-    let connecting = Box::pin(pool::connect(address));
-    match bounded(connection, connecting, due).await? {
-        Ok(sender) => Ok(sender),
+    let connecting = Box::pin(Upstream::connect(address));
+    match bounded(connection, connecting, |_| {}, due).await? {
+        Ok(upstream) => Ok(upstream),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Reject::UpstreamConnectTimeout),
         Err(_) => Err(Reject::UpstreamConnectFailed),
     }
@@ -233,6 +217,7 @@ async fn connect(
 async fn answer<F: Future>(
     connection: &Connection,
     sending: F,
+    upstream: &mut Upstream,
     progress: Option<&Cell<Progress>>,
     timeouts: &RouteTimeouts,
 ) -> Result<F::Output, Reject> {
@@ -253,18 +238,20 @@ async fn answer<F: Future>(
             () => Ok(at.min(total)),
         }
     };
-    bounded(connection, sending, due).await
+    bounded(connection, sending, |cx| upstream.drive(cx), due).await
 }
 
-/// Runs `future` until it is ready or `due` says that time is up. `due` is asked only when there is nothing else to do,
+/// Drives what `future` depends on, and runs it until it is ready or `due` says that time is up. `due` is asked only when there is nothing else to do,
 /// with the time the thread last saw: no clock is read for it.
 async fn bounded<F: Future>(
     connection: &Connection,
     future: F,
+    mut drive: impl FnMut(&mut Context<'_>),
     due: impl Fn(Millis) -> Result<Millis, Reject>,
 ) -> Result<F::Output, Reject> {
     let mut future = pin!(future);
     poll_fn(|cx| {
+        drive(cx);
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(output));
         }

@@ -100,6 +100,9 @@ impl Body for ResponseBody {
             Source::Own(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream { inner, lease, stall, progress } => (inner, lease, *stall, progress),
         };
+        if let Some(lease) = lease {
+            lease.drive(cx);
+        }
         match Pin::new(&mut *inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if inner.is_end_stream() || frame.is_trailers() {
