@@ -16,7 +16,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::{Body, Incoming};
 
-use self::decide::{Decision, Destination, Facts, Notice, Refusal};
+use self::decide::{Decision, Destination, Facts, Lines, Refusal};
 use crate::clock::Nanos;
 use crate::http::connection::Connection;
 use crate::http::headers::Direction;
@@ -37,10 +37,11 @@ pub(crate) async fn handle(
     let snapshot = connection.worker().snapshot();
     let (parts, body) = request.into_parts();
     let version = parts.version;
-    let mut answer = match begin(&connection, &snapshot, &parts, now) {
-        Err(refusal) => own::refuse(&connection, refusal, body, Record::new(now)).await,
+    let begun = begin(&connection, &snapshot, &parts, now).map_err(|refusal| own::Refused::new(&connection, &refusal));
+    let mut answer = match begun {
+        Err(refused) => own::refuse(&connection, refused, body, Record::new(now)).await,
         Ok(Begun::Own(own)) => own::answer(&connection, own, body, &parts.headers).await,
-        Ok(Begun::Forward(going)) => forward(&connection, going, parts, body).await,
+        Ok(Begun::Forward(going)) => forward(&connection, &snapshot, going, parts, body).await,
     };
     if connection.worker().is_draining() || connection.must_close() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -59,21 +60,24 @@ enum Begun {
 
 /// A request that is sent on.
 struct Going {
-    route: Arc<RoutePlan>,
+    /// The route, by its position in the snapshot.
+    route: u32,
     choice: Choice,
     tried: crate::balance::smooth_weighted_round_robin::Tried,
     host: Option<HeaderValue>,
     /// The new target, where the path was not in normal form or is rewritten.
     target: Option<Uri>,
-    notices: Notices,
+    lines: Vec<Lines>,
     record: Record,
 }
 
-/// What clients are told of limits: rarely more than one.
-type Notices = Vec<Notice>;
-
 /// Checks a request and decides on it.
-fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, parts: &Parts, now: Nanos) -> Result<Begun, Refusal> {
+fn begin<'a>(
+    connection: &Rc<Connection>,
+    snapshot: &'a Snapshot,
+    parts: &Parts,
+    now: Nanos,
+) -> Result<Begun, Refusal<'a>> {
     if let Some(violation) = connection.request_begins() {
         return Err(Refusal::of(own::reject_for(violation), own::violation_text(violation)));
     }
@@ -91,8 +95,9 @@ fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, parts: &Parts, now: N
     let mut counted = |limit, admitted: bool| {
         worker.counters.limit(limit, |c| if admitted { c.admitted.add(1) } else { c.refused.add(1) });
     };
-    let Decision { route, destination, notices, .. } =
+    let Decision { route, index, destination, notices, .. } =
         decide::decide(snapshot, &facts, &worker.shared.limits, now, &mut counted)?;
+    let lines = own::lines(&notices);
     let mut record = Record::new(now);
     record.route = Some(route.id);
     let target = decide::outgoing_target(route, &target, &parts.uri, destination.prefix_len());
@@ -100,19 +105,19 @@ fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, parts: &Parts, now: N
         Destination::Own { prefix_len } => {
             let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             let location = own::location(route, parts, host, target.as_ref(), prefix_len);
-            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, notices, record }))
+            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, lines, record }))
         }
         Destination::Endpoint { group, host, .. } => {
             record.group = Some(group.id);
             let mut tried = crate::balance::smooth_weighted_round_robin::Tried::default();
-            let Some(index) = worker.balancers.pick(group, now.seconds(), &mut tried) else {
+            let Some(endpoint) = worker.balancers.pick(group, now.seconds(), &mut tried) else {
                 let mut refusal = Refusal::of(Reject::NoEndpoint, "every endpoint is down, full or marked as failed");
-                refusal.route = Some(Arc::clone(route));
+                refusal.route = Some(route);
                 return Err(refusal);
             };
-            let choice = Choice::new(Rc::clone(worker), Arc::clone(group), index);
+            let choice = Choice::new(Rc::clone(worker), Arc::clone(group), endpoint);
             let host = host.cloned();
-            Ok(Begun::Forward(Going { route: Arc::clone(route), choice, tried, host, target, notices, record }))
+            Ok(Begun::Forward(Going { route: index, choice, tried, host, target, lines, record }))
         }
     }
 }
@@ -120,13 +125,15 @@ fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, parts: &Parts, now: N
 /// Sends a request on and brings the answer back.
 async fn forward(
     connection: &Rc<Connection>,
+    snapshot: &Snapshot,
     going: Going,
     mut parts: Parts,
     body: Incoming,
 ) -> Response<ResponseBody> {
-    let Going { route, choice, mut tried, host, target, notices, mut record } = going;
-    let (Some(plan), model::Action::Forward(document)) = (forward_plan(&route), &route.document.action) else {
-        return own::reject(connection, Reject::NoRoute, record, &notices);
+    let Going { route, choice, mut tried, host, target, lines, mut record } = going;
+    let Some((route, plan, document)) = snapshot.routes.get(route as usize).and_then(|route| forward_plan(route))
+    else {
+        return own::reject(connection, Reject::NoRoute, record, lines);
     };
     let timeouts = document.timeouts;
     let now = connection.worker().now().millis();
@@ -148,8 +155,8 @@ async fn forward(
         Ok((response, lease)) => {
             let (mut head, body) = response.into_parts();
             headers::strip_hop_by_hop(&mut head.headers, Direction::Response, true);
-            for notice in &notices {
-                notice.tell(&mut head.headers);
+            for lines in lines {
+                lines.tell(&mut head.headers);
             }
             headers::apply(&route.document.response_headers, &mut head.headers);
             record.status = head.status.as_u16();
@@ -166,15 +173,15 @@ async fn forward(
                 code = reject.code(),
                 "request failed upstream"
             );
-            own::reject(connection, reject, record, &notices)
+            own::reject(connection, reject, record, lines)
         }
     }
 }
 
-fn forward_plan(route: &RoutePlan) -> Option<&ForwardPlan> {
-    match &route.action {
-        ActionPlan::Forward(plan) => Some(plan),
-        ActionPlan::Redirect | ActionPlan::Respond { .. } => None,
+fn forward_plan(route: &RoutePlan) -> Option<(&RoutePlan, &ForwardPlan, &model::Forward)> {
+    match (&route.action, &route.document.action) {
+        (ActionPlan::Forward(plan), model::Action::Forward(document)) => Some((route, plan, document)),
+        (ActionPlan::Forward(_) | ActionPlan::Redirect | ActionPlan::Respond { .. }, _) => None,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::limit::key::{KeyHash, KeyHasher};
 use crate::limit::table::LimitTable;
 use crate::limit::{PreparedQuota, Verdict, headers};
 use crate::placement;
-use crate::routing::Request;
+use crate::routing::{Match, Request};
 use crate::snapshot::{
     ActionPlan, EndpointGroup, LimitPlan, QuotaPlan, RATE_LIMIT, RATE_LIMIT_POLICY, RoutePlan, Snapshot, TenantPlan,
 };
@@ -47,10 +47,12 @@ pub struct Facts<'a> {
 pub struct Decision<'a> {
     /// The route.
     pub route: &'a Arc<RoutePlan>,
+    /// Its position in the snapshot.
+    pub index: u32,
     /// Where it goes.
     pub destination: Destination<'a>,
-    /// What the client is told of limits.
-    pub notices: Vec<Notice>,
+    /// What the limits said.
+    pub notices: Vec<Notice<'a>>,
     /// Whose it is, and where that tenant is placed.
     pub placed: Option<Placed>,
 }
@@ -105,58 +107,65 @@ impl Destination<'_> {
 
 /// A request refused.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Refusal<'a> {
     /// Why.
     pub reject: Reject,
     /// The route, where one matched.
-    pub route: Option<Arc<RoutePlan>>,
+    pub route: Option<&'a Arc<RoutePlan>>,
     /// What the log says.
     pub why: &'static str,
-    /// What the client is told of limits.
-    pub notices: Vec<Notice>,
+    /// What the limits said.
+    pub notices: Vec<Notice<'a>>,
     /// When to try again.
     pub retry_after: Option<std::time::Duration>,
 }
 
-impl Refusal {
+impl Refusal<'_> {
     pub(crate) fn of(reject: Reject, why: &'static str) -> Self {
         Self { reject, route: None, why, notices: Vec::new(), retry_after: None }
     }
 }
 
-/// What a client is told of one limit.
+/// What one limit said of a request.
 #[derive(Debug)]
-pub struct Notice {
-    limit: Arc<LimitPlan>,
-    quota: Arc<QuotaPlan>,
-    verdict: Verdict,
+pub struct Notice<'a> {
+    /// The limit.
+    pub limit: &'a LimitPlan,
+    /// What it admits: its own quota, or the tenant's.
+    pub quota: &'a QuotaPlan,
+    /// What it said.
+    pub verdict: Verdict,
 }
 
-impl Notice {
-    /// The limit.
-    pub fn limit(&self) -> &LimitPlan {
-        &self.limit
-    }
-
-    /// What it said.
-    pub fn verdict(&self) -> &Verdict {
-        &self.verdict
-    }
-
-    /// Adds the headers.
-    pub fn tell(&self, to: &mut HeaderMap) {
+impl Notice<'_> {
+    /// The headers that tell the client, if it is told.
+    pub fn lines(&self) -> Option<Lines> {
         let told = match self.limit.document.headers {
             HeadersWhen::Always => true,
             HeadersWhen::Refused => !self.verdict.admitted,
             HeadersWhen::Never => false,
         };
-        if !told {
-            return;
+        told.then(|| Lines {
+            policy: self.quota.policy.clone(),
+            left: headers::remaining(self.limit.document.name.as_str(), &self.verdict),
+        })
+    }
+}
+
+/// The headers that tell a client of one limit.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    policy: Option<HeaderValue>,
+    left: Option<HeaderValue>,
+}
+
+impl Lines {
+    /// Adds the headers.
+    pub fn tell(self, to: &mut HeaderMap) {
+        if let Some(policy) = self.policy {
+            to.append(RATE_LIMIT_POLICY, policy);
         }
-        if let Some(policy) = &self.quota.policy {
-            to.append(RATE_LIMIT_POLICY, policy.clone());
-        }
-        if let Some(left) = headers::remaining(self.limit.document.name.as_str(), &self.verdict) {
+        if let Some(left) = self.left {
             to.append(RATE_LIMIT, left);
         }
     }
@@ -193,9 +202,9 @@ pub fn decide<'a>(
     limits: &impl Limiter,
     now: Nanos,
     counted: &mut impl FnMut(u32, bool),
-) -> Result<Decision<'a>, Refusal> {
-    let (route, prefix_len) = route(snapshot, facts)?;
-    let refuse = |reject, why| Refusal { route: Some(Arc::clone(route)), ..Refusal::of(reject, why) };
+) -> Result<Decision<'a>, Refusal<'a>> {
+    let (route, Match { route: index, prefix_len }) = route(snapshot, facts)?;
+    let refuse = |reject, why| Refusal { route: Some(route), ..Refusal::of(reject, why) };
     let tenant = tenant_of(snapshot, &route.document, facts).map_err(|(reject, why)| refuse(reject, why))?;
     let (destination, place) = match &route.action {
         ActionPlan::Redirect | ActionPlan::Respond { .. } => (Destination::Own { prefix_len }, None),
@@ -213,10 +222,10 @@ pub fn decide<'a>(
     let who = Who { snapshot, facts, tenant: tenant.as_ref(), route, place };
     let notices = admit(&who, limits, now, counted)?;
     let placed = tenant.map(|tenant| Placed { tenant: tenant.id.into_owned(), cell: place });
-    Ok(Decision { route, destination, notices, placed })
+    Ok(Decision { route, index, destination, notices, placed })
 }
 
-fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<RoutePlan>, usize), Refusal> {
+fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<RoutePlan>, Match), Refusal<'a>> {
     let target = facts.target;
     let request = Request {
         host: &target.host,
@@ -228,22 +237,22 @@ fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<Route
     snapshot
         .listener(facts.listener)
         .and_then(|listener| listener.table.find(&request))
-        .and_then(|found| snapshot.routes.get(found.route as usize).map(|route| (route, found.prefix_len)))
+        .and_then(|found| snapshot.routes.get(found.route as usize).map(|route| (route, found)))
         .ok_or_else(|| Refusal::of(Reject::NoRoute, "no route matches"))
 }
 
 /// A request's tenant.
-struct Tenant<'a> {
-    id: std::borrow::Cow<'a, str>,
+struct Tenant<'a, 'r> {
+    id: std::borrow::Cow<'r, str>,
     hash: u64,
     plan: Option<&'a Arc<TenantPlan>>,
 }
 
-fn tenant_of<'a>(
+fn tenant_of<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
     route: &'a model::Route,
-    facts: &Facts<'a>,
-) -> Result<Option<Tenant<'a>>, (Reject, &'static str)> {
+    facts: &Facts<'r>,
+) -> Result<Option<Tenant<'a, 'r>>, (Reject, &'static str)> {
     let Some(rule) = &route.tenant else { return Ok(None) };
     let target = facts.target;
     let id = match (tenant::find(rule, &target.host, &target.path, target.query, facts.headers), &rule.otherwise) {
@@ -258,7 +267,7 @@ fn tenant_of<'a>(
 }
 
 /// Where a tenant is placed: where it is pinned, or where its bucket is assigned to.
-fn place(snapshot: &Snapshot, grid: u32, tenant: Option<&Tenant<'_>>) -> Result<Place, (Reject, &'static str)> {
+fn place(snapshot: &Snapshot, grid: u32, tenant: Option<&Tenant<'_, '_>>) -> Result<Place, (Reject, &'static str)> {
     let tenant = tenant.ok_or((Reject::NoTenant, "the route has a grid and no tenant"))?;
     let bucket = placement::bucket_of_hash(tenant.hash);
     if let Some(cell) = tenant.plan.and_then(|plan| plan.pinned_to(grid)) {
@@ -277,34 +286,34 @@ fn place(snapshot: &Snapshot, grid: u32, tenant: Option<&Tenant<'_>>) -> Result<
     }
 }
 
-/// Whose request it is, as limits see it.
-struct Who<'a> {
+/// Whose request it is, as limits see it: `'a` is the snapshot's life, `'r` the request's.
+struct Who<'a, 'r> {
     snapshot: &'a Snapshot,
-    facts: &'a Facts<'a>,
-    tenant: Option<&'a Tenant<'a>>,
+    facts: &'r Facts<'r>,
+    tenant: Option<&'r Tenant<'a, 'r>>,
     route: &'a Arc<RoutePlan>,
     place: Option<Place>,
 }
 
 /// Asks every limit of the route. What the first ones took is given back when a later one refuses.
-fn admit(
-    who: &Who<'_>,
+fn admit<'a>(
+    who: &Who<'a, '_>,
     table: &impl Limiter,
     now: Nanos,
     counted: &mut impl FnMut(u32, bool),
-) -> Result<Vec<Notice>, Refusal> {
-    let mut notices: Vec<Notice> = Vec::with_capacity(who.route.limits.len());
+) -> Result<Vec<Notice<'a>>, Refusal<'a>> {
+    let mut notices: Vec<Notice<'a>> = Vec::with_capacity(who.route.limits.len());
     for limit in &who.route.limits {
         let (key, quota) = (who.key(limit, table), who.quota(limit));
         let verdict = table.check(key, &quota.prepared, now.0);
         counted(limit.id, verdict.admitted);
-        notices.push(Notice { limit: Arc::clone(limit), quota: Arc::clone(quota), verdict });
+        notices.push(Notice { limit, quota, verdict });
         if !verdict.admitted {
             for earlier in who.route.limits.iter().take(notices.len() - 1) {
                 table.refund(who.key(earlier, table), &who.quota(earlier).prepared, now.0);
             }
             return Err(Refusal {
-                route: Some(Arc::clone(who.route)),
+                route: Some(who.route),
                 notices,
                 retry_after: Some(verdict.retry_after),
                 ..Refusal::of(Reject::LimitExceeded, "a limit refused the request")
@@ -314,9 +323,9 @@ fn admit(
     Ok(notices)
 }
 
-impl<'a> Who<'a> {
+impl<'a> Who<'a, '_> {
     /// The tenant's own quota, or the limit's.
-    fn quota(&self, limit: &'a LimitPlan) -> &'a Arc<QuotaPlan> {
+    fn quota(&self, limit: &'a LimitPlan) -> &'a QuotaPlan {
         self.tenant.and_then(|tenant| tenant.plan).and_then(|plan| plan.quota(limit.id)).unwrap_or(&limit.quota)
     }
 

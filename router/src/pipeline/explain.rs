@@ -148,7 +148,7 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
     let view = Peek(&worker.shared.limits);
     match decide::decide(snapshot, facts, &view, now, &mut |_, _| {}) {
         Err(refusal) => {
-            if let Some(route) = &refusal.route {
+            if let Some(route) = refusal.route {
                 describe_route(route, out);
             }
             limits(&refusal.notices, out);
@@ -227,11 +227,11 @@ fn describe_place(snapshot: &Snapshot, place: decide::Place, out: &mut Explanati
     out.cell = Some(cell);
 }
 
-fn limits(notices: &[decide::Notice], out: &mut Explanation) {
+fn limits(notices: &[decide::Notice<'_>], out: &mut Explanation) {
     for notice in notices {
-        let verdict = notice.verdict();
+        let verdict = notice.verdict;
         out.limits.push(LimitExplanation {
-            limit: notice.limit().document.name.to_string(),
+            limit: notice.limit.document.name.to_string(),
             admitted: verdict.admitted,
             remaining: verdict.remaining,
             retry_after_seconds: verdict.retry_after.as_secs_f64(),

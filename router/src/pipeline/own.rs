@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
-use super::decide::{Notice, Refusal};
+use super::decide::{Lines, Notice, Refusal};
 use crate::http::connection::Connection;
 use crate::http::reject::{REJECT_HEADER, Reject};
 use crate::http::{framing, headers};
@@ -31,8 +31,39 @@ pub(super) struct Own {
     pub(super) route: Arc<RoutePlan>,
     /// Where a redirect leads.
     pub(super) location: Option<HeaderValue>,
-    pub(super) notices: Vec<Notice>,
+    pub(super) lines: Vec<Lines>,
     pub(super) record: Record,
+}
+
+/// A request refused, without what it borrowed.
+pub(super) struct Refused {
+    reject: Reject,
+    route: Option<u32>,
+    lines: Vec<Lines>,
+    retry_after: Option<Duration>,
+}
+
+impl Refused {
+    /// Says so in the log.
+    pub(super) fn new(connection: &Connection, refusal: &Refusal<'_>) -> Self {
+        tracing::debug!(
+            client = %connection.origin.peer,
+            route = refusal.route.map(|route| route.document.name.as_str()),
+            code = refusal.reject.code(),
+            "request refused: {}", refusal.why
+        );
+        Self {
+            reject: refusal.reject,
+            route: refusal.route.map(|route| route.id),
+            lines: lines(&refusal.notices),
+            retry_after: refusal.retry_after,
+        }
+    }
+}
+
+/// What the client is told of limits.
+pub(super) fn lines(notices: &[Notice<'_>]) -> Vec<Lines> {
+    notices.iter().filter_map(Notice::lines).collect()
 }
 
 /// Answers with a route's redirect or fixed response.
@@ -43,7 +74,7 @@ pub(super) async fn answer(
     request_headers: &HeaderMap,
 ) -> Response<ResponseBody> {
     drain(connection, body, request_headers).await;
-    let Own { route, location, notices, mut record } = own;
+    let Own { route, location, lines, mut record } = own;
     let (status, bytes, content_type) = match (&route.action, &route.document.action) {
         (ActionPlan::Respond { status, body, content_type }, _) => (*status, body.clone(), Some(content_type.clone())),
         (_, model::Action::Redirect(redirect)) => (redirect.status, Bytes::new(), None),
@@ -60,8 +91,8 @@ pub(super) async fn answer(
     if let Some(location) = location {
         head.insert(header::LOCATION, location);
     }
-    for notice in &notices {
-        notice.tell(head);
+    for lines in lines {
+        lines.tell(head);
     }
     headers::apply(&route.document.response_headers, head);
     response
@@ -70,24 +101,18 @@ pub(super) async fn answer(
 /// Refuses a request, having read a bounded amount of its body so that the client can read the answer.
 pub(super) async fn refuse(
     connection: &Rc<Connection>,
-    refusal: Refusal,
+    refusal: Refused,
     body: Incoming,
     mut record: Record,
 ) -> Response<ResponseBody> {
-    let Refusal { reject: why, route, why: text, notices, retry_after: wait } = refusal;
-    tracing::debug!(
-        client = %connection.origin.peer,
-        route = route.as_ref().map(|route| route.document.name.as_str()),
-        code = why.code(),
-        "request refused: {text}"
-    );
+    let Refused { reject: why, route, lines, retry_after: wait } = refusal;
     if connection.is_deaf() {
         drop(body);
     } else {
         drain(connection, body, &HeaderMap::new()).await;
     }
-    record.route = route.map(|route| route.id);
-    let mut response = reject(connection, why, record, &notices);
+    record.route = route;
+    let mut response = reject(connection, why, record, lines);
     if let Some(wait) = wait {
         response.headers_mut().insert(header::RETRY_AFTER, retry_after(wait));
     }
@@ -99,7 +124,7 @@ pub(super) fn reject(
     connection: &Rc<Connection>,
     why: Reject,
     mut record: Record,
-    notices: &[Notice],
+    lines: Vec<Lines>,
 ) -> Response<ResponseBody> {
     record.status = why.status().as_u16();
     record.reject = Some(why);
@@ -108,8 +133,8 @@ pub(super) fn reject(
     let head = response.headers_mut();
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.insert(REJECT_HEADER, why.header());
-    for notice in notices {
-        notice.tell(head);
+    for lines in lines {
+        lines.tell(head);
     }
     response
 }
