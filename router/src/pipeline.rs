@@ -5,7 +5,7 @@
 
 pub mod decide;
 pub mod explain;
-mod own;
+pub(crate) mod own;
 
 use std::convert::Infallible;
 use std::rc::Rc;

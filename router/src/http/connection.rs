@@ -26,7 +26,7 @@ use super::reject::Reject;
 use crate::clock::{self, Millis};
 use crate::listener::wheel::Alarm;
 use crate::listener::worker::Worker;
-use crate::pipeline;
+use crate::pipeline::{self, own};
 
 /// How long a connection is idle before it is parked.
 const PARK_AFTER: Duration = Duration::from_secs(1);
@@ -62,6 +62,8 @@ pub(crate) struct Connection {
     violation: Cell<Option<(u64, Violation)>>,
     /// Nothing more is read.
     pub(crate) deaf: Cell<bool>,
+    /// The framing of a body is broken: it will never be whole.
+    pub(crate) broken: Cell<bool>,
     /// Heads received, and requests handed to the pipeline.
     heads: Cell<u64>,
     requests: Cell<u64>,
@@ -104,6 +106,7 @@ impl Connection {
             guard: RefCell::default(),
             violation: Cell::default(),
             deaf: Cell::default(),
+            broken: Cell::default(),
             heads: Cell::default(),
             requests: Cell::default(),
             in_flight: Cell::default(),
@@ -149,7 +152,10 @@ impl Connection {
                 self.violation.set(Some((guard.heads(), violation)));
                 self.deaf.set(true);
             }
-            Fed::BadBody(_) => self.deaf.set(true),
+            Fed::BadBody { .. } => {
+                self.broken.set(true);
+                self.deaf.set(true);
+            }
         }
         if guard.in_head() && self.head_began.get().is_none() {
             let now = clock::now_millis();
@@ -167,11 +173,17 @@ impl Connection {
         }
         let reject = match bytes.get(9..12) {
             Some(b"414") => Reject::UriTooLong,
+            Some(b"431") if self.guard.borrow().request_line() > MAX_HEAD_BYTES / 2 => Reject::UriTooLong,
             Some(b"431") => Reject::HeadTooLarge,
-            _ => Reject::MalformedRequest,
+            _ => self.violation.get().map_or(Reject::MalformedRequest, |(_, violation)| own::reject_for(violation)),
         };
         self.refusal.set(Some(reject));
         true
+    }
+
+    /// Whether hyper's own answer was kept back.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refusal.get().is_some()
     }
 
     pub(crate) fn wrote(&self, progress: bool) {
@@ -197,7 +209,8 @@ impl Connection {
 
     /// Whether the answer must be the connection's last.
     pub(crate) fn must_close(&self) -> bool {
-        self.deaf.get()
+        // Good requests before an ambiguous one are still to be answered.
+        self.deaf.get() && self.violation.get().is_none_or(|(message, _)| message <= self.requests.get())
     }
 
     /// A request was handed to the pipeline; returns what the guard found wrong with it.
@@ -282,7 +295,10 @@ impl Connection {
             Ok(Due::Close) => reset(&stream),
             Err(_) if self.aborted.get() => reset(&stream),
             Err(result) => {
-                if let Some(reject) = self.refusal.get() {
+                let unanswered = result.as_ref().is_err_and(hyper::Error::is_parse) && !self.in_flight.get();
+                // hyper says nothing at all to the preface of HTTP/2.
+                let refusal = self.refusal.get().or(unanswered.then_some(Reject::MalformedRequest));
+                if let Some(reject) = refusal {
                     self.answer_and_linger(stream, reject).await;
                 } else if result.is_ok() && (self.deaf.get() || !self.guard.borrow().between_messages()) {
                     linger(stream).await;

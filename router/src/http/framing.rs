@@ -56,6 +56,8 @@ pub struct FramingGuard {
     partial: Vec<u8>,
     /// Whether the request line of the current head has been seen.
     seen_request_line: bool,
+    /// Its length, as far as it was received.
+    request_line: usize,
     length: Option<u64>,
     chunked: bool,
     violation: Option<Violation>,
@@ -79,7 +81,12 @@ pub enum Fed {
         violation: Violation,
     },
     /// A body's framing is broken; the connection cannot be used any more.
-    BadBody(Violation),
+    BadBody {
+        /// Up to where the bytes fed are good. The body is not whole there.
+        end: usize,
+        /// What is wrong behind it.
+        violation: Violation,
+    },
 }
 
 impl Default for FramingGuard {
@@ -88,6 +95,7 @@ impl Default for FramingGuard {
             place: Place::Start,
             partial: Vec::new(),
             seen_request_line: false,
+            request_line: 0,
             length: None,
             chunked: false,
             violation: None,
@@ -112,6 +120,11 @@ impl FramingGuard {
         self.place == Place::Head || (self.place == Place::Start && !self.partial.is_empty())
     }
 
+    /// Bytes received of the current head's request line.
+    pub fn request_line(&self) -> usize {
+        self.request_line
+    }
+
     /// Whether part of a body is still to come.
     pub fn in_body(&self) -> bool {
         !matches!(self.place, Place::Start | Place::Head)
@@ -121,6 +134,7 @@ impl FramingGuard {
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let (in_body, end) = (self.in_body(), at);
             match self.place {
                 // RFC 9112 §2.2: empty lines before a request line are skipped, however they end.
                 Place::Start if self.partial.is_empty() && matches!(rest.first(), Some(b'\r' | b'\n')) => at += 1,
@@ -141,10 +155,9 @@ impl FramingGuard {
                 Place::ChunkEnd => at += self.take_line(rest, Self::chunk_end_line),
                 Place::Trailers => at += self.take_line(rest, Self::trailer_line),
             }
-            if self.in_body()
-                && let Some(violation) = self.violation
-            {
-                return Fed::BadBody(violation);
+            // Asked before: the line that is wrong may have ended the body.
+            if in_body && let Some(violation) = self.violation {
+                return Fed::BadBody { end, violation };
             }
         }
         Fed::Fine
@@ -165,6 +178,7 @@ impl FramingGuard {
     fn enter(&mut self, place: Place) {
         if place == Place::Start {
             self.seen_request_line = false;
+            self.request_line = 0;
             self.length = None;
             self.chunked = false;
         }
@@ -217,6 +231,7 @@ impl FramingGuard {
     /// Looks at what there is of the request line: all of it passes here, however it is cut.
     fn check_target(&mut self, rest: &[u8]) {
         let line = rest.get(..memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+        self.request_line += line.len();
         if !line.is_ascii() || memchr(b'#', line).is_some() {
             self.note(Violation::BadTarget);
         }
@@ -336,7 +351,7 @@ mod tests {
     fn bad_head(bytes: &str, wanted: Violation) {
         match verdict(bytes) {
             Fed::BadHead { violation, .. } => assert_eq!(violation, wanted, "{bytes:?}"),
-            other @ (Fed::Fine | Fed::BadBody(_)) => panic!("{bytes:?} gave {other:?}"),
+            other @ (Fed::Fine | Fed::BadBody { .. }) => panic!("{bytes:?} gave {other:?}"),
         }
     }
 
@@ -388,12 +403,27 @@ mod tests {
 
     #[test]
     fn broken_chunks_are_found() {
-        for body in
-            ["x\r\n", "\r\n", "3\nabc", "3\r\nabcd\r\n", "-1\r\n", "0x3\r\n", "3 3\r\n", "fffffffffffffffff\r\n"]
-        {
+        for body in [
+            "x\r\n",
+            "\r\n",
+            "3\nabc",
+            "3\r\nabcd\r\n",
+            "-1\r\n",
+            "0x3\r\n",
+            "3 3\r\n",
+            "fffffffffffffffff\r\n",
+            "0\r\n\n",
+        ] {
             let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
-            assert!(matches!(verdict(&bytes), Fed::BadBody(_)), "{body:?} gave {:?}", verdict(&bytes));
+            assert!(matches!(verdict(&bytes), Fed::BadBody { .. }), "{body:?} gave {:?}", verdict(&bytes));
         }
+    }
+
+    #[test]
+    fn a_broken_body_is_good_up_to_the_line_that_is_wrong() {
+        let good = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+        let bad = format!("{good}x\r\n0\r\n\r\n");
+        assert_eq!(verdict(&bad), Fed::BadBody { end: good.len(), violation: Violation::BadChunk });
     }
 
     #[test]
@@ -402,7 +432,7 @@ mod tests {
         let bytes = format!("{head}0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n");
         match verdict(&bytes) {
             Fed::BadHead { end, .. } => assert_eq!(end, head.len()),
-            other @ (Fed::Fine | Fed::BadBody(_)) => panic!("{other:?}"),
+            other @ (Fed::Fine | Fed::BadBody { .. }) => panic!("{other:?}"),
         }
     }
 
@@ -434,11 +464,16 @@ mod tests {
                 let end = (at + cuts.next().unwrap_or(1)).min(bytes.len());
                 got = match guard.feed(&bytes[at..end]) {
                     Fed::BadHead { end, violation } => Fed::BadHead { end: at + end, violation },
-                    other @ (Fed::Fine | Fed::BadBody(_)) => other,
+                    other @ (Fed::Fine | Fed::BadBody { .. }) => other,
                 };
                 at = end;
             }
-            proptest::prop_assert_eq!(got, wanted);
+            // What is good in the last read depends on where it began.
+            let without_end = |fed| match fed {
+                Fed::BadBody { violation, .. } => Fed::BadBody { end: 0, violation },
+                other @ (Fed::Fine | Fed::BadHead { .. }) => other,
+            };
+            proptest::prop_assert_eq!(without_end(got), without_end(wanted));
             proptest::prop_assert_eq!(guard.place, whole.place);
         }
     }

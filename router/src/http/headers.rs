@@ -36,8 +36,12 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, direction: Direction, has_body:
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
     }
-    if seen.transfer_encoding && !(has_body && direction == Direction::Request) {
+    if seen.transfer_encoding {
         headers.remove(header::TRANSFER_ENCODING);
+        if has_body && direction == Direction::Request {
+            // Written anew: an endpoint that compares by case must not read `Chunked` as no coding at all.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
     if seen.others {
         let always = [header::UPGRADE, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION, header::EXPECT];

@@ -23,8 +23,12 @@ pub(crate) struct ClientIo {
 impl AsyncRead for ClientIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.connection.deaf.get() {
-            // Nothing behind an ambiguous head may be read as another message.
-            return Poll::Pending;
+            // Nothing behind an ambiguous head may be read as another message, and what has a broken body gets no end.
+            return if self.connection.broken.get() {
+                Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+            } else {
+                Poll::Pending
+            };
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -34,9 +38,11 @@ impl AsyncRead for ClientIo {
                 match self.connection.received(fresh) {
                     Fed::Fine => {}
                     Fed::BadHead { end, .. } => buf.set_filled(before + end),
-                    Fed::BadBody(_) => {
-                        buf.set_filled(before);
-                        return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                    Fed::BadBody { end, .. } => {
+                        buf.set_filled(before + end);
+                        if end == 0 {
+                            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                        }
                     }
                 }
             }
@@ -83,6 +89,10 @@ impl AsyncWrite for ClientIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.connection.aborted.get() {
             // The caller closes with a reset: a clean end would pass for a whole response.
+            return Poll::Ready(Ok(()));
+        }
+        if self.connection.is_refused() {
+            // The answer is written when hyper has let go of the socket.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

@@ -38,9 +38,7 @@ pub fn check<'a>(
             return Err((Reject::BadHost, "the target's authority differs from the Host header"));
         }
     }
-    if let Some(expect) = headers.get(header::EXPECT)
-        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
+    if headers.get_all(header::EXPECT).iter().any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err((Reject::ExpectationFailed, "an expectation other than 100-continue"));
     }
     let path = path::normalise(uri.path()).map_err(|bad| (Reject::BadPath, bad.as_str()))?;

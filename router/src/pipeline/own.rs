@@ -223,7 +223,7 @@ pub(super) const fn violation_text(violation: framing::Violation) -> &'static st
 }
 
 /// What the client is told of it.
-pub(super) const fn reject_for(violation: framing::Violation) -> Reject {
+pub(crate) const fn reject_for(violation: framing::Violation) -> Reject {
     use framing::Violation as V;
     match violation {
         V::LengthAndTransferEncoding | V::RepeatedLength | V::BadLength | V::BadTransferEncoding | V::BadChunk => {
