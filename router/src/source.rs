@@ -104,10 +104,9 @@ impl Source {
         }
         let listing = store.list();
         source.store = store;
+        let mut fresh = false;
         match listing {
-            Ok(listing) => {
-                source.take(listing);
-            }
+            Ok(listing) => fresh = source.take(listing),
             Err(error) if saved.is_none() => return Err(error.explain()),
             Err(error) => {
                 tracing::error!(
@@ -122,6 +121,9 @@ impl Source {
         }
         if source.generation == 0 {
             source.generation = 1;
+            fresh = true;
+        }
+        if fresh {
             source.save();
         }
         let snapshot = source.compile(None, began);
