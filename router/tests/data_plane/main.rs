@@ -2,10 +2,40 @@
 //! them looked at.
 
 #[cfg(test)]
+mod aborts;
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod early;
+#[cfg(test)]
+mod expect;
+#[cfg(test)]
 mod framing;
 #[cfg(test)]
+mod headers;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod normal_form;
+#[cfg(test)]
+mod parking;
+#[cfg(test)]
+mod placement;
+#[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod streaming;
 #[cfg(test)]
 mod strictness;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod threads;
+#[cfg(test)]
+mod timeouts;

@@ -18,6 +18,7 @@ pub(crate) struct Builder {
     documents: String,
     threads: usize,
     state: Option<PathBuf>,
+    drain: Duration,
 }
 
 impl Builder {
@@ -54,20 +55,35 @@ impl Builder {
         self
     }
 
+    /// How long answers under way may take when the router is stopped.
+    pub(crate) fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
     pub(crate) fn start(self) -> Site {
         let directory = tempfile::tempdir().unwrap();
         let listener = format!("kind: Listener\nname: web\naddress: 127.0.0.1:0\n{}", self.listener);
         std::fs::write(directory.path().join("listener.yaml"), listener).unwrap();
         std::fs::write(directory.path().join("documents.yaml"), self.documents).unwrap();
-        Site::boot(directory, self.state.as_deref(), self.threads.max(1))
+        let router = boot(directory.path(), self.state, self.threads.max(1), self.drain);
+        let site = Site { router: Some(router), directory: Some(directory) };
+        assert_eq!(site.ready()["quarantined"], serde_json::json!([]), "the documents of a test have to be good");
+        site
     }
+}
+
+fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration) -> Router {
+    let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    Router::start(&Options { config: config.to_owned(), state, threads, admin, drain }).unwrap()
 }
 
 /// A running router.
 #[derive(Debug)]
 pub(crate) struct Site {
     router: Option<Router>,
-    directory: TempDir,
+    /// None if it is not the site's own.
+    directory: Option<TempDir>,
 }
 
 impl Site {
@@ -85,19 +101,10 @@ impl Site {
         Self::builder().service("all", &[upstream.address()])
     }
 
-    pub(crate) fn boot(directory: TempDir, state: Option<&Path>, threads: usize) -> Site {
-        let options = Options {
-            config: directory.path().to_owned(),
-            state: state.map(Path::to_owned),
-            threads,
-            admin: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-            drain: Duration::ZERO,
-        };
-        let router = Router::start(&options).unwrap();
-        let site = Site { router: Some(router), directory };
-        let refused = site.ready()["quarantined"].clone();
-        assert_eq!(refused, Value::Array(Vec::new()), "the documents of a test have to be good");
-        site
+    /// Boots with a directory of documents that may not be there.
+    pub(crate) fn boot_from(directory: &Path, state: &Path) -> Site {
+        let router = boot(directory, Some(state.to_owned()), 1, Duration::ZERO);
+        Site { router: Some(router), directory: None }
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -105,7 +112,7 @@ impl Site {
     }
 
     pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
+        self.directory.as_ref().unwrap().path()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -183,10 +190,9 @@ impl Site {
         self.change(|| self.write("documents.yaml", &documents.replace(from, to)));
     }
 
-    /// Stops the router and returns its directory.
-    pub(crate) fn stop(mut self) -> PathBuf {
-        self.router.take().unwrap().stop();
-        self.directory.path().to_owned()
+    /// Stops the router; says how many connections were cut off.
+    pub(crate) fn stop(mut self) -> usize {
+        self.router.take().unwrap().stop()
     }
 }
 

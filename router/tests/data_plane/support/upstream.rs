@@ -13,6 +13,7 @@ pub(crate) struct Peer {
     wire: Client,
     /// Which connection of the endpoint this is, from 0.
     pub(crate) number: usize,
+    requests: usize,
     log: Sender<Message>,
 }
 
@@ -20,8 +21,14 @@ impl Peer {
     /// Reads and logs the next whole request; none when the router closes.
     pub(crate) fn request(&mut self) -> Option<Message> {
         let request = self.wire.try_request()?;
+        self.requests += 1;
         self.log(&request);
         Some(request)
+    }
+
+    /// Whole requests read so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests
     }
 
     /// Tells the test of a request.
@@ -71,7 +78,7 @@ impl Upstream {
                     return;
                 }
                 let number = count.fetch_add(1, Ordering::Relaxed);
-                let mut peer = Peer { wire: Client::on(stream), number, log: log.clone() };
+                let mut peer = Peer { wire: Client::on(stream), number, requests: 0, log: log.clone() };
                 let script = Arc::clone(&script);
                 std::thread::spawn(move || script(&mut peer));
             }

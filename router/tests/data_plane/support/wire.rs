@@ -171,6 +171,16 @@ impl Client {
         Some(self.take(n))
     }
 
+    /// Reads a head as bytes.
+    pub(crate) fn raw_head(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                return self.take(at + 4);
+            }
+            assert!(self.fill().unwrap(), "the connection ended");
+        }
+    }
+
     /// Reads a head; none if the connection ends before it.
     pub(crate) fn try_head(&mut self) -> Option<Message> {
         let first = self.try_line().ok()??;
