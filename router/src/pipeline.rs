@@ -36,17 +36,15 @@ pub(crate) async fn handle(
     let now = connection.worker().read_clock();
     let snapshot = connection.worker().snapshot();
     let (parts, body) = request.into_parts();
-    let version = parts.version;
     let begun = begin(&connection, &snapshot, &parts, now).map_err(|refusal| own::Refused::new(&connection, &refusal));
     let mut answer = match begun {
-        Err(refused) => own::refuse(&connection, refused, body, Record::new(now)).await,
+        Err(refused) => own::refuse(&connection, refused, body, &parts.headers, Record::new(now)).await,
         Ok(Begun::Own(own)) => own::answer(&connection, own, body, &parts.headers).await,
         Ok(Begun::Forward(going)) => forward(&connection, &snapshot, going, parts, body).await,
     };
     if connection.worker().is_draining() || connection.must_close() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    *answer.version_mut() = version.max(Version::HTTP_10);
     Ok(answer)
 }
 
@@ -143,7 +141,11 @@ async fn forward(
         connection.arm(deadline);
     }
     let has_body = !body.is_end_stream();
-    let host = plan.host.clone().or(host);
+    let mut host = plan.host.clone().or(host);
+    if parts.version < Version::HTTP_11 && host.is_none() && !parts.headers.contains_key(header::HOST) {
+        // It is sent on as HTTP/1.1, which is not complete without.
+        host = choice.authority();
+    }
     outgoing_headers(connection, &mut parts.headers, has_body, host, document);
     if let Some(target) = target {
         parts.uri = target;

@@ -103,13 +103,14 @@ pub(super) async fn refuse(
     connection: &Rc<Connection>,
     refusal: Refused,
     body: Incoming,
+    request_headers: &HeaderMap,
     mut record: Record,
 ) -> Response<ResponseBody> {
     let Refused { reject: why, route, lines, retry_after: wait } = refusal;
     if connection.is_deaf() {
         drop(body);
     } else {
-        drain(connection, body, &HeaderMap::new()).await;
+        drain(connection, body, request_headers).await;
     }
     record.route = route;
     let mut response = reject(connection, why, record, lines);
@@ -142,23 +143,32 @@ pub(super) fn reject(
 /// Reads and throws away a request's body, if it is small and comes soon: the connection can be used again then.
 /// Otherwise it is closed after the answer, when the rest is read and thrown away for a while.
 async fn drain(connection: &Rc<Connection>, mut body: Incoming, request_headers: &HeaderMap) {
-    let expects = request_headers.contains_key(header::EXPECT);
-    let small = body.size_hint().upper().is_none_or(|upper| upper <= DRAIN_BYTES);
-    if body.is_end_stream() || expects || !small {
+    if body.is_end_stream() {
         return;
     }
+    // Asking for the body would tell the client to continue.
+    let expects = request_headers.contains_key(header::EXPECT);
+    let small = body.size_hint().upper().is_none_or(|upper| upper <= DRAIN_BYTES);
     let mut left = DRAIN_BYTES;
     let drained = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        while let Some(frame) = body.frame().await {
+            left = left.saturating_sub(frame.ok()?.data_ref().map_or(0, |data| data.len() as u64));
             if left == 0 {
-                return;
+                return None;
             }
         }
+        Some(())
     };
-    if tokio::time::timeout(DRAIN_TIME, drained).await.is_err() {
-        connection.worker().read_clock();
+    if !expects && small {
+        match tokio::time::timeout(DRAIN_TIME, drained).await {
+            Ok(Some(())) => return,
+            Ok(None) => {}
+            Err(_) => {
+                connection.worker().read_clock();
+            }
+        }
     }
+    connection.deaf.set(true);
 }
 
 /// Where a redirect leads.

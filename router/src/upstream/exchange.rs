@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gridrouter_config::model::RouteTimeouts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::kept::Kept;
@@ -35,6 +35,12 @@ pub(crate) struct Choice {
 impl Choice {
     pub(crate) fn new(worker: Rc<Worker>, group: Arc<EndpointGroup>, index: usize) -> Self {
         Self { worker, group, index, outcome: Outcome::Ok }
+    }
+
+    /// The endpoint's address as a `Host`.
+    pub(crate) fn authority(&self) -> Option<HeaderValue> {
+        let (_, address) = endpoint_of(self)?;
+        HeaderValue::try_from(address.to_string()).ok()
     }
 }
 
