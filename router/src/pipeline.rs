@@ -1,6 +1,6 @@
 //! The life of a request, in order.
 //!
-//! [`decide::decide`] is pure: no await, no I/O, the time as an argument. [`handle`] calls it, forwards the request and
+//! [`decide::decide`] is pure: no await, no I/O, the time as an argument. `handle` calls it, forwards the request and
 //! sees to it that exactly one record is written when the answer is over.
 
 pub mod decide;

@@ -36,7 +36,7 @@ const QUIET: Duration = Duration::from_secs(5);
 const AT_A_TIME: usize = 64;
 
 pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let connections = if common.short { arguments.connections.min(3_000) } else { arguments.connections };
+    let connections = if common.short { arguments.connections.min(9_000) } else { arguments.connections };
     process::allow_files(connections as u64 + 500)?;
     let mut checks = Checks::new("idle");
     let beside = arguments.beside.iter().filter(|kind| **kind != common.proxy && !common.short);

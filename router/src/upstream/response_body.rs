@@ -43,6 +43,8 @@ pub(crate) struct ResponseBody {
     /// Written when the body is over, however it ends.
     record: Record,
     connection: Rc<Connection>,
+    /// Why it breaks off, once it does.
+    broken: Option<BrokenOff>,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,7 @@ enum Source {
 impl ResponseBody {
     pub(crate) fn own(bytes: Bytes, connection: Rc<Connection>, record: Record) -> Self {
         let source = Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()));
-        Self { source, record, connection }
+        Self { source, record, connection, broken: None }
     }
 
     pub(crate) fn upstream(
@@ -68,7 +70,7 @@ impl ResponseBody {
     ) -> Self {
         let progress = connection.worker().now().millis();
         let mut body =
-            Self { source: Source::Upstream { inner, lease: Some(lease), stall, progress }, record, connection };
+            Self { source: Source::Upstream { inner, lease: Some(lease), stall, progress }, record, connection, broken: None };
         if let Source::Upstream { inner, lease, .. } = &mut body.source
             && inner.is_end_stream()
         {
@@ -77,10 +79,12 @@ impl ResponseBody {
         body
     }
 
-    fn broken_off(&mut self, why: BrokenOff) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        self.connection.aborted.set(true);
+    /// Breaks the answer off, after hyper has had the chance to write what came before.
+    fn break_off(&mut self, why: BrokenOff, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.broken = Some(why);
         self.record.broken_off(why);
-        Poll::Ready(Some(Err(why)))
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -96,6 +100,10 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
+        if let Some(why) = this.broken {
+            this.connection.aborted.set(true);
+            return Poll::Ready(Some(Err(why)));
+        }
         let (inner, lease, stall, progress) = match &mut this.source {
             Source::Own(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream { inner, lease, stall, progress } => (inner, lease, *stall, progress),
@@ -122,14 +130,14 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(_))) => {
                 *lease = None;
-                this.broken_off(BrokenOff::Upstream)
+                this.break_off(BrokenOff::Upstream, cx)
             }
             Poll::Pending => {
                 let now = this.connection.worker().now().millis();
                 let (at, total) = (progress.after(stall), this.connection.request_deadline.get());
                 if now >= at.min(total) {
                     *lease = None;
-                    return this.broken_off(if now >= total { BrokenOff::Deadline } else { BrokenOff::Stalled });
+                    return this.break_off(if now >= total { BrokenOff::Deadline } else { BrokenOff::Stalled }, cx);
                 }
                 this.connection.arm(at.min(total));
                 Poll::Pending
