@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::{Body, Incoming};
 
 use self::decide::{Decision, Destination, Facts, Lines, Refusal};
+use crate::balance::smooth_weighted_round_robin::Tried;
 use crate::clock::Nanos;
 use crate::http::connection::Connection;
 use crate::http::headers::Direction;
@@ -24,28 +25,49 @@ use crate::http::reject::Reject;
 use crate::http::{forwarded, headers, target};
 use crate::snapshot::{ActionPlan, ForwardPlan, RoutePlan, Snapshot};
 use crate::telemetry::Record;
-use crate::upstream::exchange::{self, Choice};
+use crate::upstream::exchange::{Choice, Journey};
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::response_body::ResponseBody;
 
 /// Answers one request.
-pub(crate) async fn handle(
+///
+/// All that needs no waiting is done before there is a future, so that the future holds only what waiting needs: hyper
+/// copies it into place for every request.
+pub(crate) fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     let now = connection.worker().read_clock();
     let snapshot = connection.worker().snapshot();
     let (parts, body) = request.into_parts();
-    let begun = begin(&connection, &snapshot, &parts, now).map_err(|refusal| own::Refused::new(&connection, &refusal));
-    let mut answer = match begun {
-        Err(refused) => own::refuse(&connection, refused, body, &parts.headers, Record::new(now)).await,
-        Ok(Begun::Own(own)) => own::answer(&connection, own, body, &parts.headers).await,
-        Ok(Begun::Forward(going)) => forward(&connection, &snapshot, going, parts, body).await,
+    let expects = parts.headers.contains_key(header::EXPECT);
+    let begun = match begin(&connection, &snapshot, &parts, now) {
+        Ok(Begun::Going(going)) => Answering::Forward(depart(&connection, &snapshot, going, parts, body)),
+        Ok(Begun::Own(own)) => Answering::Own(Box::new((own, body))),
+        Err(refusal) => Answering::Refuse(Box::new((own::Refused::new(&connection, &refusal), body))),
     };
-    if connection.worker().is_draining() || connection.must_close() {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    async move {
+        let mut answer = match begun {
+            Answering::Forward(mut departure) => forward(&connection, &snapshot, &mut departure).await,
+            // Boxed, so that they do not make every request's future as large as theirs.
+            Answering::Own(own) => Box::pin(own::answer(&connection, own.0, own.1, expects)).await,
+            Answering::Refuse(refused) => {
+                Box::pin(own::refuse(&connection, refused.0, refused.1, expects, Record::new(now))).await
+            }
+        };
+        if connection.worker().is_draining() || connection.must_close() {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(answer)
     }
-    Ok(answer)
+}
+
+/// What is done with a request that was decided on.
+#[allow(clippy::large_enum_variant, reason = "the large variant is the one on the hot path: boxing it would allocate")]
+enum Answering {
+    Forward(Departure),
+    Own(Box<(own::Own, Incoming)>),
+    Refuse(Box<(own::Refused, Incoming)>),
 }
 
 /// A request that was decided on.
@@ -53,7 +75,7 @@ enum Begun {
     /// The router answers by itself.
     Own(own::Own),
     /// It is sent on.
-    Forward(Going),
+    Going(Going),
 }
 
 /// A request that is sent on.
@@ -61,12 +83,21 @@ struct Going {
     /// The route, by its position in the snapshot.
     route: u32,
     choice: Choice,
-    tried: crate::balance::smooth_weighted_round_robin::Tried,
+    tried: Tried,
     host: Option<HeaderValue>,
     /// The new target, where the path was not in normal form or is rewritten.
     target: Option<Uri>,
     lines: Vec<Lines>,
     record: Record,
+}
+
+/// A request ready to be sent.
+struct Departure {
+    /// The route, by its position in the snapshot.
+    route: u32,
+    journey: Journey,
+    lines: Vec<Lines>,
+    record: Option<Record>,
 }
 
 /// Checks a request and decides on it.
@@ -107,7 +138,7 @@ fn begin<'a>(
         }
         Destination::Endpoint { group, host, .. } => {
             record.group = Some(group.id);
-            let mut tried = crate::balance::smooth_weighted_round_robin::Tried::default();
+            let mut tried = Tried::default();
             let Some(endpoint) = worker.balancers.pick(group, now.seconds(), &mut tried) else {
                 let mut refusal = Refusal::of(Reject::NoEndpoint, "every endpoint is down, full or marked as failed");
                 refusal.route = Some(route);
@@ -115,46 +146,58 @@ fn begin<'a>(
             };
             let choice = Choice::new(Rc::clone(worker), Arc::clone(group), endpoint);
             let host = host.cloned();
-            Ok(Begun::Forward(Going { route: index, choice, tried, host, target, lines, record }))
+            Ok(Begun::Going(Going { route: index, choice, tried, host, target, lines, record }))
         }
     }
+}
+
+/// Makes of a client's request the one that is sent on.
+fn depart(
+    connection: &Rc<Connection>,
+    snapshot: &Snapshot,
+    going: Going,
+    mut parts: Parts,
+    body: Incoming,
+) -> Departure {
+    let Going { route, choice, tried, host, target, lines, record } = going;
+    let now = connection.worker().now_millis();
+    if let Some((_, plan, document)) = plan_of(snapshot, route) {
+        if let Some(total) = document.timeouts.request {
+            let deadline = now.after(total);
+            connection.request_deadline.set(deadline);
+            connection.arm(deadline);
+        }
+        let mut host = plan.host.clone().or(host);
+        if parts.version < Version::HTTP_11 && host.is_none() && !parts.headers.contains_key(header::HOST) {
+            // It is sent on as HTTP/1.1, which is not complete without.
+            host = choice.authority();
+        }
+        outgoing_headers(connection, &mut parts.headers, !body.is_end_stream(), host, document);
+    }
+    if let Some(target) = target {
+        parts.uri = target;
+    }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let request = Request::from_parts(parts, RequestBody::new(body, now));
+    Departure { route, journey: Journey::new(choice, tried, request), lines, record: Some(record) }
 }
 
 /// Sends a request on and brings the answer back.
 async fn forward(
     connection: &Rc<Connection>,
     snapshot: &Snapshot,
-    going: Going,
-    mut parts: Parts,
-    body: Incoming,
+    departure: &mut Departure,
 ) -> Response<ResponseBody> {
-    let Going { route, choice, mut tried, host, target, lines, mut record } = going;
-    let Some((route, plan, document)) = snapshot.routes.get(route as usize).and_then(|route| forward_plan(route))
-    else {
-        return own::reject(connection, Reject::NoRoute, record, lines);
+    let plan = plan_of(snapshot, departure.route);
+    let answer = match plan {
+        Some((_, _, document)) => departure.journey.send(connection, &document.timeouts).await,
+        None => Err(Reject::NoRoute),
     };
-    let timeouts = document.timeouts;
-    let now = connection.worker().now().millis();
-    if let Some(total) = timeouts.request {
-        let deadline = now.after(total);
-        connection.request_deadline.set(deadline);
-        connection.arm(deadline);
-    }
-    let has_body = !body.is_end_stream();
-    let mut host = plan.host.clone().or(host);
-    if parts.version < Version::HTTP_11 && host.is_none() && !parts.headers.contains_key(header::HOST) {
-        // It is sent on as HTTP/1.1, which is not complete without.
-        host = choice.authority();
-    }
-    outgoing_headers(connection, &mut parts.headers, has_body, host, document);
-    if let Some(target) = target {
-        parts.uri = target;
-    }
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    let outgoing = Request::from_parts(parts, RequestBody::new(body, now));
-    match exchange::send(connection, choice, &mut tried, &timeouts, outgoing).await {
-        Ok((response, lease)) => {
+    let lines = std::mem::take(&mut departure.lines);
+    let mut record = departure.record.take().unwrap_or_else(|| Record::new(connection.worker().now()));
+    match (answer, plan) {
+        (Ok((response, lease)), Some((route, _, document))) => {
             let (mut head, body) = response.into_parts();
             headers::strip_hop_by_hop(&mut head.headers, Direction::Response, true);
             for lines in lines {
@@ -162,15 +205,16 @@ async fn forward(
             }
             headers::apply(&route.document.response_headers, &mut head.headers);
             record.status = head.status.as_u16();
-            let body = ResponseBody::upstream(body, lease, timeouts.response_body, Rc::clone(connection), record);
-            let mut answer = Response::new(body);
+            let stall = document.timeouts.response_body;
+            let mut answer = Response::new(ResponseBody::upstream(body, lease, stall, Rc::clone(connection), record));
             *answer.status_mut() = head.status;
             *answer.headers_mut() = head.headers;
             answer
         }
-        Err(reject) => {
+        (answer, plan) => {
+            let reject = answer.err().unwrap_or(Reject::NoRoute);
             tracing::debug!(
-                route = route.document.name.as_str(),
+                route = plan.map(|(route, ..)| route.document.name.as_str()),
                 client = %connection.origin.peer,
                 code = reject.code(),
                 "request failed upstream"
@@ -178,6 +222,11 @@ async fn forward(
             own::reject(connection, reject, record, lines)
         }
     }
+}
+
+/// What a route of this snapshot says of sending on.
+fn plan_of(snapshot: &Snapshot, route: u32) -> Option<(&RoutePlan, &ForwardPlan, &model::Forward)> {
+    forward_plan(snapshot.routes.get(route as usize)?)
 }
 
 fn forward_plan(route: &RoutePlan) -> Option<(&RoutePlan, &ForwardPlan, &model::Forward)> {
@@ -201,4 +250,20 @@ fn outgoing_headers(
         headers.insert(header::HOST, host);
     }
     headers::apply(&document.request_headers, headers);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output_size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// hyper moves a request's future into place: every byte of it is copied twice for each request.
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        let size = output_size(handle);
+        assert!(size <= 2100, "{size} bytes");
+    }
 }

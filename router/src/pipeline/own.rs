@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gridrouter_config::model;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
@@ -71,9 +71,9 @@ pub(super) async fn answer(
     connection: &Rc<Connection>,
     own: Own,
     body: Incoming,
-    request_headers: &HeaderMap,
+    expects: bool,
 ) -> Response<ResponseBody> {
-    drain(connection, body, request_headers).await;
+    drain(connection, body, expects).await;
     let Own { route, location, lines, mut record } = own;
     let (status, bytes, content_type) = match (&route.action, &route.document.action) {
         (ActionPlan::Respond { status, body, content_type }, _) => (*status, body.clone(), Some(content_type.clone())),
@@ -103,14 +103,14 @@ pub(super) async fn refuse(
     connection: &Rc<Connection>,
     refusal: Refused,
     body: Incoming,
-    request_headers: &HeaderMap,
+    expects: bool,
     mut record: Record,
 ) -> Response<ResponseBody> {
     let Refused { reject: why, route, lines, retry_after: wait } = refusal;
     if connection.is_deaf() {
         drop(body);
     } else {
-        drain(connection, body, request_headers).await;
+        drain(connection, body, expects).await;
     }
     record.route = route;
     let mut response = reject(connection, why, record, lines);
@@ -142,12 +142,11 @@ pub(super) fn reject(
 
 /// Reads and throws away a request's body, if it is small and comes soon: the connection can be used again then.
 /// Otherwise it is closed after the answer, when the rest is read and thrown away for a while.
-async fn drain(connection: &Rc<Connection>, mut body: Incoming, request_headers: &HeaderMap) {
+async fn drain(connection: &Rc<Connection>, mut body: Incoming, expects: bool) {
     if body.is_end_stream() {
         return;
     }
     // Asking for the body would tell the client to continue.
-    let expects = request_headers.contains_key(header::EXPECT);
     let small = body.size_hint().upper().is_none_or(|upper| upper <= DRAIN_BYTES);
     let mut left = DRAIN_BYTES;
     let drained = async {

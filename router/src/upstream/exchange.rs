@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -72,67 +72,135 @@ impl Lease {
     }
 }
 
-/// A request on its way to an endpoint.
-type Outgoing = Request<RequestBody>;
-
 /// Why an attempt failed.
+#[derive(Debug, Clone, Copy)]
 enum Failed {
     /// Nothing was sent: another attempt is safe whatever the request.
-    Unsent(Box<Outgoing>, Reject),
+    Unsent(Reject),
     /// The connection had been used before and ended before any answer: the endpoint closed it while the request was
     /// on its way. Another attempt is safe for idempotent requests without a body, which are kept for it.
-    Stale(Box<Outgoing>),
+    Stale,
     /// It is over.
     Final(Reject),
 }
 
-/// Sends a request to one endpoint of the group after another until one answers, as far as that is safe.
-pub(crate) async fn send(
-    connection: &Connection,
-    first: Choice,
-    tried: &mut Tried,
-    timeouts: &RouteTimeouts,
-    mut outgoing: Outgoing,
-) -> Result<(Response<Incoming>, Lease), Reject> {
-    let mut choice = first;
-    let mut fresh = false;
-    loop {
-        let Some((endpoint, address)) = endpoint_of(&choice) else { return Err(Reject::NoEndpoint) };
-        let pooled = if fresh { None } else { choice.worker.pool.take(endpoint, connection.worker().now_millis()) };
-        let reused = pooled.is_some();
-        let upstream = match pooled {
-            Some(upstream) => Ok(upstream),
-            None => connect(connection, address, timeouts).await,
-        };
-        let failed = match upstream {
-            Ok(upstream) => match attempt(connection, &mut choice, timeouts, outgoing, upstream, reused).await {
-                Ok((response, upstream)) => {
-                    return Ok((response, Lease { choice, upstream, endpoint, idle: timeouts.upstream_idle }));
-                }
-                Err(failed) => failed,
-            },
-            Err(reject) => {
-                choice.outcome = Outcome::Failed;
-                if reject == Reject::RequestTimeout {
+/// A request on its way to an endpoint, or to one after another.
+#[derive(Debug)]
+pub(crate) struct Journey {
+    /// The endpoint at the moment.
+    choice: Option<Choice>,
+    tried: Tried,
+    /// The request, while it is here and not on a connection.
+    request: Option<Request<RequestBody>>,
+}
+
+impl Journey {
+    pub(crate) fn new(choice: Choice, tried: Tried, request: Request<RequestBody>) -> Self {
+        Self { choice: Some(choice), tried, request: Some(request) }
+    }
+
+    /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe.
+    pub(crate) async fn send(
+        &mut self,
+        connection: &Connection,
+        timeouts: &RouteTimeouts,
+    ) -> Result<(Response<Incoming>, Lease), Reject> {
+        let mut fresh = false;
+        loop {
+            let Some((endpoint, address)) = self.choice.as_ref().and_then(endpoint_of) else {
+                return Err(Reject::NoEndpoint);
+            };
+            let worker = connection.worker();
+            let pooled = if fresh { None } else { worker.pool.take(endpoint, worker.now_millis()) };
+            let reused = pooled.is_some();
+            let upstream = match pooled {
+                Some(upstream) => Ok(upstream),
+                None => connect(connection, address, timeouts).await,
+            };
+            let failed = match upstream {
+                Err(Reject::RequestTimeout) => Failed::Final(Reject::RequestTimeout),
+                Err(reject) => Failed::Unsent(reject),
+                Ok(upstream) => match self.attempt(connection, timeouts, upstream, reused).await {
+                    Ok((response, upstream)) => {
+                        let choice = self.choice.take().ok_or(Reject::NoEndpoint)?;
+                        return Ok((response, Lease { choice, upstream, endpoint, idle: timeouts.upstream_idle }));
+                    }
+                    Err(failed) => failed,
+                },
+            };
+            match failed {
+                Failed::Final(reject) => {
+                    self.endpoint_failed(reject);
                     return Err(reject);
                 }
-                Failed::Unsent(Box::new(outgoing), reject)
+                Failed::Stale => fresh = true,
+                // A pooled connection that was closed before anything was written: the endpoint is as good as before.
+                Failed::Unsent(Reject::UpstreamClosed) if reused => {}
+                Failed::Unsent(reject) => {
+                    fresh = false;
+                    self.endpoint_failed(reject);
+                    self.choice = self.choice.take().and_then(|failed| next(failed, &mut self.tried));
+                    if self.choice.is_none() {
+                        return Err(reject);
+                    }
+                }
             }
-        };
-        match failed {
-            Failed::Final(reject) => return Err(reject),
-            Failed::Stale(again) => {
-                outgoing = *again;
-                fresh = true;
+        }
+    }
+
+    /// Tells the balancer, unless the fault is the client's.
+    fn endpoint_failed(&mut self, reject: Reject) {
+        if let Some(choice) = &mut self.choice
+            && !matches!(reject, Reject::BodyTimeout | Reject::MalformedRequest)
+        {
+            choice.outcome = Outcome::Failed;
+        }
+    }
+
+    /// One attempt over one connection. When it fails and another is safe, the request is here again.
+    async fn attempt(
+        &mut self,
+        connection: &Connection,
+        timeouts: &RouteTimeouts,
+        mut upstream: Upstream,
+        reused: bool,
+    ) -> Result<(Response<Incoming>, Upstream), Failed> {
+        let Some(request) = self.request.take() else { return Err(Failed::Final(Reject::UpstreamClosed)) };
+        let progress = request.body().progress();
+        let buffers = &connection.worker().buffers;
+        // What a stale connection swallowed can be sent again only if it was kept.
+        let kept =
+            (reused && progress.is_none() && request.method().is_idempotent()).then(|| Kept::new(&request, buffers));
+        // Pinned here, and lent from here on: each function that took it by value would keep room for it twice.
+        let mut sending = pin!(upstream.sender.try_send_request(request));
+        let outcome = answer(connection, sending.as_mut(), &mut upstream, progress.as_deref(), timeouts).await;
+        match outcome {
+            // Nobody asked for another protocol.
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Failed::Final(Reject::UpstreamProtocolError))
             }
-            // A pooled connection that was closed before anything was written: the endpoint is as good as before.
-            Failed::Unsent(again, Reject::UpstreamClosed) if reused => outgoing = *again,
-            Failed::Unsent(again, reject) => {
-                outgoing = *again;
-                fresh = false;
-                choice.outcome = Outcome::Failed;
-                choice = next(choice, tried).ok_or(reject)?;
+            Ok(Ok(response)) => {
+                if let Some(kept) = kept {
+                    kept.forget(buffers);
+                }
+                Ok((response, upstream))
             }
+            Ok(Err(mut error)) => {
+                let broken = progress.is_some_and(|progress| progress.get() == Progress::Broken);
+                Err(match (error.take_message(), classify(error.error()), kept) {
+                    (Some(request), _, _) => {
+                        self.request = Some(request);
+                        Failed::Unsent(Reject::UpstreamClosed)
+                    }
+                    _ if broken => Failed::Final(Reject::MalformedRequest),
+                    (None, Reject::UpstreamClosed, Some(kept)) => {
+                        self.request = Some(kept.request());
+                        Failed::Stale
+                    }
+                    (None, reject, _) => Failed::Final(reject),
+                })
+            }
+            Err(reject) => Err(Failed::Final(reject)),
         }
     }
 }
@@ -148,49 +216,6 @@ fn next(failed: Choice, tried: &mut Tried) -> Option<Choice> {
 
 fn endpoint_of(choice: &Choice) -> Option<(u32, SocketAddr)> {
     choice.group.endpoints.get(choice.index).map(|endpoint| (endpoint.id, endpoint.address))
-}
-
-/// One attempt over one connection.
-async fn attempt(
-    connection: &Connection,
-    choice: &mut Choice,
-    timeouts: &RouteTimeouts,
-    outgoing: Outgoing,
-    mut upstream: Upstream,
-    reused: bool,
-) -> Result<(Response<Incoming>, Upstream), Failed> {
-    let progress = outgoing.body().progress();
-    let buffers = &connection.worker().buffers;
-    // What a stale connection swallowed can be sent again only if it was kept.
-    let kept =
-        (reused && progress.is_none() && outgoing.method().is_idempotent()).then(|| Kept::new(&outgoing, buffers));
-    let sending = upstream.sender.try_send_request(outgoing);
-    let outcome = answer(connection, sending, &mut upstream, progress.as_deref(), timeouts).await;
-    let failed = match outcome {
-        // Nobody asked for another protocol.
-        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Failed::Final(Reject::UpstreamProtocolError)
-        }
-        Ok(Ok(response)) => {
-            if let Some(kept) = kept {
-                kept.forget(buffers);
-            }
-            return Ok((response, upstream));
-        }
-        Ok(Err(mut error)) => match (error.take_message(), classify(error.error()), kept) {
-            (Some(request), _, _) => return Err(Failed::Unsent(Box::new(request), Reject::UpstreamClosed)),
-            _ if progress.is_some_and(|progress| progress.get() == Progress::Broken) => {
-                return Err(Failed::Final(Reject::MalformedRequest));
-            }
-            (None, Reject::UpstreamClosed, Some(kept)) => return Err(Failed::Stale(Box::new(kept.request()))),
-            (None, reject, _) => Failed::Final(reject),
-        },
-        // The client's own fault.
-        Err(reject @ (Reject::BodyTimeout | Reject::MalformedRequest)) => return Err(Failed::Final(reject)),
-        Err(reject) => Failed::Final(reject),
-    };
-    choice.outcome = Outcome::Failed;
-    Err(failed)
 }
 
 /// Whose fault a failed exchange is.
@@ -210,8 +235,8 @@ async fn connect(connection: &Connection, address: SocketAddr, timeouts: &RouteT
         () => Ok(give_up.min(connection.request_deadline.get())),
     };
     // Boxed: connecting is rare, and its state would make every request's future larger.
-    let connecting = Box::pin(Upstream::connect(address));
-    match bounded(connection, connecting, |_| {}, due).await? {
+    let mut connecting = Box::pin(Upstream::connect(address));
+    match bounded(connection, connecting.as_mut(), |_| {}, due).await? {
         Ok(upstream) => Ok(upstream),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Reject::UpstreamConnectTimeout),
         Err(_) => Err(Reject::UpstreamConnectFailed),
@@ -222,7 +247,7 @@ async fn connect(connection: &Connection, address: SocketAddr, timeouts: &RouteT
 /// way, whoever holds it up is held to account instead.
 async fn answer<F: Future>(
     connection: &Connection,
-    sending: F,
+    sending: Pin<&mut F>,
     upstream: &mut Upstream,
     progress: Option<&Cell<Progress>>,
     timeouts: &RouteTimeouts,
@@ -251,11 +276,10 @@ async fn answer<F: Future>(
 /// with the time the thread last saw: no clock is read for it.
 async fn bounded<F: Future>(
     connection: &Connection,
-    future: F,
+    mut future: Pin<&mut F>,
     mut drive: impl FnMut(&mut Context<'_>),
     due: impl Fn(Millis) -> Result<Millis, Reject>,
 ) -> Result<F::Output, Reject> {
-    let mut future = pin!(future);
     poll_fn(|cx| {
         drive(cx);
         if let Poll::Ready(output) = future.as_mut().poll(cx) {

@@ -69,8 +69,12 @@ impl ResponseBody {
         record: Record,
     ) -> Self {
         let progress = connection.worker().now().millis();
-        let mut body =
-            Self { source: Source::Upstream { inner, lease: Some(lease), stall, progress }, record, connection, broken: None };
+        let mut body = Self {
+            source: Source::Upstream { inner, lease: Some(lease), stall, progress },
+            record,
+            connection,
+            broken: None,
+        };
         if let Source::Upstream { inner, lease, .. } = &mut body.source
             && inner.is_end_stream()
         {
