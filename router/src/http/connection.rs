@@ -228,6 +228,11 @@ impl Connection {
         self.request_deadline.set(Millis::NEVER);
         self.since.set(now);
         self.arm(now.after(PARK_AFTER));
+        // The beginning of the next head may have come along with this request.
+        if self.guard.borrow().in_head() && self.head_began.get().is_none() {
+            self.head_began.set(Some(now));
+            self.arm(now.after(self.origin.timeouts.head));
+        }
     }
 
     fn is_idle(&self) -> bool {
