@@ -48,6 +48,8 @@ pub fn check<'a>(
 fn host_header(version: Version, headers: &HeaderMap) -> Result<&str, (Reject, &'static str)> {
     let mut lines = headers.get_all(header::HOST).iter();
     match (lines.next(), lines.next()) {
+        // RFC 9110 §4.2.1: an http URI has a host.
+        (Some(host), None) if host.is_empty() => Err((Reject::BadHost, "the Host header is empty")),
         (Some(host), None) => host.to_str().map_err(|_| (Reject::BadHost, "the Host header is not ASCII")),
         (None, _) if version == Version::HTTP_10 => Ok(""),
         (None, _) => Err((Reject::BadHost, "there is no Host header")),

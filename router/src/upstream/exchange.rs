@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gridrouter_config::model::RouteTimeouts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::kept::Kept;
@@ -179,6 +179,8 @@ impl Journey {
             Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Failed::Final(Reject::UpstreamProtocolError))
             }
+            // hyper takes the chunks away and leaves what else was done to the body unsaid.
+            Ok(Ok(response)) if has_other_coding(&response) => Err(Failed::Final(Reject::UpstreamProtocolError)),
             Ok(Ok(response)) => {
                 if let Some(kept) = kept {
                     kept.forget(buffers);
@@ -216,6 +218,12 @@ fn next(failed: Choice, tried: &mut Tried) -> Option<Choice> {
 
 fn endpoint_of(choice: &Choice) -> Option<(u32, SocketAddr)> {
     choice.group.endpoints.get(choice.index).map(|endpoint| (endpoint.id, endpoint.address))
+}
+
+/// Whether a transfer coding other than one plain `chunked` was applied.
+fn has_other_coding(response: &Response<Incoming>) -> bool {
+    let mut lines = response.headers().get_all(header::TRANSFER_ENCODING).iter();
+    lines.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || lines.next().is_some())
 }
 
 /// Whose fault a failed exchange is.
