@@ -8,6 +8,8 @@ mod admin;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod corners;
+#[cfg(test)]
 mod early;
 #[cfg(test)]
 mod expect;

@@ -125,6 +125,18 @@ fn listeners_come_and_go() {
 }
 
 #[test]
+fn a_listener_may_move() {
+    let site = Site::builder().document(&own("a", "one")).start();
+    let old = site.address();
+    site.change(|| site.write("listener.yaml", "kind: Listener\nname: web\naddress: 127.0.0.2:0\n"));
+    eventually("it has moved", || site.router().address("web").is_some_and(|address| address.ip() != old.ip()));
+    site.get("/a").assert_ok("one");
+    eventually("it no longer listens where it was", || {
+        std::net::TcpStream::connect_timeout(&old, std::time::Duration::from_secs(1)).is_err()
+    });
+}
+
+#[test]
 fn endpoints_come_and_go_without_a_failed_request() {
     let (old, new) = (Upstream::ok("old"), Upstream::ok("new"));
     let site = Site::to(&old).route("").start();

@@ -23,6 +23,7 @@ pub(super) const LINES: &[Case] = &[
 
 pub(super) const HOSTS: &[Case] = &[
     ("no Host", b"GET / HTTP/1.1\r\n\r\n", 400, "bad_host"),
+    ("an empty Host", b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400, "bad_host"),
     ("two Hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_host"),
     ("two equal Hosts", b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400, "bad_host"),
     ("two Hosts with 1.0", b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_host"),
