@@ -9,10 +9,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tower::ServiceBuilder;
 
 use crate::lifecycle::View;
+
+/// Requests answered at a time: rendering the metrics of a large router takes memory.
+const AT_ONCE: usize = 8;
 
 /// Starts the admin endpoints on a thread of their own. Returns the address they listen on.
 pub(crate) fn start(address: SocketAddr, view: View) -> Result<SocketAddr, String> {
@@ -32,17 +36,18 @@ pub(crate) fn start(address: SocketAddr, view: View) -> Result<SocketAddr, Strin
 
 async fn serve(socket: std::net::TcpListener, view: View) -> std::io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(socket)?;
+    let answer = tower::service_fn(move |request| {
+        let view = view.clone();
+        async move { Ok::<_, Infallible>(answer(&view, &request).await) }
+    });
+    let service = ServiceBuilder::new().concurrency_limit(AT_ONCE).service(answer);
     loop {
         let Ok((stream, _)) = socket.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
-        let view = view.clone();
+        let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let view = view.clone();
-                async move { Ok::<_, Infallible>(answer(&view, &request).await) }
-            });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new());
             // An error here is the client's going away.

@@ -53,6 +53,8 @@ type Slot = Vec<(Millis, Rc<Alarm>)>;
 #[derive(Debug)]
 pub(crate) struct Wheel {
     slots: RefCell<Vec<Slot>>,
+    /// How many alarms are in the slots.
+    count: Cell<usize>,
     /// The first slot time that has not been fired.
     next: Cell<u64>,
     /// When the driver will wake up next.
@@ -64,6 +66,7 @@ impl Default for Wheel {
     fn default() -> Self {
         Self {
             slots: RefCell::new((0..SLOTS).map(|_| Vec::new()).collect()),
+            count: Cell::new(0),
             next: Cell::new(clock::now_millis().0 / SLOT_MILLIS),
             driver_wakes: Cell::new(Millis::NEVER),
             earlier: tokio::sync::Notify::new(),
@@ -79,6 +82,10 @@ impl Wheel {
             return;
         }
         alarm.scheduled.set(at);
+        if self.count.get() == 0 {
+            // An empty wheel stands still: without this, all the slots since then would have to be passed.
+            self.next.set((clock::now_millis().0 / SLOT_MILLIS).max(self.next.get()));
+        }
         self.insert(at, Rc::clone(alarm));
         if at < self.driver_wakes.get() {
             self.earlier.notify_one();
@@ -90,6 +97,7 @@ impl Wheel {
         let slot = (at.0.div_ceil(SLOT_MILLIS)).clamp(first, first + SLOTS - 1);
         if let Some(slot) = self.slots.borrow_mut().get_mut((slot % SLOTS) as usize) {
             slot.push((at, alarm));
+            self.count.set(self.count.get() + 1);
         }
     }
 
@@ -97,16 +105,15 @@ impl Wheel {
     fn fire(&self, now: Millis) {
         let last = now.0 / SLOT_MILLIS;
         let mut due = Vec::new();
-        while self.next.get() <= last {
+        while self.next.get() <= last && self.count.get() > due.len() {
             let index = (self.next.get() % SLOTS) as usize;
             if let Some(slot) = self.slots.borrow_mut().get_mut(index) {
                 due.append(slot);
             }
             self.next.set(self.next.get() + 1);
-            if due.is_empty() && self.slots.borrow().iter().all(Vec::is_empty) {
-                self.next.set(last + 1);
-            }
         }
+        self.next.set(self.next.get().max(last + 1));
+        self.count.set(self.count.get() - due.len());
         for (at, alarm) in due {
             if at != alarm.scheduled.get() {
                 continue; // an earlier time was set since
@@ -199,6 +206,20 @@ mod tests {
             wheel.fire(Millis(due + 100_000));
             assert_eq!(count.0.load(Ordering::Relaxed), 1, "{delay}");
         }
+    }
+
+    #[test]
+    fn a_wheel_that_stood_still_goes_on_from_now() {
+        let wheel = Wheel::default();
+        let (alarm, count) = alarm();
+        let now = clock::now_millis().0 + 3_600_000;
+        wheel.next.set(0);
+        wheel.arm(&alarm, Millis(now + 20));
+        wheel.fire(Millis(now));
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        wheel.fire(Millis(now + 32));
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wheel.count.get(), 0);
     }
 
     #[test]
