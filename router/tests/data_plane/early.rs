@@ -100,3 +100,23 @@ fn a_route_s_own_answer_treats_bodies_alike() {
     client.answer().assert_ok("own");
     client.assert_closed();
 }
+
+/// The same where it is the endpoint that answers without reading the body.
+#[test]
+fn an_endpoint_s_early_answer_can_be_read_while_a_large_body_is_sent() {
+    for size in [70_000, 500_000, 900_000] {
+        let upstream = Upstream::scripted(|peer| {
+            peer.head();
+            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig");
+            peer.ending();
+        });
+        let site = Site::of(&upstream);
+        let mut client = site.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"));
+        client.send(vec![b'x'; size]);
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.text().as_str()), (413, "big"));
+        let ending = client.finish_sending().ending();
+        assert_eq!(ending, Ending::Closed(Vec::new()), "{size}");
+    }
+}

@@ -1,6 +1,8 @@
 //! Connections to endpoints: when they are used again, and when a request may be sent twice.
 
-use super::support::{Ending, Message, Site, Upstream, closed_port};
+use std::time::Duration;
+
+use super::support::{Ending, Message, PATIENCE, QUIET, Site, Upstream, closed_port};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody";
 
@@ -106,6 +108,64 @@ fn a_connection_that_was_closed_while_unused_is_not_used() {
         assert_eq!(upstream.received().first, format!("{:?}", Ending::Closed(Vec::new())));
     }
     assert_eq!(upstream.connections(), 3);
+}
+
+/// Right after its end has arrived, too, before anybody looks after unused connections.
+#[test]
+fn a_connection_that_was_just_closed_or_reset_is_not_used() {
+    for by_reset in [false, true] {
+        let upstream = Upstream::scripted(move |peer| {
+            peer.request();
+            peer.ok("ok");
+            // The answer has been read when this returns.
+            let answered = peer.ending_within(QUIET);
+            if by_reset {
+                socket2::SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO)).unwrap();
+                peer.close();
+            } else {
+                peer.finish_sending();
+            }
+            peer.log(&Message { first: format!("{answered:?}"), ..Message::default() });
+            peer.ending_within(QUIET);
+        });
+        let site = Site::of(&upstream);
+        let mut client = site.client();
+        for _ in 0..8 {
+            client.send(POST).answer().assert_ok("ok");
+            upstream.received();
+            assert_eq!(upstream.received().first, format!("{:?}", Ending::Open(Vec::new())));
+        }
+        assert_eq!(upstream.connections(), 8);
+    }
+}
+
+#[test]
+fn an_endpoint_takes_no_more_at_a_time_than_it_may() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::scripted(move |peer| {
+        while peer.request().is_some() {
+            wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            peer.ok("ok");
+        }
+    });
+    let endpoint = format!("{{address: {}, maxConnections: 2}}", upstream.address());
+    let site = Site::builder()
+        .document(&format!("kind: Service\nname: all\nendpoints: {{blue: [{endpoint}]}}"))
+        .route("")
+        .start();
+    let mut busy = [site.client(), site.client()];
+    for client in &mut busy {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        upstream.received();
+    }
+    site.get("/").assert_reject(503, "no_endpoint_available");
+    for client in &mut busy {
+        go.send(()).unwrap();
+        client.answer().assert_ok("ok");
+    }
+    go.send(()).unwrap();
+    site.get("/").assert_ok("ok");
 }
 
 #[test]
