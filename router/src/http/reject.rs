@@ -126,6 +126,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_readme_lists_every_code_with_its_status() {
+        let readme = include_str!("../../../README.md");
+        for reject in Reject::ALL {
+            let code = format!("`{}`", reject.code());
+            let line = readme.lines().find(|line| line.starts_with('|') && line.contains(&code));
+            let line = line.unwrap_or_else(|| panic!("README.md does not list {code}"));
+            assert!(line.contains(reject.status().as_str()), "{line}");
+        }
+    }
+
+    #[test]
     fn codes_are_unique_and_bodies_are_json() {
         let mut codes = HashSet::new();
         for reject in Reject::ALL {
