@@ -14,7 +14,7 @@ pub fn say(text: &str) {
     let _gone: std::io::Result<()> = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Whether colours would be seen.
-pub fn colours() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Whether colours would be seen there.
+pub fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
