@@ -26,7 +26,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
     config: Option<PathBuf>,
     /// Data-plane threads [default: one a core]
-    #[arg(long, global = true, value_name = "N", env = "GRIDROUTER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, value_name = "N", env = "GRIDROUTER_THREADS")]
     threads: Option<u16>,
     /// Address of /live, /ready, /metrics, /snapshot and /explain, or `off` [default: 127.0.0.1:9901]
     #[arg(long, global = true, value_name = "ADDR", env = "GRIDROUTER_ADMIN")]
@@ -40,7 +40,7 @@ pub struct Cli {
     state: Option<PathBuf>,
     /// Seconds that answers under way may take when the router is stopped [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
-    drain_seconds: Option<u64>,
+    drain_seconds: Option<u32>,
     /// YAML file with the same settings: config, threads, admin, logLevel, state, drainSeconds
     #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
     settings: Option<PathBuf>,
@@ -77,7 +77,7 @@ struct Settings {
     admin: Option<String>,
     log_level: Option<String>,
     state: Option<PathBuf>,
-    drain_seconds: Option<u64>,
+    drain_seconds: Option<u32>,
 }
 
 impl Cli {
@@ -94,13 +94,13 @@ impl Cli {
             None if quickstart => PathBuf::new(),
             None => return Err("no configuration: give --config DIR, or try `gridrouter quickstart`".to_owned()),
         };
-        let log_level = self.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned());
-        let threads = self.threads.or(file.threads).map_or_else(default_threads, usize::from);
+        let log_level = log_level(self.log_level.or(file.log_level))?;
+        let threads = threads(self.threads.or(file.threads))?;
         let options = Options {
             state: state(self.state.or(file.state), &config),
             threads,
             admin: admin(self.admin.or(file.admin).as_deref().unwrap_or(ADMIN))?,
-            drain: Duration::from_secs(self.drain_seconds.or(file.drain_seconds).unwrap_or(30)),
+            drain: drain(self.drain_seconds.or(file.drain_seconds))?,
             config,
         };
         let run = match self.command {
@@ -116,7 +116,36 @@ fn read_settings(path: &Path) -> Result<Settings, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("settings file {place} cannot be read: {error}"))?;
     let value = gridrouter_config::codec::to_json(&place.to_string(), &bytes)
         .map_err(|p| format!("{place}:{}:{}: {}", p.line, p.column, p.message))?;
+    if value.is_null() {
+        return Ok(Settings::default());
+    }
     serde_json::from_value(value).map_err(|error| format!("settings file {place}: {error}"))
+}
+
+fn threads(given: Option<u16>) -> Result<usize, String> {
+    match given {
+        None => Ok(default_threads()),
+        Some(threads @ 1..=1024) => Ok(usize::from(threads)),
+        Some(threads) => Err(format!("threads is {threads}; it must be 1 to 1024")),
+    }
+}
+
+fn drain(given: Option<u32>) -> Result<Duration, String> {
+    match given.unwrap_or(30) {
+        seconds @ 0..=86_400 => Ok(Duration::from_secs(u64::from(seconds))),
+        seconds => Err(format!("drain-seconds is {seconds}; 86400 are the most")),
+    }
+}
+
+/// A level, or filters by module: a misspelt level would be taken for a module's name, and nothing would be logged.
+fn log_level(given: Option<String>) -> Result<String, String> {
+    let text = given.filter(|text| !text.is_empty()).unwrap_or_else(|| "info".to_owned());
+    let level = ["error", "warn", "info", "debug", "trace", "off"].contains(&text.to_ascii_lowercase().as_str());
+    if level || text.contains(['=', ',']) {
+        Ok(text)
+    } else {
+        Err(format!("log level \"{text}\" is none of error, warn, info, debug, trace and off"))
+    }
 }
 
 fn admin(text: &str) -> Result<Option<SocketAddr>, String> {

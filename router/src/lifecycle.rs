@@ -94,9 +94,9 @@ impl Router {
         let shared = Shared::new(snapshot, options.threads, LIMIT_KEYS);
         let mut sockets = Sockets::default();
         let first = shared.snapshot.load_full();
-        let refused = sockets.follow(&shared, &first);
-        if let Some(error) = refused.into_iter().next() {
-            return Err(error);
+        sockets.follow(&shared, &first);
+        if let Some(error) = sockets.refused().first() {
+            return Err(error.clone());
         }
         let sockets = Arc::new(Mutex::new(sockets));
         let labels = Arc::new(Mutex::new(Labels::default()));
@@ -176,13 +176,26 @@ fn follow(
             let shared = Arc::clone(&shared);
             move || shared.snapshot.load_full()
         };
-        source.follow(&stop, current, |snapshot, names| {
+        let keep_open = {
+            let (shared, sockets, stop) = (Arc::clone(&shared), Arc::clone(&sockets), Arc::clone(&stop));
+            move || {
+                let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever stops the router sets the flag before it closes the sockets.
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                if sockets.follow(&shared, &shared.snapshot.load()) {
+                    for error in sockets.refused() {
+                        tracing::error!("{error}; it is tried again");
+                    }
+                }
+            }
+        };
+        source.follow(&stop, current, &keep_open, |snapshot, names| {
             labels.lock().unwrap_or_else(PoisonError::into_inner).update(names);
             let snapshot = Arc::new(snapshot);
-            shared.snapshot.store(Arc::clone(&snapshot));
-            for error in sockets.lock().unwrap_or_else(PoisonError::into_inner).follow(&shared, &snapshot) {
-                tracing::error!("{error}");
-            }
+            shared.snapshot.store(snapshot);
+            keep_open();
         });
     })
 }

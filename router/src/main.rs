@@ -31,6 +31,7 @@ fn run() -> Result<(), String> {
     log.with_ansi(gridrouter::output::colours(&std::io::stderr())).init();
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGQUIT]).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    raise_descriptor_limit();
     match run {
         Run::Router(options) => {
             let router = Router::start(&options)?;
@@ -44,6 +45,15 @@ fn run() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A router needs two descriptors a request: as many as it may have.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
 }
 
 /// Lets answers under way end; a second signal ends the process at once.

@@ -55,7 +55,8 @@ pub(crate) fn handle(
                 Box::pin(own::refuse(&connection, refused.0, refused.1, expects, Record::new(now))).await
             }
         };
-        if connection.worker().is_draining() || connection.must_close() {
+        let gone = snapshot.listener(connection.origin.listener).is_none_or(|listener| listener.gone);
+        if gone || connection.worker().is_draining() || connection.must_close() {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(answer)
@@ -131,9 +132,9 @@ fn begin<'a>(
     record.route = Some(route.id);
     let target = decide::outgoing_target(route, &target, &parts.uri, destination.prefix_len());
     match destination {
-        Destination::Own { prefix_len } => {
+        Destination::Own { .. } => {
             let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            let location = own::location(route, parts, host, target.as_ref(), prefix_len);
+            let location = own::location(route, parts, host, target.as_ref(), connection.trusted);
             Ok(Begun::Own(own::Own { route: Arc::clone(route), location, lines, record }))
         }
         Destination::Endpoint { group, host, .. } => {
@@ -219,7 +220,12 @@ async fn forward(
                 code = reject.code(),
                 "request failed upstream"
             );
-            own::reject(connection, reject, record, lines)
+            let mut answer = own::reject(connection, reject, record, lines);
+            if connection.body_unread() {
+                // Nobody reads the rest of the body any more.
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct ListenerPlan {
     pub document: Arc<model::Listener>,
     /// The routes served on it.
     pub table: Arc<RouteTable>,
+    /// It is in force no more: connections that came by it are served until they end, which they are asked to.
+    pub gone: bool,
 }
 
 /// A grid.

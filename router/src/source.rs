@@ -85,7 +85,7 @@ pub struct Loaded {
 impl Source {
     /// Reads the configuration for the first time: from the store, or else from the disk. With neither, the error says
     /// what is wrong with the store.
-    pub fn boot(mut store: Box<dyn Store>, state: Option<PathBuf>) -> Result<(Self, Snapshot), String> {
+    pub fn boot(store: Box<dyn Store>, state: Option<PathBuf>) -> Result<(Self, Snapshot), String> {
         let began = Instant::now();
         let saved = state.as_deref().and_then(read_saved);
         let mut source = Self {
@@ -102,8 +102,8 @@ impl Source {
             source.generation = saved.generation;
             source.in_force = restore(saved);
         }
-        let listing = store.list();
         source.store = store;
+        let listing = source.list();
         let mut fresh = false;
         match listing {
             Ok(listing) => fresh = source.take(listing),
@@ -140,14 +140,16 @@ impl Source {
         &self.names
     }
 
-    /// Follows the store until `stop` is set, and publishes every change.
+    /// Follows the store until `stop` is set, and publishes every change. `now_and_then` is called about twice a second.
     pub fn follow(
         mut self,
         stop: &AtomicBool,
         mut current: impl FnMut() -> Arc<Snapshot>,
+        now_and_then: impl Fn(),
         mut publish: impl FnMut(Snapshot, &Names),
     ) {
         while !stop.load(Ordering::Relaxed) {
+            now_and_then();
             match self.store.wait(WAIT) {
                 Ok(false) => {}
                 Ok(true) => self.reload(&mut current, &mut publish),
@@ -163,7 +165,7 @@ impl Source {
 
     fn reload(&mut self, current: &mut impl FnMut() -> Arc<Snapshot>, publish: &mut impl FnMut(Snapshot, &Names)) {
         let began = Instant::now();
-        match self.store.list() {
+        match self.list() {
             Err(error) => self.failed(&error),
             Ok(listing) => {
                 if self.take(listing) {
@@ -173,6 +175,19 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// What the store holds. A store that held documents and now holds none at all was emptied by accident, or is not
+    /// mounted: that would take everything out of force at once.
+    fn list(&mut self) -> Result<Listing, store::StoreError> {
+        let listing = self.store.list()?;
+        if listing.entries.is_empty() && !self.in_force.documents().is_empty() {
+            return Err(store::StoreError::new(
+                format!("{} holds no documents any more", self.store.describe()),
+                "what was in force stays; remove the state directory and start again if that is meant",
+            ));
+        }
+        Ok(listing)
     }
 
     fn failed(&self, error: &store::StoreError) {

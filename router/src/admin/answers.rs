@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use gridrouter_config::model::Model;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -24,6 +24,8 @@ pub(super) fn ready(view: &View) -> Response<Full<Bytes>> {
     let code = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let mut body = serde_json::to_value(&status).unwrap_or_default();
     if let Some(body) = body.as_object_mut() {
+        let refused = view.sockets.lock().unwrap_or_else(PoisonError::into_inner).refused().to_vec();
+        body.insert("listenersRefused".to_owned(), json!(refused));
         body.insert("ready".to_owned(), json!(!draining));
         body.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     }
@@ -117,6 +119,9 @@ fn question(view: &View, query: &str) -> Result<Question, String> {
         let value = decode(value).ok_or_else(|| format!("the value of {name} is not percent-encoded UTF-8"))?;
         match name {
             "method" => method = value.parse().map_err(|_| format!("\"{value}\" is not a method"))?,
+            "path" if !value.starts_with('/') || value.contains('#') => {
+                return Err(format!("\"{value}\" is not a path: it begins with / and has no #"));
+            }
             "path" => uri = value.parse().map_err(|_| format!("\"{value}\" is not a path"))?,
             "client" => client = value.parse().map_err(|_| format!("\"{value}\" is not an IP address"))?,
             "listener" => listener = Some(value),
@@ -143,11 +148,7 @@ fn question(view: &View, query: &str) -> Result<Question, String> {
 fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
     let name: HeaderName = name.parse().map_err(|_| format!("\"{name}\" is not a header name"))?;
     let value = HeaderValue::from_str(value).map_err(|_| format!("\"{value}\" is not a header value"))?;
-    if name == header::HOST {
-        headers.insert(name, value);
-    } else {
-        headers.append(name, value);
-    }
+    headers.append(name, value);
     Ok(())
 }
 

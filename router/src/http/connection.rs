@@ -213,6 +213,11 @@ impl Connection {
         self.deaf.get() && self.violation.get().is_none_or(|(message, _)| message <= self.requests.get())
     }
 
+    /// Whether part of the request's body has not been received.
+    pub(crate) fn body_unread(&self) -> bool {
+        self.guard.borrow().in_body()
+    }
+
     /// A request was handed to the pipeline; returns what the guard found wrong with it.
     pub(crate) fn request_begins(&self) -> Option<Violation> {
         self.requests.set(self.requests.get() + 1);

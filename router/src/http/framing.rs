@@ -196,6 +196,7 @@ impl FramingGuard {
                     if let (Some(kept), Some(last)) = (self.partial.last_mut(), rest.last()) {
                         *kept = *last;
                     }
+                    self.line_too_long();
                 }
                 _ => self.partial.extend_from_slice(rest),
             }
@@ -222,6 +223,18 @@ impl FramingGuard {
             self.partial = whole;
         }
         end + 1
+    }
+
+    /// What is said about framing in more bytes than are kept would be read otherwise by hyper, which keeps all.
+    fn line_too_long(&mut self) {
+        match self.place {
+            Place::ChunkSize | Place::ChunkEnd => self.note(Violation::BadChunk),
+            Place::Head if strip_name(&self.partial, b"content-length").is_some() => self.note(Violation::BadLength),
+            Place::Head if strip_name(&self.partial, b"transfer-encoding").is_some() => {
+                self.note(Violation::BadTransferEncoding);
+            }
+            Place::Start | Place::Head | Place::Body(_) | Place::ChunkData(_) | Place::Trailers => {}
+        }
     }
 
     fn note(&mut self, violation: Violation) {
@@ -434,6 +447,25 @@ mod tests {
             Fed::BadHead { end, .. } => assert_eq!(end, head.len()),
             other @ (Fed::Fine | Fed::BadBody { .. }) => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn framing_lines_longer_than_what_is_kept_are_refused() {
+        let blanks = " ".repeat(300);
+        for (head, wanted) in [
+            (format!("Content-Length:{blanks}100"), Violation::BadLength),
+            (format!("transfer-encoding:{blanks}chunked"), Violation::BadTransferEncoding),
+        ] {
+            let mut guard = FramingGuard::default();
+            assert_eq!(guard.feed(b"POST / HTTP/1.1\r\nHost: a\r\n"), Fed::Fine);
+            assert_eq!(guard.feed(head.as_bytes()), Fed::Fine);
+            let fed = guard.feed(b"\r\n\r\n");
+            assert!(matches!(fed, Fed::BadHead { violation, .. } if violation == wanted), "{head:?} gave {fed:?}");
+        }
+        let mut guard = FramingGuard::default();
+        assert_eq!(guard.feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), Fed::Fine);
+        let fed = guard.feed(format!("5;{}", "x".repeat(400)).as_bytes());
+        assert!(matches!(fed, Fed::BadBody { .. }), "{fed:?}");
     }
 
     #[test]

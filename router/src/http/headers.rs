@@ -3,6 +3,8 @@
 use gridrouter_config::model::HeaderEdits;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::reject::REJECT_HEADER;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -45,6 +47,10 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, direction: Direction, has_body:
     }
     if seen.others {
         let always = [header::UPGRADE, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION, header::EXPECT];
+        if direction == Direction::Response {
+            // Only the router itself may say that it refused a request.
+            headers.remove(REJECT_HEADER);
+        }
         for name in always.iter().chain(&[KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS]) {
             headers.remove(name);
         }
@@ -78,7 +84,7 @@ impl Seen {
                 16 => seen.others |= *name == PROXY_CONNECTION,
                 17 => seen.transfer_encoding |= *name == header::TRANSFER_ENCODING,
                 18 => seen.others |= *name == header::PROXY_AUTHENTICATE,
-                19 => seen.others |= *name == header::PROXY_AUTHORIZATION,
+                19 => seen.others |= *name == header::PROXY_AUTHORIZATION || *name == REJECT_HEADER,
                 _ => {}
             }
         }

@@ -78,6 +78,8 @@ rejects! {
     NoCell SERVICE_UNAVAILABLE "no_cell" "the service is not available at the moment";
     /// The service has no endpoint that could be used.
     NoEndpoint SERVICE_UNAVAILABLE "no_endpoint_available" "the service is not available at the moment";
+    /// The router itself is short of file descriptors, ports or memory.
+    RouterOverloaded SERVICE_UNAVAILABLE "router_overloaded" "the service is not available at the moment";
     /// No connection to the endpoint: refused or unreachable.
     UpstreamConnectFailed BAD_GATEWAY "upstream_connect_failed" "the service could not be reached";
     /// No connection to the endpoint in time.

@@ -4,7 +4,7 @@
 //! a few long-lived ones may all meet on one thread. So the thread that accepts looks at how many connections another
 //! one has, chosen by chance, and hands the new one over when that has clearly fewer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use crate::http::connection::{self, Origin};
 /// How many more connections this thread must have than another for the other to get the new one.
 const CLEARLY_MORE: usize = 2;
 /// How long to wait after accepting failed, for want of file descriptors usually.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Accepts connections of one listener on this thread.
-pub(super) async fn accept(worker: Rc<Worker>, listener: u32, socket: TcpListener) {
+pub(super) async fn accept(worker: Rc<Worker>, listener: Rc<Cell<u32>>, socket: TcpListener) {
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
                 worker.counters.shared.accepted.add(1);
-                take_or_hand_over(&worker, listener, stream, peer);
+                take_or_hand_over(&worker, listener.get(), stream, peer);
             }
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(listener, %error, "cannot accept connections");
+                tracing::warn!(listener = listener.get(), %error, "cannot accept connections");
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -57,15 +57,24 @@ pub struct Thread {
 pub enum Message {
     /// Accept connections from this socket.
     Listen {
+        /// What the socket is known by.
+        id: u32,
         /// The listener's stable number.
         listener: u32,
         /// The socket, non-blocking.
         socket: std::net::TcpListener,
     },
-    /// Accept no more connections on a listener.
-    Unlisten {
+    /// A socket belongs to another listener from now on.
+    HandOver {
+        /// What the socket is known by.
+        socket: u32,
         /// The listener's stable number.
         listener: u32,
+    },
+    /// Accept no more connections on a socket.
+    Unlisten {
+        /// What the socket is known by.
+        socket: u32,
     },
     /// Serve this connection, which another thread accepted and counted here.
     Connection {
@@ -232,25 +241,38 @@ pub fn run(shared: Arc<Shared>, index: usize) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A socket that connections are accepted from.
+struct Accepting {
+    id: u32,
+    listener: Rc<Cell<u32>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
 async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) {
     let wheel = Rc::clone(&worker);
     drop(tokio::task::spawn_local(async move { wheel.wheel.drive(&wheel).await }));
     drop(tokio::task::spawn_local(sweep(Rc::clone(&worker))));
-    let mut accepting: Vec<(u32, tokio::task::JoinHandle<()>)> = Vec::new();
+    let mut accepting: Vec<Accepting> = Vec::new();
     while let Some(message) = inbox.recv().await {
         match message {
-            Message::Listen { listener, socket } => match tokio::net::TcpListener::from_std(socket) {
+            Message::Listen { id, listener, socket } => match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    let task = accept::accept(Rc::clone(&worker), listener, socket);
-                    accepting.push((listener, tokio::task::spawn_local(task)));
+                    let listener = Rc::new(Cell::new(listener));
+                    let task = accept::accept(Rc::clone(&worker), Rc::clone(&listener), socket);
+                    accepting.push(Accepting { id, listener, task: tokio::task::spawn_local(task) });
                 }
                 Err(error) => tracing::error!(listener, %error, "cannot listen"),
             },
-            Message::Unlisten { listener } => accepting.retain(|(id, task)| {
-                if *id == listener {
-                    task.abort();
+            Message::HandOver { socket, listener } => {
+                for accepting in accepting.iter().filter(|accepting| accepting.id == socket) {
+                    accepting.listener.set(listener);
                 }
-                *id != listener
+            }
+            Message::Unlisten { socket } => accepting.retain(|accepting| {
+                if accepting.id == socket {
+                    accepting.task.abort();
+                }
+                accepting.id != socket
             }),
             Message::Connection { listener, stream, peer } => accept::adopt(&worker, listener, stream, peer),
             Message::Drain => worker.wheel.ring_all(),

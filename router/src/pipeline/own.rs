@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 
 use super::decide::{Lines, Notice, Refusal};
 use crate::http::connection::Connection;
+use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::reject::{REJECT_HEADER, Reject};
 use crate::http::{framing, headers};
 use crate::limit::headers::retry_after;
@@ -176,11 +177,14 @@ pub(super) fn location(
     parts: &Parts,
     host: &str,
     target: Option<&Uri>,
-    _prefix_len: usize,
+    trusted: bool,
 ) -> Option<HeaderValue> {
     let model::Action::Redirect(redirect) = &route.document.action else { return None };
     let target = target.unwrap_or(&parts.uri);
-    let scheme = redirect.scheme.as_deref().unwrap_or("http");
+    // Behind a trusted proxy that ends TLS, the client's own scheme is kept.
+    let secure = trusted && parts.headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+    let own_scheme = if secure { "https" } else { "http" };
+    let scheme = redirect.scheme.as_deref().unwrap_or(own_scheme);
     let (bare, port) = split_port(host);
     let name = redirect.host.as_deref().unwrap_or(bare);
     // The port of the request belongs to its scheme and host: it is kept only with both.
@@ -193,6 +197,9 @@ pub(super) fn location(
     };
     let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    if name.is_empty() {
+        return HeaderValue::try_from(format!("{path}{query}")).ok();
+    }
     HeaderValue::try_from(format!("{scheme}://{name}{port}{path}{query}")).ok()
 }
 

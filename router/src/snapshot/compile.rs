@@ -269,7 +269,15 @@ fn listeners(
             Some(plan) => Arc::clone(&plan.table),
             None => table_for(&listener.name, routes, &mut shared),
         };
-        put(&mut listeners, id, ListenerPlan { document: Arc::clone(listener), table });
+        put(&mut listeners, id, ListenerPlan { document: Arc::clone(listener), table, gone: false });
+    }
+    // Connections that came by a listener that is gone are still there.
+    for plan in old.iter().flat_map(|old| old.listeners.iter().flatten()) {
+        let id = names.listeners.of(text(&plan.document.name));
+        if listeners.get(id as usize).is_none_or(Option::is_none) {
+            let table = table_for(&plan.document.name, routes, &mut shared);
+            put(&mut listeners, id, ListenerPlan { document: Arc::clone(&plan.document), table, gone: true });
+        }
     }
     listeners
 }

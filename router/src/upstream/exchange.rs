@@ -118,7 +118,7 @@ impl Journey {
                 None => connect(connection, address, timeouts).await,
             };
             let failed = match upstream {
-                Err(Reject::RequestTimeout) => Failed::Final(Reject::RequestTimeout),
+                Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Failed::Final(reject),
                 Err(reject) => Failed::Unsent(reject),
                 Ok(upstream) => match self.attempt(connection, timeouts, upstream, reused).await {
                     Ok((response, upstream)) => {
@@ -151,7 +151,7 @@ impl Journey {
     /// Tells the balancer, unless the fault is the client's.
     fn endpoint_failed(&mut self, reject: Reject) {
         if let Some(choice) = &mut self.choice
-            && !matches!(reject, Reject::BodyTimeout | Reject::MalformedRequest)
+            && !matches!(reject, Reject::BodyTimeout | Reject::MalformedRequest | Reject::RouterOverloaded)
         {
             choice.outcome = Outcome::Failed;
         }
@@ -180,7 +180,7 @@ impl Journey {
                 Err(Failed::Final(Reject::UpstreamProtocolError))
             }
             // hyper takes the chunks away and leaves what else was done to the body unsaid.
-            Ok(Ok(response)) if has_other_coding(&response) => Err(Failed::Final(Reject::UpstreamProtocolError)),
+            Ok(Ok(response)) if is_ambiguous(&response) => Err(Failed::Final(Reject::UpstreamProtocolError)),
             Ok(Ok(response)) => {
                 if let Some(kept) = kept {
                     kept.forget(buffers);
@@ -220,10 +220,24 @@ fn endpoint_of(choice: &Choice) -> Option<(u32, SocketAddr)> {
     choice.group.endpoints.get(choice.index).map(|endpoint| (endpoint.id, endpoint.address))
 }
 
-/// Whether a transfer coding other than one plain `chunked` was applied.
-fn has_other_coding(response: &Response<Incoming>) -> bool {
-    let mut lines = response.headers().get_all(header::TRANSFER_ENCODING).iter();
-    lines.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || lines.next().is_some())
+/// Whether a transfer coding other than one plain `chunked` was applied, or a length stands beside it (RFC 9112 §6.3):
+/// another reader could take the answer for longer or shorter.
+fn is_ambiguous(response: &Response<Incoming>) -> bool {
+    let headers = response.headers();
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    lines.next().is_some_and(|coding| {
+        !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+            || lines.next().is_some()
+            || headers.contains_key(header::CONTENT_LENGTH)
+    })
+}
+
+/// Whether this process is short of something: no fault of the endpoint's.
+fn is_own_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(|errno| {
+        matches!(errno, Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
+    })
 }
 
 /// Whose fault a failed exchange is.
@@ -247,6 +261,10 @@ async fn connect(connection: &Connection, address: SocketAddr, timeouts: &RouteT
     match bounded(connection, connecting.as_mut(), |_| {}, due).await? {
         Ok(upstream) => Ok(upstream),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Reject::UpstreamConnectTimeout),
+        Err(error) if is_own_shortage(&error) => {
+            tracing::warn!(%address, %error, "no connection could be opened");
+            Err(Reject::RouterOverloaded)
+        }
         Err(_) => Err(Reject::UpstreamConnectFailed),
     }
 }

@@ -76,6 +76,29 @@ fn the_rest_of_a_body_after_the_answer_is_not_read_as_a_request() {
 }
 
 #[test]
+fn an_answer_with_a_length_beside_its_coding_is_refused() {
+    for length in [2, 5, 9] {
+        let upstream = Upstream::scripted(move |peer| {
+            peer.request();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ntransfer-encoding: chunked\r\n\r\n");
+            peer.send(format!("{head}5\r\nabcde\r\n0\r\n\r\n"));
+        });
+        let answer = Site::of(&upstream).get("/");
+        assert_eq!((answer.status(), answer.reject()), (502, Some("upstream_protocol_error")), "{length}");
+    }
+}
+
+#[test]
+fn only_the_router_says_that_it_refused() {
+    let upstream = Upstream::scripted(move |peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nx-gridrouter-reject: no_route\r\ncontent-length: 2\r\n\r\nok");
+    });
+    let answer = Site::of(&upstream).get("/");
+    assert_eq!((answer.status(), answer.reject()), (200, None));
+}
+
+#[test]
 fn a_coding_that_is_not_plain_chunked_is_not_passed_on_as_if_it_were() {
     for coding in ["gzip, chunked", "gzip", "chunked, chunked"] {
         let upstream = Upstream::scripted(move |peer| {

@@ -207,3 +207,52 @@ fn without_documents_and_without_a_last_good_generation_a_router_does_not_start(
     let error = gridrouter::lifecycle::Router::start(&options).unwrap_err();
     assert!(error.contains("nowhere"), "{error}");
 }
+
+#[test]
+fn a_renamed_listener_keeps_its_sockets_and_connections() {
+    let site = Site::builder().document(&own("a", "a")).start();
+    let address = site.address();
+    let mut client = site.client();
+    assert_eq!(client.get("/a").status(), 200);
+    let rename = |name: &str| {
+        let text = format!("kind: Listener\nname: {name}\naddress: {address}\n");
+        site.change(|| site.write("listener.yaml", &text));
+        eventually("the listener has its new name", || site.router().address(name) == Some(address));
+    };
+    rename("other");
+    assert_eq!(super::support::Client::connect(address).get("/a").status(), 200, "new connections are taken");
+    let answer = client.get("/a");
+    assert_eq!(answer.status(), 200, "connections that are there are served");
+    rename("third");
+    assert_eq!(super::support::Client::connect(address).get("/a").status(), 200);
+    assert_eq!(site.ready()["listenersRefused"], serde_json::json!([]));
+}
+
+#[test]
+fn a_listener_that_cannot_listen_is_reported_and_tried_again() {
+    let site = Site::builder().document(&own("a", "a")).start();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    site.change(|| site.write("more.yaml", &format!("kind: Listener\nname: more\naddress: {address}\n")));
+    eventually("it is reported", || site.ready()["listenersRefused"][0].as_str().is_some_and(|s| s.contains("more")));
+    drop(taken);
+    eventually("it listens", || site.router().address("more") == Some(address));
+    assert_eq!(super::support::Client::connect(address).get("/a").status(), 200);
+    assert_eq!(site.ready()["listenersRefused"], serde_json::json!([]));
+}
+
+#[test]
+fn an_emptied_directory_takes_nothing_out_of_force() {
+    let site = Site::builder().document(&own("a", "a")).start();
+    for file in ["listener.yaml", "documents.yaml"] {
+        std::fs::remove_file(site.directory().join(file)).unwrap();
+    }
+    eventually("it is reported", || {
+        site.ready()["storeError"].as_str().is_some_and(|text| text.contains("no documents"))
+    });
+    assert_eq!(site.get("/a").status(), 200);
+    let listener = "kind: Listener\nname: web\naddress: 127.0.0.1:0\n";
+    site.change(|| site.write("listener.yaml", &format!("{listener}---\n{}", own("b", "b"))));
+    assert_eq!(site.get("/b").status(), 200);
+    assert_eq!(site.get("/a").status(), 404);
+}
