@@ -130,7 +130,9 @@ fn begin<'a>(
     let lines = own::lines(&notices);
     let mut record = Record::new(now);
     record.route = Some(route.id);
-    let target = decide::outgoing_target(route, &target, &parts.uri, destination.prefix_len());
+    let target = decide::outgoing_target(route, &target, &parts.uri, destination.prefix_len()).map_err(|_| {
+        Refusal { route: Some(route), ..Refusal::of(Reject::BadPath, "the rewritten path is no target") }
+    })?;
     match destination {
         Destination::Own { .. } => {
             let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();

@@ -65,8 +65,10 @@ fn set_host(headers: &mut HeaderMap) {
 fn chain(headers: &HeaderMap, peer: &HeaderValue) -> Option<HeaderValue> {
     let mut chain = Vec::new();
     for line in headers.get_all(X_FORWARDED_FOR) {
-        chain.extend_from_slice(line.as_bytes());
-        chain.extend_from_slice(b", ");
+        if !line.as_bytes().trim_ascii().is_empty() {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
     }
     if chain.is_empty() {
         return None;
@@ -149,6 +151,9 @@ mod tests {
         assert_eq!(headers[X_FORWARDED_PROTO], "https");
         assert_eq!(headers[X_FORWARDED_HOST], "www");
         assert_eq!(headers[X_REQUEST_ID], "mine");
+        let mut empty = map(&[("host", "shop"), ("x-forwarded-for", "")]);
+        set(&mut empty, true, HeaderValue::from_static("10.0.0.1"), id);
+        assert_eq!(empty[X_FORWARDED_FOR], "10.0.0.1");
         let mut bare = map(&[("host", "shop")]);
         set(&mut bare, true, HeaderValue::from_static("10.0.0.1"), id);
         assert_eq!(bare[X_FORWARDED_FOR], "10.0.0.1");

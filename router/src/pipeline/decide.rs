@@ -362,7 +362,14 @@ impl<'a> Who<'a, '_> {
 }
 
 /// The target to send on, where it differs from the one received: the path in normal form, with the prefix replaced.
-pub fn outgoing_target(route: &RoutePlan, target: &Target<'_>, received: &Uri, prefix_len: usize) -> Option<Uri> {
+///
+/// The error is of a target that is none after the rewrite; the one received must not be sent on in its place.
+pub fn outgoing_target(
+    route: &RoutePlan,
+    target: &Target<'_>,
+    received: &Uri,
+    prefix_len: usize,
+) -> Result<Option<Uri>, http::uri::InvalidUri> {
     let rewrite = match &route.document.action {
         model::Action::Forward(forward) => forward.prefix_rewrite.as_deref(),
         model::Action::Redirect(redirect) => match &redirect.path {
@@ -373,7 +380,7 @@ pub fn outgoing_target(route: &RoutePlan, target: &Target<'_>, received: &Uri, p
     };
     let normal = matches!(target.path, std::borrow::Cow::Borrowed(_));
     if rewrite.is_none() && normal && received.scheme().is_none() {
-        return None;
+        return Ok(None);
     }
     let path = match rewrite {
         Some(prefix) => replace_prefix(&target.path, prefix_len, prefix),
@@ -383,7 +390,7 @@ pub fn outgoing_target(route: &RoutePlan, target: &Target<'_>, received: &Uri, p
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
-    Uri::try_from(whole).ok()
+    Uri::try_from(whole).map(Some)
 }
 
 /// `/a/b` with the prefix `/a` replaced by `/x` is `/x/b`.
