@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Entry;
 use super::refusals::Refusals;
 use crate::check::convert;
-use crate::codec::{Parsed, SourceDocument};
+use crate::codec::{BrokenDocument, Parsed, Rest, SourceDocument};
 use crate::ids::DocumentId;
 use crate::problem::{Problem, quoted_list};
 
@@ -56,9 +56,9 @@ impl Gathered {
         for file in files {
             for broken in &file.broken {
                 match &broken.id {
-                    None => self.refusals.refuse_unnamed(&file.file, broken.problems.clone()),
+                    None => self.refusals.refuse_unnamed(&file.file, problems_of(broken)),
                     Some(id) => {
-                        self.refusals.refuse(id, &file.file, broken.problems.clone());
+                        self.refusals.refuse(id, &file.file, problems_of(broken));
                         self.keep(before, id);
                     }
                 }
@@ -128,6 +128,17 @@ fn duplicate(document: &SourceDocument, chosen: &SourceDocument) -> Problem {
     document
         .problem(&path.key("name"), format!("{} \"{}\" is defined twice", id.kind, id.name))
         .with_help(format!("the one at {} is used; rename or remove one of the two", chosen.place()))
+}
+
+/// What is wrong with a broken document, and with the rest of it.
+fn problems_of(broken: &BrokenDocument) -> Vec<Problem> {
+    let of_rest = broken.rest.iter().flat_map(|rest| {
+        let Rest { source, gaps } = &**rest;
+        let found = convert(source).err().unwrap_or_default();
+        found.into_iter().filter(|problem| !gaps.explain(problem))
+    });
+    let of_rest = of_rest.map(|problem| Problem { document: broken.id.clone(), ..problem });
+    broken.problems.iter().cloned().chain(of_rest).collect()
 }
 
 /// What says the same as before is the same as before, without a look.
