@@ -42,6 +42,8 @@ pub struct BrokenDocument {
     pub may_hide_others: bool,
     /// What is wrong with it, at least one.
     pub problems: Vec<Problem>,
+    /// Where its name is, or else its beginning.
+    pub(crate) at: Mark,
     /// What it says apart from that, as far as it can be known.
     pub(crate) rest: Option<Box<Rest>>,
 }
@@ -70,7 +72,7 @@ pub struct Parsed {
 
 impl BrokenDocument {
     fn unreadable(problems: Vec<Problem>) -> BrokenDocument {
-        BrokenDocument { id: None, may_hide_others: true, problems, rest: None }
+        BrokenDocument { id: None, may_hide_others: true, problems, at: Mark::START, rest: None }
     }
 }
 
@@ -188,7 +190,13 @@ fn read_document(
                 let at = root.at;
                 return SourceDocument::new(id.clone(), Arc::clone(file), root, raw).map_err(|message| {
                     let problem = Problem { document: Some(id.clone()), ..Problem::at(file, at, message) };
-                    BrokenDocument { id: Some(id.clone()), may_hide_others: false, problems: vec![problem], rest: None }
+                    BrokenDocument {
+                        id: Some(id.clone()),
+                        may_hide_others: false,
+                        problems: vec![problem],
+                        at,
+                        rest: None,
+                    }
                 });
             }
             (Ok(_), None) => problems.push(Problem::at(file, root.at, "document has no name")),
@@ -198,8 +206,9 @@ fn read_document(
     for problem in &mut problems {
         problem.document.clone_from(&id);
     }
+    let at = root.locate(&Path::Root.key("name"));
     let rest = kind.filter(|_| complete).and_then(|kind| rest(file, kind, id.as_ref(), root));
-    Err(BrokenDocument { may_hide_others: bad_yaml || id.is_none(), id, problems, rest })
+    Err(BrokenDocument { may_hide_others: bad_yaml || id.is_none(), id, problems, at, rest })
 }
 
 /// What can still be checked of a broken document.
