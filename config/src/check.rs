@@ -17,8 +17,10 @@ mod service;
 mod tenant;
 mod url_path;
 mod value;
+mod written;
 
 pub use cross::{Conflict, cross_check};
+pub(crate) use written::Written;
 
 use std::sync::Arc;
 

@@ -11,7 +11,8 @@ use crate::ids::{DocumentId, Kind, Name};
 use crate::node::{self, Mark, Node, Value};
 use crate::path::Path;
 use crate::problem::{Problem, split_advice};
-use crate::{raw, structure};
+use crate::raw;
+use crate::structure::{self, Gaps, STAND_IN};
 
 use split::{BYTE_ORDER_MARK, Chunk};
 
@@ -41,6 +42,19 @@ pub struct BrokenDocument {
     pub may_hide_others: bool,
     /// What is wrong with it, at least one.
     pub problems: Vec<Problem>,
+    /// Where its name is, or else its beginning.
+    pub(crate) at: Mark,
+    /// What it says apart from that, as far as it can be known.
+    pub(crate) rest: Option<Box<Rest>>,
+}
+
+/// A broken document made whole with stand-ins, to be checked and never to be used.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// The document. Its name is a stand-in too where it could not be read.
+    pub(crate) source: SourceDocument,
+    /// Where the stand-ins are.
+    pub(crate) gaps: Gaps,
 }
 
 /// What a file holds.
@@ -58,7 +72,7 @@ pub struct Parsed {
 
 impl BrokenDocument {
     fn unreadable(problems: Vec<Problem>) -> BrokenDocument {
-        BrokenDocument { id: None, may_hide_others: true, problems }
+        BrokenDocument { id: None, may_hide_others: true, problems, at: Mark::START, rest: None }
     }
 }
 
@@ -169,25 +183,41 @@ fn read_document(
     if let (Some(kind), true) = (kind, complete) {
         problems.extend(structure::check(file, kind, &root));
     }
-    let converted = if problems.is_empty() { Some(structure::to_raw(&root)) } else { None };
-    let at = root.at;
-    let mut broken = |id: Option<DocumentId>, message: Option<String>| {
-        problems.extend(message.map(|message| Problem::at(file, at, message)));
-        for problem in &mut problems {
-            problem.document.clone_from(&id);
+    if problems.is_empty() {
+        match (structure::to_raw(&root), &id) {
+            (Ok(raw), Some(id)) => {
+                root.forget_values();
+                let at = root.at;
+                return SourceDocument::new(id.clone(), Arc::clone(file), root, raw).map_err(|message| {
+                    let problem = Problem { document: Some(id.clone()), ..Problem::at(file, at, message) };
+                    BrokenDocument {
+                        id: Some(id.clone()),
+                        may_hide_others: false,
+                        problems: vec![problem],
+                        at,
+                        rest: None,
+                    }
+                });
+            }
+            (Ok(_), None) => problems.push(Problem::at(file, root.at, "document has no name")),
+            (Err(message), _) => problems.push(Problem::at(file, root.at, message)),
         }
-        BrokenDocument { may_hide_others: bad_yaml || id.is_none(), id, problems: std::mem::take(&mut problems) }
-    };
-    match (converted, id) {
-        (Some(Ok(raw)), Some(id)) => {
-            root.forget_values();
-            SourceDocument::new(id.clone(), Arc::clone(file), root, raw)
-                .map_err(|message| broken(Some(id), Some(message)))
-        }
-        (Some(Ok(_)), None) => Err(broken(None, Some("document has no name".to_owned()))),
-        (Some(Err(message)), id) => Err(broken(id, Some(message))),
-        (None, id) => Err(broken(id, None)),
     }
+    for problem in &mut problems {
+        problem.document.clone_from(&id);
+    }
+    let at = root.locate(&Path::Root.key("name"));
+    let rest = kind.filter(|_| complete).and_then(|kind| rest(file, kind, id.as_ref(), root));
+    Err(BrokenDocument { may_hide_others: bad_yaml || id.is_none(), id, problems, at, rest })
+}
+
+/// What can still be checked of a broken document.
+fn rest(file: &Arc<str>, kind: Kind, id: Option<&DocumentId>, mut root: Node) -> Option<Box<Rest>> {
+    let (raw, gaps) = structure::fill(file, kind, &root)?;
+    let id = id.cloned().or_else(|| identity(kind, STAND_IN).ok())?;
+    root.forget_values();
+    let source = SourceDocument::new(id, Arc::clone(file), root, raw).ok()?;
+    Some(Box::new(Rest { source, gaps }))
 }
 
 /// The document's kind and name, as far as they can be known; what is wrong with them is added to the problems.

@@ -1,7 +1,10 @@
 //! Checks a tree against the JSON Schema that is generated from the raw types, and turns it into one of them. All
 //! problems at once, each at its place.
 
+mod gaps;
 mod shape;
+
+pub(crate) use gaps::{Gaps, STAND_IN, fill};
 
 use std::sync::Arc;
 

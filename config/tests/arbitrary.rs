@@ -215,3 +215,24 @@ fn ten_thousand_routes_and_a_hundred_thousand_tenants() {
     assert!(old.routes.iter().all(|(name, route)| Arc::ptr_eq(route, &new.routes[name])));
     assert_eq!(old.tenants.iter().filter(|(name, tenant)| !Arc::ptr_eq(tenant, &new.tenants[*name])).count(), 1);
 }
+
+/// One mistake may be in every document: the problems are as many, and the time is still of the documents' number.
+#[test]
+fn ten_thousand_routes_and_a_hundred_thousand_tenants_all_bad() {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for n in 0..10_000 {
+        writeln!(text, "---\nkind: Route\nname: r{n}\nhosts: [h{n}]\nservice: s{n}\nlimits: [l]\ncolour: red").unwrap();
+    }
+    for n in 0..100_000 {
+        writeln!(text, "---\nkind: Tenant\nname: t{}\ngrid: g\ncell: 5\nzone: x", n / 2).unwrap();
+    }
+    let advanced = advance(None, &[parse("a.yaml", text.as_bytes())]);
+    let count = |what: &str| advanced.problems.iter().filter(|problem| problem.message.starts_with(what)).count();
+    assert_eq!(count("there is no Service"), 10_000);
+    assert_eq!(count("there is no Limit"), 10_000);
+    assert_eq!(count("there is no Grid"), 100_000);
+    assert_eq!(count("unknown field"), 110_000);
+    assert_eq!(advanced.problems.iter().filter(|problem| problem.message.ends_with("defined twice")).count(), 50_000);
+    assert_eq!(advanced.problems.len(), 10_000 * 3 + 100_000 * 3 + 50_000);
+}

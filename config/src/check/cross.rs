@@ -7,6 +7,8 @@ mod overlap;
 mod reach;
 mod references;
 
+pub(super) use references::advice;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ModelDocument;

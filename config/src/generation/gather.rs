@@ -1,12 +1,13 @@
 //! The first step: every document by itself. What the files hold, or else what was in force.
 
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Entry;
 use super::refusals::Refusals;
-use crate::check::convert;
-use crate::codec::{Parsed, SourceDocument};
+use crate::check::{Written, convert};
+use crate::codec::{BrokenDocument, Parsed, Rest, SourceDocument};
 use crate::ids::DocumentId;
 use crate::problem::{Problem, quoted_list};
 
@@ -14,6 +15,8 @@ use crate::problem::{Problem, quoted_list};
 pub(super) struct Gathered {
     pub(super) documents: BTreeMap<DocumentId, Entry>,
     pub(super) refusals: Refusals,
+    /// Those among the refused that could be read; the rest of what is wrong with them is still to be found.
+    refused: Vec<Arc<SourceDocument>>,
 }
 
 type Documents = BTreeMap<DocumentId, Entry>;
@@ -22,11 +25,13 @@ type Documents = BTreeMap<DocumentId, Entry>;
 pub(super) fn gather(before: &Documents, files: &[Parsed]) -> Gathered {
     let mut files: Vec<&Parsed> = files.iter().collect();
     files.sort_by(|one, other| one.file.cmp(&other.file));
-    let mut gathered = Gathered { documents: BTreeMap::new(), refusals: Refusals::default() };
+    let mut gathered = Gathered { documents: BTreeMap::new(), refusals: Refusals::default(), refused: Vec::new() };
     gathered.take_good(before, &files);
     gathered.keep_broken(before, &files);
     gathered.keep_hidden(before, &files);
     gathered.keep_blank(before, &files);
+    gathered.report_duplicates(&files);
+    gathered.report_dangling(&files);
     gathered
 }
 
@@ -39,12 +44,16 @@ impl Gathered {
         for (id, documents) in written {
             let Some(chosen) = choose(before.get(id), &documents) else { continue };
             for other in documents.iter().filter(|other| !Arc::ptr_eq(other, chosen)) {
-                self.refusals.refuse(id, &other.file, vec![duplicate(other, chosen)]);
+                let mut problems = vec![duplicate(other, chosen)];
+                problems.extend(convert(other).err().into_iter().flatten());
+                self.refusals.refuse(id, &other.file, problems);
+                self.refused.push(Arc::clone(other));
             }
             match check(before.get(id), chosen) {
                 Ok(entry) => drop(self.documents.insert(id.clone(), entry)),
                 Err(problems) => {
                     self.refusals.refuse(id, &chosen.file, problems);
+                    self.refused.push(Arc::clone(chosen));
                     self.keep(before, id);
                 }
             }
@@ -56,9 +65,9 @@ impl Gathered {
         for file in files {
             for broken in &file.broken {
                 match &broken.id {
-                    None => self.refusals.refuse_unnamed(&file.file, broken.problems.clone()),
+                    None => self.refusals.refuse_unnamed(&file.file, problems_of(broken)),
                     Some(id) => {
-                        self.refusals.refuse(id, &file.file, broken.problems.clone());
+                        self.refusals.refuse(id, &file.file, problems_of(broken));
                         self.keep(before, id);
                     }
                 }
@@ -81,6 +90,62 @@ impl Gathered {
             let problem = Problem::of_file(&file, message)
                 .with_help("delete the file to remove its documents; they stay in force");
             self.refusals.refuse_unnamed(&file, vec![problem]);
+        }
+    }
+
+    /// Broken documents of a kind and name that another has. A good one is used, whatever comes before it.
+    fn report_duplicates(&mut self, files: &[&Parsed]) {
+        let ids: BTreeSet<_> =
+            files.iter().flat_map(|file| &file.broken).filter_map(|broken| broken.id.as_ref()).collect();
+        let good = files.iter().flat_map(|file| &file.documents);
+        let mut first: BTreeMap<&DocumentId, String> = BTreeMap::new();
+        for document in good.filter(|document| ids.contains(&document.id)) {
+            first.entry(&document.id).or_insert_with(|| document.place());
+        }
+        for file in files {
+            for broken in &file.broken {
+                let Some(id) = &broken.id else { continue };
+                match first.entry(id) {
+                    Vacant(entry) => drop(entry.insert(format!("{}:{}", file.file, broken.at.line))),
+                    Occupied(entry) => {
+                        let problem = Problem {
+                            path: "name".to_owned(),
+                            document: Some(id.clone()),
+                            ..Problem::at(&file.file, broken.at, defined_twice(id))
+                        };
+                        let help = format!("the other one is at {}; rename or remove one of the two", entry.get());
+                        self.refusals.refuse(id, &file.file, vec![problem.with_help(help)]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// References of bad documents to what is written nowhere. Those of good ones are checked when all is settled.
+    fn report_dangling(&mut self, files: &[&Parsed]) {
+        let refused = std::mem::take(&mut self.refused);
+        if refused.is_empty() && files.iter().all(|file| file.broken.is_empty()) {
+            return;
+        }
+        let good = files.iter().flat_map(|file| &file.documents).map(|document| &document.id);
+        let bad = files.iter().flat_map(|file| &file.broken).filter_map(|broken| broken.id.as_ref());
+        let mut written = Written::new(good.chain(bad).chain(self.documents.keys()));
+        for source in refused {
+            self.refusals.refuse(&source.id, &source.file, written.dangling(&source, None));
+        }
+        let mut unnamed = 0;
+        for file in files {
+            for broken in &file.broken {
+                let found = broken.rest.iter().flat_map(|rest| written.dangling(&rest.source, Some(&rest.gaps)));
+                let found = found.map(|problem| Problem { document: broken.id.clone(), ..problem }).collect();
+                if let Some(id) = &broken.id {
+                    self.refusals.refuse(id, &file.file, found);
+                } else {
+                    // Broken documents are the first that were refused without a name.
+                    self.refusals.extend_unnamed(unnamed, found);
+                    unnamed += 1;
+                }
+            }
         }
     }
 
@@ -126,8 +191,23 @@ fn duplicate(document: &SourceDocument, chosen: &SourceDocument) -> Problem {
     let path = crate::path::Path::Root;
     let id = &document.id;
     document
-        .problem(&path.key("name"), format!("{} \"{}\" is defined twice", id.kind, id.name))
+        .problem(&path.key("name"), defined_twice(id))
         .with_help(format!("the one at {} is used; rename or remove one of the two", chosen.place()))
+}
+
+fn defined_twice(id: &DocumentId) -> String {
+    format!("{} \"{}\" is defined twice", id.kind, id.name)
+}
+
+/// What is wrong with a broken document, and with the rest of it.
+fn problems_of(broken: &BrokenDocument) -> Vec<Problem> {
+    let of_rest = broken.rest.iter().flat_map(|rest| {
+        let Rest { source, gaps } = &**rest;
+        let found = convert(source).err().unwrap_or_default();
+        found.into_iter().filter(|problem| !gaps.explain(problem))
+    });
+    let of_rest = of_rest.map(|problem| Problem { document: broken.id.clone(), ..problem });
+    broken.problems.iter().cloned().chain(of_rest).collect()
 }
 
 /// What says the same as before is the same as before, without a look.

@@ -29,6 +29,13 @@ impl Refusals {
         self.unnamed.push((Arc::clone(file), problems));
     }
 
+    /// Adds to what was refused without a name as the nth.
+    pub(super) fn extend_unnamed(&mut self, nth: usize, more: Vec<Problem>) {
+        if let Some((_, problems)) = self.unnamed.get_mut(nth) {
+            problems.extend(more);
+        }
+    }
+
     pub(super) fn keep_from(&mut self, file: &Arc<str>) {
         self.kept.insert(Arc::clone(file));
     }

@@ -93,13 +93,7 @@ fn look_up<T>(known: &All<'_, T>, kind: Kind, name: &Name, from: &Entry, path: &
     if known.contains_key(name) {
         return;
     }
-    let names = || known.keys().map(|name| name.as_str());
-    let help = did_you_mean(name.as_str(), names()).unwrap_or_else(|| match known.len() {
-        0 => format!("there is no {kind} at all; add a document of this kind and name"),
-        1 => format!("there is only {}", quoted_list(names())),
-        2..=5 => format!("there are {}", quoted_list(names())),
-        _ => format!("add a document of kind {kind} and this name, or correct the reference"),
-    });
+    let help = advice(kind, name, || known.keys().map(|name| name.as_str()));
     let missing = id(kind, name);
     let problem = Problem {
         help: Some(help),
@@ -107,4 +101,18 @@ fn look_up<T>(known: &All<'_, T>, kind: Kind, name: &Name, from: &Entry, path: &
         ..from.source.problem(path, format!("there is no {kind} {}", quoted(name.as_str())))
     };
     out.push(Conflict { problem, document: from.source.id.clone(), involved: vec![missing] });
+}
+
+/// What to do about a name that is none of those that are known.
+pub(in crate::check) fn advice<'a, I: Iterator<Item = &'a str>>(
+    kind: Kind,
+    name: &Name,
+    known: impl Fn() -> I,
+) -> String {
+    did_you_mean(name.as_str(), known()).unwrap_or_else(|| match known().take(6).count() {
+        0 => format!("there is no {kind} at all; add a document of this kind and name"),
+        1 => format!("there is only {}", quoted_list(known())),
+        2..=5 => format!("there are {}", quoted_list(known())),
+        _ => format!("add a document of kind {kind} and this name, or correct the reference"),
+    })
 }
