@@ -28,7 +28,7 @@ fn run() -> Result<(), String> {
     let (run, log_level) = Cli::parse().settle()?;
     let filter = EnvFilter::try_new(&log_level).map_err(|error| format!("log level \"{log_level}\": {error}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(gridrouter::output::colours(&std::io::stderr())).init();
+    log.with_ansi(gridrouter::output::log_colours()).init();
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGQUIT]).map_err(|error| format!("cannot wait for signals: {error}"))?;
     raise_descriptor_limit();

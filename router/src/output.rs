@@ -14,7 +14,16 @@ pub fn say(text: &str) {
     let _gone: std::io::Result<()> = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Whether colours would be seen there.
-pub fn colours(stream: &impl IsTerminal) -> bool {
+/// Whether colours would be seen in what is said.
+pub fn colours() -> bool {
+    seen_on(&std::io::stdout())
+}
+
+/// Whether colours would be seen in the log.
+pub fn log_colours() -> bool {
+    seen_on(&std::io::stderr())
+}
+
+fn seen_on(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -48,8 +48,7 @@ fn write(directory: &Path) -> Result<(), String> {
 fn welcome(address: Option<SocketAddr>, admin: Option<SocketAddr>, directory: &Path, endpoints: usize) -> String {
     let url = address.map_or_else(|| "http://127.0.0.1:8080".to_owned(), |address| format!("http://{address}"));
     let admin = admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
-    let (bold, dim, plain) =
-        if output::colours(&std::io::stdout()) { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+    let (bold, dim, plain) = if output::colours() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
     let directory = directory.display();
     format!(
         "

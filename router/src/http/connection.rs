@@ -171,11 +171,12 @@ impl Connection {
         if self.in_flight.get() || self.owed.get() {
             return false;
         }
-        let reject = match bytes.get(9..12) {
-            Some(b"414") => Reject::UriTooLong,
-            Some(b"431") if self.guard.borrow().request_line() > MAX_HEAD_BYTES / 2 => Reject::UriTooLong,
-            Some(b"431") => Reject::HeadTooLarge,
-            _ => self.violation.get().map_or(Reject::MalformedRequest, |(_, violation)| own::reject_for(violation)),
+        let reject = match (self.violation.get(), bytes.get(9..12)) {
+            (Some((_, violation)), _) => own::reject_for(violation),
+            (None, Some(b"414")) => Reject::UriTooLong,
+            (None, Some(b"431")) if self.guard.borrow().request_line() > MAX_HEAD_BYTES / 2 => Reject::UriTooLong,
+            (None, Some(b"431")) => Reject::HeadTooLarge,
+            (None, _) => Reject::MalformedRequest,
         };
         self.refusal.set(Some(reject));
         true
