@@ -3,6 +3,7 @@
 mod demo;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::lifecycle::{Options, Router};
@@ -21,7 +22,7 @@ const DOCUMENTS: &[(&str, &str)] = &[
 pub fn start(options: &Options, directory: Option<PathBuf>) -> Result<Router, String> {
     let directory = match directory {
         Some(directory) => directory,
-        None => std::env::temp_dir().join(format!("gridrouter-quickstart-{}", std::process::id())),
+        None => fresh_directory()?,
     };
     write(&directory)?;
     let endpoints = demo::start(&directory)?;
@@ -30,6 +31,14 @@ pub fn start(options: &Options, directory: Option<PathBuf>) -> Result<Router, St
     let address = router.addresses().first().map(|(_, address)| *address);
     output::say(&welcome(address, router.admin(), &directory, endpoints));
     Ok(router)
+}
+
+/// A directory of this run's own. One that is there already may be somebody else's, with other documents in it.
+fn fresh_directory() -> Result<PathBuf, String> {
+    let directory = std::env::temp_dir().join(format!("gridrouter-quickstart-{}", std::process::id()));
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+    made.map_err(|error| format!("cannot create {}: {error}; give another with --dir DIR", directory.display()))?;
+    Ok(directory)
 }
 
 /// Writes the documents, leaving alone what is there: somebody may have edited it.
