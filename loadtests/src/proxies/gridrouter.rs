@@ -14,38 +14,48 @@ use crate::http::Connection;
 use crate::site::{GRID, LIMIT, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
 
 /// The file of all pins: many documents in one.
-pub const TENANTS: &str = "tenants.yaml";
+pub const TENANTS: &str = "documents/tenants.yaml";
 /// The file of the routes that are used.
-pub const ROUTES: &str = "routes.yaml";
+pub const ROUTES: &str = "documents/routes.yaml";
+/// The directory that the router follows. Its state is kept beside it, not where it keeps that of routers in earnest.
+const DOCUMENTS: &str = "documents";
 
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
-    save(directory, "grid.yaml", &grid(site))?;
-    save(directory, "services.yaml", &documents(site.services.iter().map(service)))?;
+    let folder = directory.join(DOCUMENTS);
+    std::fs::create_dir_all(&folder).context(format_args!("cannot create {}", folder.display()))?;
+    save(&folder, "grid.yaml", &grid(site))?;
+    save(&folder, "services.yaml", &documents(site.services.iter().map(service)))?;
     save(directory, ROUTES, &routes(site))?;
-    save(directory, "limits.yaml", &limit())?;
+    save(&folder, "limits.yaml", &limit())?;
     save(directory, TENANTS, &tenants(&site.pins))?;
     if site.idle_routes > 0 {
         let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
-        save(directory, "routes-idle.yaml", &documents(idle))?;
+        save(&folder, "routes-idle.yaml", &documents(idle))?;
     }
     Ok(())
 }
 
 pub(super) fn arguments(site: &Site, directory: &Path) -> Vec<OsString> {
     let admin = site.admin.to_string();
-    let arguments = ["--threads", "1", "--admin", &admin, "--config"];
-    arguments.into_iter().map(OsString::from).chain([directory.as_os_str().to_owned()]).collect()
+    let [state, documents] = ["state", DOCUMENTS].map(|name| directory.join(name).into_os_string());
+    let arguments = ["--threads", "1", "--admin", &admin, "--state"].into_iter().map(OsString::from);
+    arguments.chain([state, "--config".into(), documents]).collect()
 }
 
 /// What `/ready` of the admin says: status and body.
 pub async fn ready(admin: SocketAddr) -> Result<(u16, String)> {
-    let request = format!("GET /ready HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    ask(admin, "/ready").await
+}
+
+/// What the admin says at this path: status and body.
+pub async fn ask(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
     let asked = async {
         let mut connection = Connection::open(admin).await?;
         let answer = connection.exchange(request.as_bytes()).await?;
         Ok::<_, crate::http::Failed>((answer.status, String::from_utf8_lossy(answer.body).into_owned()))
     };
-    timeout(Duration::from_secs(2), asked).await.context("/ready")?.context("/ready")
+    timeout(Duration::from_secs(2), asked).await.context(path)?.context(path)
 }
 
 /// The text of [`TENANTS`].
