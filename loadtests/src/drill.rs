@@ -2,6 +2,7 @@
 //! hold, and says what it saw.
 
 pub mod checks;
+pub mod demo;
 pub mod faults;
 pub mod idle;
 pub mod pin;
