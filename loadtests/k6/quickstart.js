@@ -4,23 +4,18 @@
 //   limits     a tenant over its rate is refused with 429 and the headers that say when to come back; nobody else is
 //   latency    generous thresholds: a laptop under load must pass, a router that waits for something must not
 //
-// Everything has a default for config/examples/quickstart and can be set in the environment:
-// TARGET, HOST, GRID_PATH (of a service whose endpoints say their cell), PINNED (tenant=cell), RATE and BURST (the
-// quickstart's limit), SHORT.
-import http from 'k6/http';
+// Everything has a default for config/examples/quickstart and can be set in the environment: what shop.js names, RATE and
+// BURST (the quickstart's limit), SHORT.
 import exec from 'k6/execution';
-import { check, fail, sleep } from 'k6';
+import { check, fail } from 'k6';
 import { Counter, Rate, Trend } from 'k6/metrics';
 
-const TARGET = __ENV.TARGET || 'http://127.0.0.1:8080';
-const HOST = __ENV.HOST || '';
-const PATH = __ENV.GRID_PATH || '/api/checkout/k6';
-const [PINNED, PINNED_CELL] = (__ENV.PINNED || 'acme=eu-2').split('=');
+import { PATH, PINNED, PINNED_CELL, TARGET, TENANTS, ask, cellOf, header, wait } from './shop.js';
+
 const RATE = Number(__ENV.RATE || 100);
 const BURST = Number(__ENV.BURST || 200);
 const SHORT = Boolean(__ENV.SHORT);
 const SECONDS = SHORT ? 4 : 20;
-const TENANTS = [PINNED, ...Array.from({ length: 19 }, (_, i) => `k6-tenant-${i + 1}`)];
 const GREEDY = 'k6-greedy';
 
 const placement = new Rate('placement_kept');
@@ -54,24 +49,6 @@ export const options = {
     dropped_iterations: [`count<${RATE * SECONDS}`],
   },
 };
-
-function ask(tenant) {
-  const headers = { 'x-tenant-id': tenant };
-  if (HOST) headers.Host = HOST;
-  return http.get(TARGET + PATH, { headers, responseType: 'text', timeout: '10s' });
-}
-
-// `x-served-by: CELL/SERVICE/ADDRESS`, and the same in the body.
-function cellOf(response) {
-  const cell = (response.headers['X-Served-By'] || '').split('/')[0];
-  let body = {};
-  try {
-    body = response.json();
-  } catch (_) {
-    return undefined;
-  }
-  return cell && body.cell === cell ? cell : undefined;
-}
 
 // Where each tenant lives, asked once before the load.
 export function setup() {
@@ -117,19 +94,4 @@ export function greedyTenant({ homes }) {
     'the code is in the body': (r) => r.json('error.code') === 'limit_exceeded',
     'no upstream was asked': (r) => !header(r, 'X-Served-By'),
   }));
-}
-
-// k6 writes header names in Go's canonical form, `Ratelimit-Policy`.
-function header(response, name) {
-  const wanted = name.toLowerCase();
-  const found = Object.keys(response.headers).find((key) => key.toLowerCase() === wanted);
-  return found === undefined ? undefined : response.headers[found];
-}
-
-// k6's sleep counts from now; this keeps the pace whatever the request took.
-let due = 0;
-function wait(milliseconds) {
-  const now = Date.now();
-  due = Math.max(due + milliseconds, now);
-  sleep((due - now) / 1000);
 }

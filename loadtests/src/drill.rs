@@ -7,6 +7,7 @@ pub mod faults;
 pub mod idle;
 pub mod pin;
 pub mod quickstart;
+pub mod quickstart_pin;
 pub mod reload;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub enum Drill {
     UpstreamFaults,
     /// The quickstart under k6: placement, limits, latency.
     Quickstart(quickstart::Arguments),
+    /// The quickstart under k6 while its pin is edited and a document of it broken: what `pin` asserts, seen by k6.
+    QuickstartPin,
 }
 
 /// Runs one drill.
@@ -75,6 +78,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::Idle(own) => idle::run(own, common).await,
         Drill::UpstreamFaults => faults::run(common).await,
         Drill::Quickstart(own) => quickstart::run(own, common).await,
+        Drill::QuickstartPin => quickstart_pin::run(common).await,
     }
 }
 

@@ -4,14 +4,15 @@
 //! * [`drill`]: what must not go wrong while configuration changes, connections idle and upstreams fail.
 //! * [`upstream`]: the server behind the proxies, which can also misbehave on command.
 //!
-//! The rest is what these share: [`proxies`] writes each proxy's configuration and runs it, [`traffic`] and [`load`] send
-//! requests, [`process`] reads what the kernel knows about a process and ends every child that was started.
+//! The rest is what these share: [`proxies`] writes each proxy's configuration and runs it, [`traffic`], [`load`] and
+//! [`k6`] send requests, [`process`] reads what the kernel knows about a process and ends every child that was started.
 
 pub mod bench;
 pub mod drill;
 pub mod error;
 pub mod histogram;
 pub mod http;
+pub mod k6;
 pub mod load;
 pub mod output;
 pub mod ports;

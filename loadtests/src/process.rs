@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Resource, Signal, getrlimit, kill_process, pidfd_open, setrlimit};
+use tokio::time::{Instant, sleep};
 
 use crate::error::{Context, Error, Result};
 
@@ -69,6 +70,20 @@ impl Process {
         }
     }
 
+    /// Waits for the end of a program that ends by itself or was told to.
+    pub async fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.child.try_wait().context(format_args!("cannot ask after {}", self.name))? {
+                Some(status) => return Ok(status),
+                None if Instant::now() > deadline => {
+                    return Err(Error::new(format!("{} does not end within {limit:?}", self.name)));
+                }
+                None => sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
     /// The last lines that the program wrote.
     pub fn log_tail(&self) -> String {
         let text = fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -85,6 +100,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // The process id of a program whose end was noticed may be somebody else's by now.
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let children = tree(self.id());
         // A failure here means that the process is gone, which is what is wanted.
         let _ = self.signal(Signal::TERM);
