@@ -245,7 +245,7 @@ fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<Route
 struct Tenant<'a, 'r> {
     id: std::borrow::Cow<'r, str>,
     hash: u64,
-    plan: Option<&'a Arc<TenantPlan>>,
+    plan: Option<&'a TenantPlan>,
 }
 
 fn tenant_of<'a: 'r, 'r>(

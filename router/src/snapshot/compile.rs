@@ -8,6 +8,7 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Algorithm, Model, Placement};
 
 use super::names::Names;
+use super::tenants::Quotas;
 use super::{
     ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, QuotaPlan,
     RoutePlan, Snapshot, Target, Targets, TenantPlan, TenantTable,
@@ -128,16 +129,19 @@ impl Limits {
             LimitPlan {
                 document: Arc::clone(limit),
                 id: names.limits.of(text(&limit.name)),
-                quota: Arc::new(quota(&limit.name, bucket)),
+                quota: Arc::new(quota_plan(&limit.name, quota_of(bucket))),
             }
         };
         Self(model.limits.iter().map(|(name, limit)| (name.clone(), Arc::new(plan(limit, names)))).collect())
     }
 }
 
-fn quota(name: &Name, bucket: model::TokenBucket) -> QuotaPlan {
+fn quota_of(bucket: model::TokenBucket) -> Quota {
     let period = u64::try_from(bucket.rate.period().as_nanos()).unwrap_or(u64::MAX).max(1);
-    let quota = Quota { period_nanos: period, burst: bucket.burst };
+    Quota { period_nanos: period, burst: bucket.burst }
+}
+
+fn quota_plan(name: &Name, quota: Quota) -> QuotaPlan {
     QuotaPlan { prepared: PreparedQuota::token_bucket(quota), policy: headers::policy(name.as_str(), quota) }
 }
 
@@ -313,23 +317,35 @@ fn tenants(
         return Arc::clone(&old.tenants);
     }
     let mut table = TenantTable::with_capacity(model.tenants.len());
+    let mut quotas = QuotaCache::default();
     for tenant in model.tenants.values() {
-        let hash = crate::placement::hash_of(tenant.name.as_str().as_bytes());
-        let before = old
-            .filter(|_| same_limits)
-            .and_then(|old| old.tenants.get(hash, tenant.name.as_str()))
-            .filter(|plan| Arc::ptr_eq(&plan.document, tenant));
+        let before = old.filter(|_| same_limits).and_then(|old| old.tenants.of(tenant));
         table.insert(match before {
-            Some(plan) => Arc::clone(plan),
-            None => Arc::new(tenant_plan(tenant, limits, names)),
+            Some(plan) => plan.again(),
+            None => tenant_plan(tenant, limits, &mut quotas, names),
         });
     }
     Arc::new(table)
 }
 
-fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, names: &mut Names) -> TenantPlan {
+/// Quotas of tenants, made once for all tenants that have the same: customers buy one of a few plans, and what is
+/// shared is in the processor's cache.
+#[derive(Default)]
+struct QuotaCache {
+    known: hashbrown::HashMap<(u32, Quota), Arc<QuotaPlan>>,
+}
+
+impl QuotaCache {
+    fn of(&mut self, limit: &LimitPlan, bucket: model::TokenBucket) -> Arc<QuotaPlan> {
+        let quota = quota_of(bucket);
+        let made = || Arc::new(quota_plan(&limit.document.name, quota));
+        Arc::clone(self.known.entry((limit.id, quota)).or_insert_with(made))
+    }
+}
+
+fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, quotas: &mut QuotaCache, names: &mut Names) -> TenantPlan {
     let pin = tenant.pin.as_ref().map(|pin| (names.grids.of(text(&pin.grid)), names.cells.of(text(&pin.cell))));
-    let quotas = tenant
+    let own: Quotas = tenant
         .limits
         .iter()
         .filter_map(|(name, own)| {
@@ -337,8 +353,8 @@ fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, names: &mut Names) 
             let Algorithm::TokenBucket(bucket) = limit.document.algorithm;
             let bucket =
                 model::TokenBucket { rate: own.rate.unwrap_or(bucket.rate), burst: own.burst.unwrap_or(bucket.burst) };
-            Some((limit.id, Arc::new(quota(name, bucket))))
+            Some((limit.id, quotas.of(limit, bucket)))
         })
         .collect();
-    TenantPlan::new(Arc::clone(tenant), pin, quotas)
+    TenantPlan::new(Arc::clone(tenant), pin, Some(own).filter(|own| !own.is_empty()).map(Arc::new))
 }
