@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gridrouter_config::model::{self, CellState, HeadersWhen, LimitKeyPart, Otherwise};
+use gridrouter_config::model::{CellState, HeadersWhen, LimitKeyPart, Otherwise};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use ipnet::IpNet;
 
@@ -22,6 +22,7 @@ use crate::placement;
 use crate::routing::{Match, Request};
 use crate::snapshot::{
     ActionPlan, EndpointGroup, LimitPlan, QuotaPlan, RATE_LIMIT, RATE_LIMIT_POLICY, RoutePlan, Snapshot, TenantPlan,
+    replaced_prefix,
 };
 use crate::tenant::{self, Found};
 
@@ -205,7 +206,7 @@ pub fn decide<'a>(
 ) -> Result<Decision<'a>, Refusal<'a>> {
     let (route, Match { route: index, prefix_len }) = route(snapshot, facts)?;
     let refuse = |reject, why| Refusal { route: Some(route), ..Refusal::of(reject, why) };
-    let tenant = tenant_of(snapshot, &route.document, facts).map_err(|(reject, why)| refuse(reject, why))?;
+    let tenant = tenant_of(snapshot, route, facts).map_err(|(reject, why)| refuse(reject, why))?;
     let (destination, place) = match &route.action {
         ActionPlan::Redirect | ActionPlan::Respond { .. } => (Destination::Own { prefix_len }, None),
         ActionPlan::Forward(plan) => {
@@ -250,7 +251,7 @@ struct Tenant<'a, 'r> {
 
 fn tenant_of<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
-    route: &'a model::Route,
+    route: &'a RoutePlan,
     facts: &Facts<'r>,
 ) -> Result<Option<Tenant<'a, 'r>>, (Reject, &'static str)> {
     let Some(rule) = &route.tenant else { return Ok(None) };
@@ -303,7 +304,7 @@ fn admit<'a>(
     counted: &mut impl FnMut(u32, bool),
 ) -> Result<Vec<Notice<'a>>, Refusal<'a>> {
     let mut notices: Vec<Notice<'a>> = Vec::with_capacity(who.route.limits.len());
-    for limit in &who.route.limits {
+    for limit in &*who.route.limits {
         let (key, quota) = (who.key(limit, table), who.quota(limit));
         let verdict = table.check(key, &quota.prepared, now.0);
         counted(limit.id, verdict.admitted);
@@ -370,19 +371,11 @@ pub fn outgoing_target(
     received: &Uri,
     prefix_len: usize,
 ) -> Result<Option<Uri>, http::uri::InvalidUri> {
-    let rewrite = match &route.document.action {
-        model::Action::Forward(forward) => forward.prefix_rewrite.as_deref(),
-        model::Action::Redirect(redirect) => match &redirect.path {
-            model::RedirectPath::ReplacePrefix(prefix) => Some(prefix.as_str()),
-            model::RedirectPath::Keep | model::RedirectPath::Replace(_) => None,
-        },
-        model::Action::Respond(_) => None,
-    };
     let normal = matches!(target.path, std::borrow::Cow::Borrowed(_));
-    if rewrite.is_none() && normal && received.scheme().is_none() {
+    if !route.rewrites && normal && received.scheme().is_none() {
         return Ok(None);
     }
-    let path = match rewrite {
+    let path = match replaced_prefix(&route.document.action) {
         Some(prefix) => replace_prefix(&target.path, prefix_len, prefix),
         None => target.path.clone().into_owned(),
     };

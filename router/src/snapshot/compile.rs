@@ -11,7 +11,7 @@ use super::names::Names;
 use super::tenants::Quotas;
 use super::{
     ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, QuotaPlan,
-    RoutePlan, Snapshot, Target, Targets, TenantPlan, TenantTable,
+    RoutePlan, Snapshot, Target, Targets, TenantPlan, TenantTable, replaced_prefix,
 };
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::limit::{PreparedQuota, Quota, headers};
@@ -158,12 +158,13 @@ fn routes(
         .map(|old| old.routes.iter().map(|plan| (Arc::as_ptr(&plan.document), plan)).collect())
         .unwrap_or_default();
     let mut targets = TargetCache { model, known: hashbrown::HashMap::new() };
+    let mut shared = Shared::default();
     model
         .routes
         .values()
         .filter_map(|route| match before.get(&Arc::as_ptr(route)) {
             Some(plan) => Some(Arc::clone(plan)),
-            None => route_plan(route, limits, &mut targets, names).map(Arc::new),
+            None => route_plan(route, limits, &mut targets, &mut shared, names).map(Arc::new),
         })
         .collect()
 }
@@ -173,6 +174,7 @@ fn route_plan(
     route: &Arc<model::Route>,
     limits: &Limits,
     targets: &mut TargetCache<'_>,
+    shared: &mut Shared,
     names: &mut Names,
 ) -> Option<RoutePlan> {
     let action = match &route.action {
@@ -189,8 +191,43 @@ fn route_plan(
             content_type: fixed.content_type.clone(),
         },
     };
-    let limits = route.limits.iter().filter_map(|name| limits.0.get(name).map(Arc::clone)).collect();
-    Some(RoutePlan { document: Arc::clone(route), id: names.routes.of(text(&route.name)), action, limits })
+    Some(RoutePlan {
+        document: Arc::clone(route),
+        id: names.routes.of(text(&route.name)),
+        rewrites: replaced_prefix(&route.action).is_some(),
+        tenant: route.tenant.as_ref().map(|rule| shared.rule(rule)),
+        action,
+        limits: shared.limits(&route.limits, limits),
+    })
+}
+
+/// What many routes say alike, made once for all of them.
+#[derive(Default)]
+struct Shared {
+    rules: Vec<Arc<model::TenantRule>>,
+    limits: hashbrown::HashMap<Vec<Name>, Arc<[Arc<LimitPlan>]>>,
+}
+
+impl Shared {
+    /// Different rules that are looked through for one that is the same. People write a few; were there thousands,
+    /// looking through them all would take longer than what it saves.
+    const RULES: usize = 64;
+
+    fn rule(&mut self, rule: &model::TenantRule) -> Arc<model::TenantRule> {
+        if let Some(known) = self.rules.iter().find(|known| ***known == *rule) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(rule.clone());
+        if self.rules.len() < Self::RULES {
+            self.rules.push(Arc::clone(&made));
+        }
+        made
+    }
+
+    fn limits(&mut self, names: &[Name], limits: &Limits) -> Arc<[Arc<LimitPlan>]> {
+        let made = || names.iter().filter_map(|name| limits.0.get(name).map(Arc::clone)).collect();
+        Arc::clone(self.limits.entry_ref(names).or_insert_with(made))
+    }
 }
 
 /// The targets of each service in each grid, made once for all routes that share them.
@@ -208,7 +245,8 @@ impl TargetCache<'_> {
         let document = self.model.services.get(service)?;
         let targets = match grid {
             None => {
-                Targets::Direct(Target { group: group(document, None, &document.endpoints.blue, names), host: None })
+                let group = group(document, None, &document.endpoints.blue, names);
+                Targets::Direct(Arc::new(Target { group, host: None }))
             }
             Some(grid) => self.in_cells(document, grid, names)?,
         };
