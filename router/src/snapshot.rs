@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::limit::PreparedQuota;
+use crate::limit::headers::Label;
 use crate::placement::Assignment;
 use crate::routing::RouteTable;
 pub use tenants::{TenantPlan, TenantTable};
@@ -176,6 +177,10 @@ pub struct LimitPlan {
     pub document: Arc<model::Limit>,
     /// Its stable number: what its counts are kept under.
     pub id: u32,
+    /// When clients are told of it.
+    pub headers: model::HeadersWhen,
+    /// What they are told begins with.
+    pub label: Option<Label>,
     /// Its own quota.
     pub quota: Arc<QuotaPlan>,
 }

@@ -141,14 +141,14 @@ pub struct Notice<'a> {
 impl Notice<'_> {
     /// The headers that tell the client, if it is told.
     pub fn lines(&self) -> Option<Lines> {
-        let told = match self.limit.document.headers {
+        let told = match self.limit.headers {
             HeadersWhen::Always => true,
             HeadersWhen::Refused => !self.verdict.admitted,
             HeadersWhen::Never => false,
         };
         told.then(|| Lines {
             policy: self.quota.policy.clone(),
-            left: headers::remaining(self.limit.document.name.as_str(), &self.verdict),
+            left: self.limit.label.as_ref().and_then(|label| headers::remaining(label, &self.verdict)),
         })
     }
 }

@@ -129,6 +129,8 @@ impl Limits {
             LimitPlan {
                 document: Arc::clone(limit),
                 id: names.limits.of(text(&limit.name)),
+                headers: limit.headers,
+                label: headers::Label::new(limit.name.as_str()),
                 quota: Arc::new(quota_plan(&limit.name, quota_of(bucket))),
             }
         };
