@@ -182,12 +182,12 @@ fn checked(asked: &Asked) -> Result<Target<'_>, (Reject, &'static str)> {
 }
 
 #[inline(never)]
-fn decided<'a>(
+fn decided<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
-    facts: &Facts<'_>,
+    facts: &Facts<'r>,
     limits: &LimitTable,
     now: Nanos,
-) -> Result<Decision<'a>, Refusal<'a>> {
+) -> Result<Decision<'a, 'r>, Refusal<'a>> {
     decide(snapshot, facts, limits, now, &mut |limit, admitted| {
         black_box((limit, admitted));
     })

@@ -4,6 +4,7 @@
 //! before the limits because a limit may be keyed by it, and because a request that has nowhere to go should cost its
 //! tenant nothing. The endpoint comes last: it is the only stage whose choice must be given back.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub struct Facts<'a> {
 
 /// What happens to a request.
 #[derive(Debug)]
-pub struct Decision<'a> {
+pub struct Decision<'a, 'r> {
     /// The route.
     pub route: &'a Arc<RoutePlan>,
     /// Its position in the snapshot.
@@ -55,14 +56,14 @@ pub struct Decision<'a> {
     /// What the limits said.
     pub notices: Vec<Notice<'a>>,
     /// Whose it is, and where that tenant is placed.
-    pub placed: Option<Placed>,
+    pub placed: Option<Placed<'r>>,
 }
 
 /// A tenant and its place.
 #[derive(Debug, Clone)]
-pub struct Placed {
+pub struct Placed<'r> {
     /// The tenant's id.
-    pub tenant: String,
+    pub tenant: Cow<'r, str>,
     /// Its bucket and cell, where the route has a grid.
     pub cell: Option<Place>,
 }
@@ -197,13 +198,13 @@ impl Limiter for LimitTable {
 }
 
 /// Decides on a request. `counted` is told what each limit said.
-pub fn decide<'a>(
+pub fn decide<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
-    facts: &Facts<'_>,
+    facts: &Facts<'r>,
     limits: &impl Limiter,
     now: Nanos,
     counted: &mut impl FnMut(u32, bool),
-) -> Result<Decision<'a>, Refusal<'a>> {
+) -> Result<Decision<'a, 'r>, Refusal<'a>> {
     let (route, Match { route: index, prefix_len }) = route(snapshot, facts)?;
     let refuse = |reject, why| Refusal { route: Some(route), ..Refusal::of(reject, why) };
     let tenant = tenant_of(snapshot, route, facts).map_err(|(reject, why)| refuse(reject, why))?;
@@ -222,7 +223,7 @@ pub fn decide<'a>(
     };
     let who = Who { snapshot, facts, tenant: tenant.as_ref(), route, place };
     let notices = admit(&who, limits, now, counted)?;
-    let placed = tenant.map(|tenant| Placed { tenant: tenant.id.into_owned(), cell: place });
+    let placed = tenant.map(|tenant| Placed { tenant: tenant.id, cell: place });
     Ok(Decision { route, index, destination, notices, placed })
 }
 
@@ -244,7 +245,7 @@ fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<Route
 
 /// A request's tenant.
 struct Tenant<'a, 'r> {
-    id: std::borrow::Cow<'r, str>,
+    id: Cow<'r, str>,
     hash: u64,
     plan: Option<&'a TenantPlan>,
 }
@@ -333,20 +334,20 @@ impl<'a> Who<'a, '_> {
     fn key(&self, limit: &LimitPlan, table: &impl Limiter) -> KeyHash {
         let mut key = table.key(limit.id);
         for part in &limit.document.key {
-            key = match part {
-                LimitKeyPart::Tenant => key.part(self.tenant.map_or(b"", |tenant| tenant.id.as_bytes())),
-                LimitKeyPart::Route => key.part(&self.route.id.to_le_bytes()),
+            match part {
+                LimitKeyPart::Tenant => key.add(self.tenant.map_or(b"", |tenant| tenant.id.as_bytes())),
+                LimitKeyPart::Route => key.add(&self.route.id.to_le_bytes()),
                 LimitKeyPart::Service => match &self.route.action {
-                    ActionPlan::Forward(plan) => key.part(plan.service.as_str().as_bytes()),
-                    ActionPlan::Redirect | ActionPlan::Respond { .. } => key.part(b""),
+                    ActionPlan::Forward(plan) => key.add(plan.service.as_str().as_bytes()),
+                    ActionPlan::Redirect | ActionPlan::Respond { .. } => key.add(b""),
                 },
                 LimitKeyPart::Cell => match self.place.and_then(|place| self.snapshot.cell(place.cell)) {
-                    Some(cell) => key.part(cell.name.as_str().as_bytes()),
-                    None => key.part(b""),
+                    Some(cell) => key.add(cell.name.as_str().as_bytes()),
+                    None => key.add(b""),
                 },
-                LimitKeyPart::ClientIp => key.part(&self.client_network()),
-                LimitKeyPart::Header(name) => key.part(self.facts.headers.get(name).map_or(b"", |v| v.as_bytes())),
-            };
+                LimitKeyPart::ClientIp => key.add(&self.client_network()),
+                LimitKeyPart::Header(name) => key.add(self.facts.headers.get(name).map_or(b"", |v| v.as_bytes())),
+            }
         }
         key.finish()
     }
@@ -371,7 +372,7 @@ pub fn outgoing_target(
     received: &Uri,
     prefix_len: usize,
 ) -> Result<Option<Uri>, http::uri::InvalidUri> {
-    let normal = matches!(target.path, std::borrow::Cow::Borrowed(_));
+    let normal = matches!(target.path, Cow::Borrowed(_));
     if !route.rewrites && normal && received.scheme().is_none() {
         return Ok(None);
     }
