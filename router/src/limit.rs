@@ -16,7 +16,7 @@ use std::time::Duration;
 use self::token_bucket::TokenBucket;
 
 /// What a token bucket admits: `burst` requests at once, and one more for every `period_nanos` that passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// Time in which one request is earned, in nanoseconds, at least 1.
     pub period_nanos: u64,

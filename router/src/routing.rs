@@ -27,13 +27,11 @@ use std::cmp::Reverse;
 use std::num::NonZeroU32;
 
 use gridrouter_config::model::{HostPattern, PathMatch, Route};
-use hashbrown::HashMap;
 use http::{HeaderMap, Method};
 use regex::Regex;
 
 use self::conditions::Conditions;
-use self::index::{Depths, Kind, Paths, prefixes, suffixes};
-use self::text::Text;
+use self::index::{Depths, Hosts, Kind, Paths, prefixes, suffixes};
 
 /// What routing looks at.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +61,9 @@ pub struct Match {
 /// Every route of a listener, indexed.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact_hosts: HashMap<Text, HostRoutes>,
+    exact_hosts: Hosts,
     /// By what follows `*.`
-    wildcard_hosts: HashMap<Text, HostRoutes>,
+    wildcard_hosts: Hosts,
     wildcard_depths: Depths,
     any_host: HostRoutes,
     hosts: u32,
@@ -80,9 +78,12 @@ struct HostRoutes {
     host: u32,
     has_exact: bool,
     prefix_depths: Depths,
-    /// The longest pattern first.
-    regexes: Vec<(Regex, Candidate)>,
+    regexes: Option<Box<Regexes>>,
 }
+
+/// Routes by pattern, the longest pattern first.
+#[derive(Debug, Default)]
+struct Regexes(Vec<(Regex, Candidate)>);
 
 /// A route that is taken if its conditions hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,9 +105,9 @@ impl RouteTable {
         for (number, route) in routes {
             table.add(number, route);
         }
-        let named = table.exact_hosts.values_mut().chain(table.wildcard_hosts.values_mut());
-        for host in named.chain([&mut table.any_host]) {
-            host.regexes.sort_by_key(|(regex, _)| Reverse(regex.as_str().len()));
+        let named = table.exact_hosts.routes_mut().chain(table.wildcard_hosts.routes_mut());
+        for regexes in named.chain([&mut table.any_host]).filter_map(|host| host.regexes.as_mut()) {
+            regexes.0.sort_by_key(|(regex, _)| Reverse(regex.as_str().len()));
         }
         table
     }
@@ -128,7 +129,7 @@ impl RouteTable {
                     (&mut self.wildcard_hosts, name)
                 }
             };
-            let routes = hosts.entry(Text::from(name.as_str())).or_insert_with(|| {
+            let routes = hosts.entry(name, || {
                 self.hosts += 1;
                 HostRoutes { host: self.hosts, ..HostRoutes::default() }
             });
@@ -138,12 +139,12 @@ impl RouteTable {
 
     /// The route that a request takes.
     pub fn find(&self, request: &Request<'_>) -> Option<Match> {
-        let exact = get(&self.exact_hosts, request.host);
+        let exact = self.exact_hosts.get(request.host);
         exact
             .and_then(|routes| self.find_in(routes, request))
             .or_else(|| {
                 let mut wildcards = suffixes(request.host, self.wildcard_depths);
-                wildcards.find_map(|suffix| self.find_in(get(&self.wildcard_hosts, suffix)?, request))
+                wildcards.find_map(|suffix| self.find_in(self.wildcard_hosts.get(suffix)?, request))
             })
             .or_else(|| self.find_in(&self.any_host, request))
     }
@@ -160,7 +161,7 @@ impl RouteTable {
     }
 
     fn find_by_regex(&self, routes: &HostRoutes, request: &Request<'_>) -> Option<u32> {
-        let mut matching = routes.regexes.iter().filter(|(regex, _)| regex.is_match(request.path));
+        let mut matching = routes.regexes.as_ref()?.0.iter().filter(|(regex, _)| regex.is_match(request.path));
         matching.find(|(_, candidate)| self.holds(*candidate, request)).map(|(_, candidate)| candidate.route)
     }
 
@@ -173,7 +174,7 @@ impl RouteTable {
 
     fn find_at(&self, host: u32, kind: Kind, path: &str, request: &Request<'_>) -> Option<u32> {
         let candidates = self.paths.get(host, kind, path)?;
-        candidates.iter().find(|&candidate| self.holds(candidate, request)).map(|candidate| candidate.route)
+        candidates.find(|candidate| self.holds(candidate, request)).map(|candidate| candidate.route)
     }
 
     fn holds(&self, candidate: Candidate, request: &Request<'_>) -> bool {
@@ -195,16 +196,10 @@ impl HostRoutes {
                     self.prefix_depths.insert(path.bytes().filter(|&byte| byte == b'/').count());
                     paths.insert(self.host, Kind::Prefix, path, candidate);
                 }
-                PathMatch::Regex(regex) => self.regexes.push((regex.clone(), candidate)),
+                PathMatch::Regex(regex) => self.regexes.get_or_insert_default().0.push((regex.clone(), candidate)),
             }
         }
     }
-}
-
-fn get<'a>(hosts: &'a HashMap<Text, HostRoutes>, name: &str) -> Option<&'a HostRoutes> {
-    #[cfg(test)]
-    index::probes::count();
-    hosts.get(name.as_bytes())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::limit::PreparedQuota;
+use crate::limit::headers::Label;
 use crate::placement::Assignment;
 use crate::routing::RouteTable;
 pub use tenants::{TenantPlan, TenantTable};
@@ -77,17 +78,23 @@ pub struct CellPlan {
     pub state: model::CellState,
 }
 
-/// A route.
+/// A route: two cache lines with all that deciding on a request reads of it. What many routes say alike is the same
+/// object for all of them, which stays in the processor's cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct RoutePlan {
     /// The document.
     pub document: Arc<model::Route>,
     /// Its stable number.
     pub id: u32,
+    /// Whether it has a [`replaced_prefix`].
+    pub rewrites: bool,
+    /// Where the tenant's id is found, if the route has tenants.
+    pub tenant: Option<Arc<model::TenantRule>>,
     /// What happens to a request.
     pub action: ActionPlan,
     /// The limits, all of which must admit a request.
-    pub limits: Box<[Arc<LimitPlan>]>,
+    pub limits: Arc<[Arc<LimitPlan>]>,
 }
 
 /// What happens to a request that matched.
@@ -127,7 +134,7 @@ pub enum Targets {
     /// In each cell, by the cell's stable number.
     Cells(Arc<[Option<Target>]>),
     /// At endpoints outside of any cell.
-    Direct(Target),
+    Direct(Arc<Target>),
 }
 
 /// A service in one place.
@@ -170,6 +177,10 @@ pub struct LimitPlan {
     pub document: Arc<model::Limit>,
     /// Its stable number: what its counts are kept under.
     pub id: u32,
+    /// When clients are told of it.
+    pub headers: model::HeadersWhen,
+    /// What they are told begins with.
+    pub label: Option<Label>,
     /// Its own quota.
     pub quota: Arc<QuotaPlan>,
 }
@@ -205,6 +216,18 @@ impl Snapshot {
     }
 }
 
+/// What a route puts in place of the prefix that matched, if it does.
+pub fn replaced_prefix(action: &model::Action) -> Option<&str> {
+    match action {
+        model::Action::Forward(forward) => forward.prefix_rewrite.as_deref(),
+        model::Action::Redirect(redirect) => match &redirect.path {
+            model::RedirectPath::ReplacePrefix(prefix) => Some(prefix),
+            model::RedirectPath::Keep | model::RedirectPath::Replace(_) => None,
+        },
+        model::Action::Respond(_) => None,
+    }
+}
+
 impl Targets {
     /// Where the service is reached for requests of this cell.
     pub fn of(&self, cell: Option<u32>) -> Option<&Target> {
@@ -213,5 +236,15 @@ impl Targets {
             (Targets::Direct(target), None) => Some(target),
             (Targets::Cells(_), None) | (Targets::Direct(_), Some(_)) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_takes_two_cache_lines() {
+        assert_eq!((size_of::<RoutePlan>(), align_of::<RoutePlan>()), (128, 64));
     }
 }

@@ -70,7 +70,10 @@ fn is_id(id: &str) -> bool {
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Value<'a>> {
-    only(headers.get_all(name).iter().map(|value| text(value.as_bytes())))
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    // Compared as bytes: there is nearly always one line, and only that is looked at as text.
+    Some(if lines.all(|line| line == first) { text(first.as_bytes()) } else { Err(Refused) })
 }
 
 /// A label of a host that is not an address. A host whose last label is a number is an address (WHATWG URL, "ends in a

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use super::path;
 use super::reject::Reject;
@@ -29,7 +29,8 @@ pub fn check<'a>(
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err((Reject::MethodNotAllowed, "CONNECT and TRACE are never routed"));
     }
-    let host = host_header(version, headers)?;
+    let Asked { host, hosts, expects_more } = Asked::in_(headers);
+    let host = host_header(version, host, hosts)?;
     if let Some(authority) = uri.authority() {
         if uri.scheme() != Some(&http::uri::Scheme::HTTP) {
             return Err((Reject::MalformedRequest, "the target has a scheme other than http"));
@@ -38,22 +39,46 @@ pub fn check<'a>(
             return Err((Reject::BadHost, "the target's authority differs from the Host header"));
         }
     }
-    if headers.get_all(header::EXPECT).iter().any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if expects_more {
         return Err((Reject::ExpectationFailed, "an expectation other than 100-continue"));
     }
     let path = path::normalise(uri.path()).map_err(|bad| (Reject::BadPath, bad.as_str()))?;
     Ok(Target { host: bare_host(host)?, path, query: uri.query() })
 }
 
-fn host_header(version: Version, headers: &HeaderMap) -> Result<&str, (Reject, &'static str)> {
-    let mut lines = headers.get_all(header::HOST).iter();
-    match (lines.next(), lines.next()) {
+/// What the headers say that is looked at here: one look at each of them is cheaper than hashing two names.
+#[derive(Default)]
+struct Asked<'a> {
+    /// The last `Host`, and how many there are.
+    host: Option<&'a HeaderValue>,
+    hosts: usize,
+    /// There is an expectation other than 100-continue.
+    expects_more: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn in_(headers: &'a HeaderMap) -> Self {
+        let mut asked = Self::default();
+        for (name, value) in headers {
+            if *name == header::HOST {
+                asked.host = Some(value);
+                asked.hosts += 1;
+            } else if *name == header::EXPECT {
+                asked.expects_more |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            }
+        }
+        asked
+    }
+}
+
+fn host_header(version: Version, host: Option<&HeaderValue>, hosts: usize) -> Result<&str, (Reject, &'static str)> {
+    match host {
+        Some(_) if hosts > 1 => Err((Reject::BadHost, "there is more than one Host header")),
         // RFC 9110 §4.2.1: an http URI has a host.
-        (Some(host), None) if host.is_empty() => Err((Reject::BadHost, "the Host header is empty")),
-        (Some(host), None) => host.to_str().map_err(|_| (Reject::BadHost, "the Host header is not ASCII")),
-        (None, _) if version == Version::HTTP_10 => Ok(""),
-        (None, _) => Err((Reject::BadHost, "there is no Host header")),
-        (Some(_), Some(_)) => Err((Reject::BadHost, "there is more than one Host header")),
+        Some(host) if host.is_empty() => Err((Reject::BadHost, "the Host header is empty")),
+        Some(host) => host.to_str().map_err(|_| (Reject::BadHost, "the Host header is not ASCII")),
+        None if version == Version::HTTP_10 => Ok(""),
+        None => Err((Reject::BadHost, "there is no Host header")),
     }
 }
 
@@ -72,17 +97,47 @@ fn bare_host(host: &str) -> Result<Cow<'_, str>, (Reject, &'static str)> {
         let bare = host.get(..host.len() - port.len()).ok_or(BAD)?;
         return Ok(lower(bare));
     }
-    let bare = match host.split_once(':') {
-        Some((bare, port)) if is_port(port) => bare,
+    let bare = match memchr::memchr(b':', host.as_bytes()).and_then(|at| host.split_at_checked(at)) {
+        Some((bare, port)) if port.strip_prefix(':').is_some_and(is_port) => bare,
         Some(_) => return Err(BAD),
         None => host,
     };
     let bare = bare.strip_suffix('.').unwrap_or(bare);
-    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if bare.is_empty() || bare.starts_with('.') || !bare.bytes().all(fine) || bare.contains("..") {
-        return Err(BAD);
+    let Some(upper) = has_upper_case(bare).filter(|_| !bare.is_empty()) else { return Err(BAD) };
+    Ok(if upper { Cow::Owned(bare.to_ascii_lowercase()) } else { Cow::Borrowed(bare) })
+}
+
+/// Whether a name has letters in upper case; none when it is no name: it has a byte that no name has, it begins with a
+/// dot, or two dots follow each other.
+///
+/// A byte's traits are ANDed with what must not come here. That is never `BAD`, and after a dot no `DOT`: a dot has one
+/// bit more than `DOT`, which lies where `DOT` does when it is moved by one.
+fn has_upper_case(name: &str) -> Option<bool> {
+    const BAD: u8 = 1;
+    const DOT: u8 = 2;
+    const UPPER: u8 = 16;
+    const TRAITS: [u8; 256] = {
+        let mut traits = [BAD; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            traits[byte] = match byte as u8 {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => 0,
+                b'A'..=b'Z' => UPPER,
+                b'.' => DOT | DOT << 1,
+                _ => BAD,
+            };
+            byte += 1;
+        }
+        traits
+    };
+    let (mut seen, mut wrong, mut not_here) = (0, 0, DOT);
+    for &byte in name.as_bytes() {
+        let traits = TRAITS[usize::from(byte)];
+        seen |= traits;
+        wrong |= traits & (not_here | BAD);
+        not_here = traits >> 1;
     }
-    Ok(lower(bare))
+    (wrong == 0).then_some(seen & UPPER != 0)
 }
 
 fn is_port(port: &str) -> bool {
@@ -154,5 +209,15 @@ mod tests {
         assert_eq!(checked("CONNECT", "a:80", v11, &["a:80"]), Err(Reject::MethodNotAllowed));
         assert_eq!(checked("OPTIONS", "*", v11, &["a"]), Err(Reject::BadPath));
         assert_eq!(checked("GET", "/a/../b", v11, &["a"]), Ok(("a".into(), "/b".into())));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn names_are_what_the_rules_say(name in "[a-cA-C0-1._ é-]{0,8}") {
+            let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+            let good = name.bytes().all(fine) && !name.starts_with('.') && !name.contains("..");
+            let wanted = good.then(|| name.bytes().any(|b| b.is_ascii_uppercase()));
+            proptest::prop_assert_eq!(has_upper_case(&name), wanted);
+        }
     }
 }

@@ -19,10 +19,23 @@ const LARGEST: u64 = 999_999_999_999_999;
 /// written, which no checked name is.
 pub fn policy(name: &str, quota: Quota) -> Option<HeaderValue> {
     let window = Duration::from_nanos(quota.period_nanos.saturating_mul(u64::from(quota.burst)));
-    let mut line = Line::beginning_with(name)?;
-    line.parameter(b";q=", u64::from(quota.burst));
-    line.parameter(b";w=", seconds_rounded_up(window).max(1));
+    let mut line = Line::new();
+    line.parameter(*b";w=", seconds_rounded_up(window).max(1));
+    line.parameter(*b";q=", u64::from(quota.burst));
+    line.put(&Label::new(name)?.0);
     line.finish()
+}
+
+/// What every `RateLimit` of a limit begins with: its name in quotes. Built once, when a snapshot is compiled.
+#[derive(Debug, Clone)]
+pub struct Label(Box<[u8]>);
+
+impl Label {
+    /// None when the name cannot be written, which no checked name is.
+    pub fn new(name: &str) -> Option<Self> {
+        let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+        (plain && name.len() <= 128).then(|| Self(format!("\"{name}\"").into_bytes().into()))
+    }
 }
 
 /// The value of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`.
@@ -31,11 +44,12 @@ pub fn policy(name: &str, quota: Quota) -> Option<HeaderValue> {
 /// request, but §6 asks not to let the ratio of `r` to `t` promise more than the rate. For a refused request `t` is
 /// the time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than
 /// `t`.
-pub fn remaining(name: &str, verdict: &Verdict) -> Option<HeaderValue> {
+pub fn remaining(label: &Label, verdict: &Verdict) -> Option<HeaderValue> {
     let window = if verdict.admitted { verdict.reset } else { verdict.retry_after };
-    let mut line = Line::beginning_with(name)?;
-    line.parameter(b";r=", u64::from(verdict.remaining));
-    line.parameter(b";t=", seconds_rounded_up(window));
+    let mut line = Line::new();
+    line.parameter(*b";t=", seconds_rounded_up(window));
+    line.parameter(*b";r=", u64::from(verdict.remaining));
+    line.put(&label.0);
     line.finish()
 }
 
@@ -48,45 +62,42 @@ fn seconds_rounded_up(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).min(LARGEST)
 }
 
-/// A short line on the stack. The longest: a name of 128 bytes in quotes, and two parameters of 18 bytes.
+/// A short line on the stack, written from its end, because that is how the digits of a number come. The longest: a
+/// name of 128 bytes in quotes, and two parameters of 18 bytes.
 struct Line {
     bytes: [u8; 192],
-    len: usize,
+    begins: usize,
 }
 
 impl Line {
-    fn beginning_with(name: &str) -> Option<Self> {
-        let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-        if !plain || name.len() > 128 {
-            return None;
-        }
-        let mut line = Self { bytes: [0; 192], len: 0 };
-        line.push(b"\"");
-        line.push(name.as_bytes());
-        line.push(b"\"");
-        Some(line)
+    fn new() -> Self {
+        let bytes = [0; 192];
+        Self { begins: bytes.len(), bytes }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+    /// Puts this before what is there.
+    fn put(&mut self, bytes: &[u8]) {
+        let begins = self.begins - bytes.len();
+        self.bytes[begins..self.begins].copy_from_slice(bytes);
+        self.begins = begins;
     }
 
-    fn parameter(&mut self, name: &[u8], value: u64) {
-        self.push(name);
-        let mut digits = [b'0'; 20];
-        let (mut first, mut rest) = (digits.len() - 1, value);
-        while rest > 9 {
-            digits[first] += (rest % 10) as u8;
+    /// Puts a parameter before what is there.
+    fn parameter(&mut self, name: [u8; 3], value: u64) {
+        let mut rest = value;
+        loop {
+            self.begins -= 1;
+            self.bytes[self.begins] = b'0' + (rest % 10) as u8;
             rest /= 10;
-            first -= 1;
+            if rest == 0 {
+                break;
+            }
         }
-        digits[first] += rest as u8;
-        self.push(&digits[first..]);
+        self.put(&name);
     }
 
     fn finish(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(&self.bytes[..self.len]).ok()
+        HeaderValue::from_bytes(&self.bytes[self.begins..]).ok()
     }
 }
 
@@ -117,7 +128,7 @@ mod tests {
             retry_after: Duration::from_millis(retry_after),
             reset: Duration::from_millis(reset),
         };
-        let text = |verdict| remaining("a", &verdict).unwrap().to_str().unwrap().to_owned();
+        let text = |verdict| remaining(&Label::new("a").unwrap(), &verdict).unwrap().to_str().unwrap().to_owned();
         assert_eq!(text(verdict(true, 199, 0, 10)), "\"a\";r=199;t=1");
         assert_eq!(text(verdict(true, 0, 0, 2_000)), "\"a\";r=0;t=2");
         assert_eq!(text(verdict(true, 10, 0, 0)), "\"a\";r=10;t=0");

@@ -41,6 +41,13 @@ impl KeyHasher {
     #[inline]
     #[must_use]
     pub fn part(mut self, bytes: &[u8]) -> Self {
+        self.add(bytes);
+        self
+    }
+
+    /// Adds a part in place.
+    #[inline]
+    pub fn add(&mut self, bytes: &[u8]) {
         self.push(&(bytes.len() as u64).to_le_bytes());
         if bytes.len() > BUFFER - HASH {
             // The length above says that these are not the bytes themselves.
@@ -48,12 +55,11 @@ impl KeyHasher {
         } else {
             self.push(bytes);
         }
-        self
     }
 
     /// The hash.
     #[inline]
-    pub fn finish(self) -> KeyHash {
+    pub fn finish(&self) -> KeyHash {
         KeyHash(self.hash())
     }
 

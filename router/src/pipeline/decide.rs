@@ -4,10 +4,11 @@
 //! before the limits because a limit may be keyed by it, and because a request that has nowhere to go should cost its
 //! tenant nothing. The endpoint comes last: it is the only stage whose choice must be given back.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gridrouter_config::model::{self, CellState, HeadersWhen, LimitKeyPart, Otherwise};
+use gridrouter_config::model::{CellState, HeadersWhen, LimitKeyPart, Otherwise};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use ipnet::IpNet;
 
@@ -22,6 +23,7 @@ use crate::placement;
 use crate::routing::{Match, Request};
 use crate::snapshot::{
     ActionPlan, EndpointGroup, LimitPlan, QuotaPlan, RATE_LIMIT, RATE_LIMIT_POLICY, RoutePlan, Snapshot, TenantPlan,
+    replaced_prefix,
 };
 use crate::tenant::{self, Found};
 
@@ -44,7 +46,7 @@ pub struct Facts<'a> {
 
 /// What happens to a request.
 #[derive(Debug)]
-pub struct Decision<'a> {
+pub struct Decision<'a, 'r> {
     /// The route.
     pub route: &'a Arc<RoutePlan>,
     /// Its position in the snapshot.
@@ -54,14 +56,14 @@ pub struct Decision<'a> {
     /// What the limits said.
     pub notices: Vec<Notice<'a>>,
     /// Whose it is, and where that tenant is placed.
-    pub placed: Option<Placed>,
+    pub placed: Option<Placed<'r>>,
 }
 
 /// A tenant and its place.
 #[derive(Debug, Clone)]
-pub struct Placed {
+pub struct Placed<'r> {
     /// The tenant's id.
-    pub tenant: String,
+    pub tenant: Cow<'r, str>,
     /// Its bucket and cell, where the route has a grid.
     pub cell: Option<Place>,
 }
@@ -140,14 +142,14 @@ pub struct Notice<'a> {
 impl Notice<'_> {
     /// The headers that tell the client, if it is told.
     pub fn lines(&self) -> Option<Lines> {
-        let told = match self.limit.document.headers {
+        let told = match self.limit.headers {
             HeadersWhen::Always => true,
             HeadersWhen::Refused => !self.verdict.admitted,
             HeadersWhen::Never => false,
         };
         told.then(|| Lines {
             policy: self.quota.policy.clone(),
-            left: headers::remaining(self.limit.document.name.as_str(), &self.verdict),
+            left: self.limit.label.as_ref().and_then(|label| headers::remaining(label, &self.verdict)),
         })
     }
 }
@@ -196,16 +198,16 @@ impl Limiter for LimitTable {
 }
 
 /// Decides on a request. `counted` is told what each limit said.
-pub fn decide<'a>(
+pub fn decide<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
-    facts: &Facts<'_>,
+    facts: &Facts<'r>,
     limits: &impl Limiter,
     now: Nanos,
     counted: &mut impl FnMut(u32, bool),
-) -> Result<Decision<'a>, Refusal<'a>> {
+) -> Result<Decision<'a, 'r>, Refusal<'a>> {
     let (route, Match { route: index, prefix_len }) = route(snapshot, facts)?;
     let refuse = |reject, why| Refusal { route: Some(route), ..Refusal::of(reject, why) };
-    let tenant = tenant_of(snapshot, &route.document, facts).map_err(|(reject, why)| refuse(reject, why))?;
+    let tenant = tenant_of(snapshot, route, facts).map_err(|(reject, why)| refuse(reject, why))?;
     let (destination, place) = match &route.action {
         ActionPlan::Redirect | ActionPlan::Respond { .. } => (Destination::Own { prefix_len }, None),
         ActionPlan::Forward(plan) => {
@@ -221,7 +223,7 @@ pub fn decide<'a>(
     };
     let who = Who { snapshot, facts, tenant: tenant.as_ref(), route, place };
     let notices = admit(&who, limits, now, counted)?;
-    let placed = tenant.map(|tenant| Placed { tenant: tenant.id.into_owned(), cell: place });
+    let placed = tenant.map(|tenant| Placed { tenant: tenant.id, cell: place });
     Ok(Decision { route, index, destination, notices, placed })
 }
 
@@ -243,14 +245,14 @@ fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<Route
 
 /// A request's tenant.
 struct Tenant<'a, 'r> {
-    id: std::borrow::Cow<'r, str>,
+    id: Cow<'r, str>,
     hash: u64,
-    plan: Option<&'a Arc<TenantPlan>>,
+    plan: Option<&'a TenantPlan>,
 }
 
 fn tenant_of<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
-    route: &'a model::Route,
+    route: &'a RoutePlan,
     facts: &Facts<'r>,
 ) -> Result<Option<Tenant<'a, 'r>>, (Reject, &'static str)> {
     let Some(rule) = &route.tenant else { return Ok(None) };
@@ -303,7 +305,7 @@ fn admit<'a>(
     counted: &mut impl FnMut(u32, bool),
 ) -> Result<Vec<Notice<'a>>, Refusal<'a>> {
     let mut notices: Vec<Notice<'a>> = Vec::with_capacity(who.route.limits.len());
-    for limit in &who.route.limits {
+    for limit in &*who.route.limits {
         let (key, quota) = (who.key(limit, table), who.quota(limit));
         let verdict = table.check(key, &quota.prepared, now.0);
         counted(limit.id, verdict.admitted);
@@ -332,20 +334,20 @@ impl<'a> Who<'a, '_> {
     fn key(&self, limit: &LimitPlan, table: &impl Limiter) -> KeyHash {
         let mut key = table.key(limit.id);
         for part in &limit.document.key {
-            key = match part {
-                LimitKeyPart::Tenant => key.part(self.tenant.map_or(b"", |tenant| tenant.id.as_bytes())),
-                LimitKeyPart::Route => key.part(&self.route.id.to_le_bytes()),
+            match part {
+                LimitKeyPart::Tenant => key.add(self.tenant.map_or(b"", |tenant| tenant.id.as_bytes())),
+                LimitKeyPart::Route => key.add(&self.route.id.to_le_bytes()),
                 LimitKeyPart::Service => match &self.route.action {
-                    ActionPlan::Forward(plan) => key.part(plan.service.as_str().as_bytes()),
-                    ActionPlan::Redirect | ActionPlan::Respond { .. } => key.part(b""),
+                    ActionPlan::Forward(plan) => key.add(plan.service.as_str().as_bytes()),
+                    ActionPlan::Redirect | ActionPlan::Respond { .. } => key.add(b""),
                 },
                 LimitKeyPart::Cell => match self.place.and_then(|place| self.snapshot.cell(place.cell)) {
-                    Some(cell) => key.part(cell.name.as_str().as_bytes()),
-                    None => key.part(b""),
+                    Some(cell) => key.add(cell.name.as_str().as_bytes()),
+                    None => key.add(b""),
                 },
-                LimitKeyPart::ClientIp => key.part(&self.client_network()),
-                LimitKeyPart::Header(name) => key.part(self.facts.headers.get(name).map_or(b"", |v| v.as_bytes())),
-            };
+                LimitKeyPart::ClientIp => key.add(&self.client_network()),
+                LimitKeyPart::Header(name) => key.add(self.facts.headers.get(name).map_or(b"", |v| v.as_bytes())),
+            }
         }
         key.finish()
     }
@@ -370,19 +372,11 @@ pub fn outgoing_target(
     received: &Uri,
     prefix_len: usize,
 ) -> Result<Option<Uri>, http::uri::InvalidUri> {
-    let rewrite = match &route.document.action {
-        model::Action::Forward(forward) => forward.prefix_rewrite.as_deref(),
-        model::Action::Redirect(redirect) => match &redirect.path {
-            model::RedirectPath::ReplacePrefix(prefix) => Some(prefix.as_str()),
-            model::RedirectPath::Keep | model::RedirectPath::Replace(_) => None,
-        },
-        model::Action::Respond(_) => None,
-    };
-    let normal = matches!(target.path, std::borrow::Cow::Borrowed(_));
-    if rewrite.is_none() && normal && received.scheme().is_none() {
+    let normal = matches!(target.path, Cow::Borrowed(_));
+    if !route.rewrites && normal && received.scheme().is_none() {
         return Ok(None);
     }
-    let path = match rewrite {
+    let path = match replaced_prefix(&route.document.action) {
         Some(prefix) => replace_prefix(&target.path, prefix_len, prefix),
         None => target.path.clone().into_owned(),
     };

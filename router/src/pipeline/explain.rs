@@ -158,7 +158,7 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
             describe_route(decision.route, out);
             if let Some(placed) = &decision.placed {
                 out.why.push(format!("the tenant is {}", placed.tenant));
-                out.tenant = Some(placed.tenant.clone());
+                out.tenant = Some(placed.tenant.to_string());
                 if let Some(place) = placed.cell {
                     describe_place(snapshot, place, out);
                 }

@@ -1,12 +1,54 @@
-//! Where the table looks things up: one hash table for the paths of all hosts, and what was learned of the texts in it
-//! when it was built, so that no look-up is made for a depth that no route has.
+//! Where the table looks things up: hash tables for hosts and for the paths of all hosts, and what was learned of the
+//! texts in them when they were built, so that no look-up is made for a depth that no route has.
+//!
+//! With thousands of routes the cost is in cache misses, so an entry of each table is one line of the cache.
 
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::Candidate;
 use super::text::Text;
+use super::{Candidate, HostRoutes};
+
+/// Hosts by name.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    entries: HashTable<Host>,
+    hasher: DefaultHashBuilder,
+}
+
+/// 64 bytes.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Host {
+    name: Text,
+    routes: HostRoutes,
+}
+
+impl Hosts {
+    pub(super) fn get(&self, name: &str) -> Option<&HostRoutes> {
+        #[cfg(test)]
+        probes::count();
+        let name = name.as_bytes();
+        let found = self.entries.find(self.hasher.hash_one(name), |host| host.name.as_bytes() == name);
+        found.map(|host| &host.routes)
+    }
+
+    /// The routes of a host, which are made if there are none yet.
+    pub(super) fn entry(&mut self, name: &str, make: impl FnOnce() -> HostRoutes) -> &mut HostRoutes {
+        let hasher = &self.hasher;
+        let entry = self.entries.entry(
+            hasher.hash_one(name.as_bytes()),
+            |host| host.name.as_bytes() == name.as_bytes(),
+            |host| hasher.hash_one(host.name.as_bytes()),
+        );
+        &mut entry.or_insert_with(|| Host { name: name.into(), routes: make() }).into_mut().routes
+    }
+
+    pub(super) fn routes_mut(&mut self) -> impl Iterator<Item = &mut HostRoutes> {
+        self.entries.iter_mut().map(|host| &mut host.routes)
+    }
+}
 
 /// How a path has to match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,8 +65,9 @@ pub(super) struct Paths {
     hasher: DefaultHashBuilder,
 }
 
-/// 64 bytes with the first candidate inside: with thousands of routes the cost is in cache misses.
+/// 64 bytes with the first candidate inside.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry {
     host: u32,
     kind: Kind,
@@ -36,18 +79,27 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Candidates {
     first: Candidate,
-    more: Vec<Candidate>,
+    more: Option<Box<More>>,
 }
 
+/// Boxed once more than it needs to be, because it is seldom there.
+#[derive(Debug, Default)]
+struct More(Vec<Candidate>);
+
 impl Candidates {
-    pub(super) fn iter(&self) -> impl Iterator<Item = Candidate> {
-        std::iter::once(self.first).chain(self.more.iter().copied())
+    /// The first of which this is true.
+    pub(super) fn find(&self, is_it: impl Fn(Candidate) -> bool) -> Option<Candidate> {
+        if is_it(self.first) {
+            return Some(self.first);
+        }
+        self.more.as_ref()?.0.iter().copied().find(|&candidate| is_it(candidate))
     }
 
     /// A route may name the same path twice.
     fn push_new(&mut self, candidate: Candidate) {
-        if *self.more.last().unwrap_or(&self.first) != candidate {
-            self.more.push(candidate);
+        let last = self.more.as_ref().and_then(|more| more.0.last()).unwrap_or(&self.first);
+        if *last != candidate {
+            self.more.get_or_insert_default().0.push(candidate);
         }
     }
 }
@@ -61,9 +113,10 @@ impl Paths {
             entry.candidates.push_new(candidate);
             return;
         }
-        let candidates = Candidates { first: candidate, more: Vec::new() };
+        let candidates = Candidates { first: candidate, more: None };
         let entry = Entry { host, kind, text: text.into(), candidates };
-        self.entries.insert_unique(hash, entry, |entry| hasher.hash_one((entry.host, entry.kind, &entry.text)));
+        self.entries
+            .insert_unique(hash, entry, |entry| hasher.hash_one((entry.host, entry.kind, entry.text.as_bytes())));
     }
 
     pub(super) fn get(&self, host: u32, kind: Kind, text: &str) -> Option<&Candidates> {
@@ -115,12 +168,16 @@ pub(super) fn prefixes(path: &str, depths: Depths) -> impl Iterator<Item = &str>
             depth += 1;
         }
     }
+    let mut first = true;
     std::iter::from_fn(move || {
         loop {
-            let (prefix, its_depth) = (rest?, depth);
-            depth = depth.saturating_sub(1);
-            rest = prefix.rfind('/').and_then(|at| prefix.get(..at));
-            if depths.contain(its_depth) {
+            if !first {
+                depth = depth.saturating_sub(1);
+                rest = rest.and_then(|prefix| prefix.get(..prefix.bytes().rposition(|byte| byte == b'/')?));
+            }
+            first = false;
+            let prefix = rest?;
+            if depths.contain(depth) {
                 return Some(prefix);
             }
         }
@@ -150,5 +207,16 @@ pub(super) mod probes {
 
     pub(in crate::routing) fn take() -> usize {
         COUNT.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_a_cache_line() {
+        assert_eq!((size_of::<Host>(), align_of::<Host>()), (64, 64));
+        assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (64, 64));
     }
 }

@@ -8,9 +8,10 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Algorithm, Model, Placement};
 
 use super::names::Names;
+use super::tenants::Quotas;
 use super::{
     ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, QuotaPlan,
-    RoutePlan, Snapshot, Target, Targets, TenantPlan, TenantTable,
+    RoutePlan, Snapshot, Target, Targets, TenantPlan, TenantTable, replaced_prefix,
 };
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::limit::{PreparedQuota, Quota, headers};
@@ -128,16 +129,21 @@ impl Limits {
             LimitPlan {
                 document: Arc::clone(limit),
                 id: names.limits.of(text(&limit.name)),
-                quota: Arc::new(quota(&limit.name, bucket)),
+                headers: limit.headers,
+                label: headers::Label::new(limit.name.as_str()),
+                quota: Arc::new(quota_plan(&limit.name, quota_of(bucket))),
             }
         };
         Self(model.limits.iter().map(|(name, limit)| (name.clone(), Arc::new(plan(limit, names)))).collect())
     }
 }
 
-fn quota(name: &Name, bucket: model::TokenBucket) -> QuotaPlan {
+fn quota_of(bucket: model::TokenBucket) -> Quota {
     let period = u64::try_from(bucket.rate.period().as_nanos()).unwrap_or(u64::MAX).max(1);
-    let quota = Quota { period_nanos: period, burst: bucket.burst };
+    Quota { period_nanos: period, burst: bucket.burst }
+}
+
+fn quota_plan(name: &Name, quota: Quota) -> QuotaPlan {
     QuotaPlan { prepared: PreparedQuota::token_bucket(quota), policy: headers::policy(name.as_str(), quota) }
 }
 
@@ -154,12 +160,13 @@ fn routes(
         .map(|old| old.routes.iter().map(|plan| (Arc::as_ptr(&plan.document), plan)).collect())
         .unwrap_or_default();
     let mut targets = TargetCache { model, known: hashbrown::HashMap::new() };
+    let mut shared = Shared::default();
     model
         .routes
         .values()
         .filter_map(|route| match before.get(&Arc::as_ptr(route)) {
             Some(plan) => Some(Arc::clone(plan)),
-            None => route_plan(route, limits, &mut targets, names).map(Arc::new),
+            None => route_plan(route, limits, &mut targets, &mut shared, names).map(Arc::new),
         })
         .collect()
 }
@@ -169,6 +176,7 @@ fn route_plan(
     route: &Arc<model::Route>,
     limits: &Limits,
     targets: &mut TargetCache<'_>,
+    shared: &mut Shared,
     names: &mut Names,
 ) -> Option<RoutePlan> {
     let action = match &route.action {
@@ -185,8 +193,43 @@ fn route_plan(
             content_type: fixed.content_type.clone(),
         },
     };
-    let limits = route.limits.iter().filter_map(|name| limits.0.get(name).map(Arc::clone)).collect();
-    Some(RoutePlan { document: Arc::clone(route), id: names.routes.of(text(&route.name)), action, limits })
+    Some(RoutePlan {
+        document: Arc::clone(route),
+        id: names.routes.of(text(&route.name)),
+        rewrites: replaced_prefix(&route.action).is_some(),
+        tenant: route.tenant.as_ref().map(|rule| shared.rule(rule)),
+        action,
+        limits: shared.limits(&route.limits, limits),
+    })
+}
+
+/// What many routes say alike, made once for all of them.
+#[derive(Default)]
+struct Shared {
+    rules: Vec<Arc<model::TenantRule>>,
+    limits: hashbrown::HashMap<Vec<Name>, Arc<[Arc<LimitPlan>]>>,
+}
+
+impl Shared {
+    /// Different rules that are looked through for one that is the same. People write a few; were there thousands,
+    /// looking through them all would take longer than what it saves.
+    const RULES: usize = 64;
+
+    fn rule(&mut self, rule: &model::TenantRule) -> Arc<model::TenantRule> {
+        if let Some(known) = self.rules.iter().find(|known| ***known == *rule) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(rule.clone());
+        if self.rules.len() < Self::RULES {
+            self.rules.push(Arc::clone(&made));
+        }
+        made
+    }
+
+    fn limits(&mut self, names: &[Name], limits: &Limits) -> Arc<[Arc<LimitPlan>]> {
+        let made = || names.iter().filter_map(|name| limits.0.get(name).map(Arc::clone)).collect();
+        Arc::clone(self.limits.entry_ref(names).or_insert_with(made))
+    }
 }
 
 /// The targets of each service in each grid, made once for all routes that share them.
@@ -204,7 +247,8 @@ impl TargetCache<'_> {
         let document = self.model.services.get(service)?;
         let targets = match grid {
             None => {
-                Targets::Direct(Target { group: group(document, None, &document.endpoints.blue, names), host: None })
+                let group = group(document, None, &document.endpoints.blue, names);
+                Targets::Direct(Arc::new(Target { group, host: None }))
             }
             Some(grid) => self.in_cells(document, grid, names)?,
         };
@@ -313,23 +357,35 @@ fn tenants(
         return Arc::clone(&old.tenants);
     }
     let mut table = TenantTable::with_capacity(model.tenants.len());
+    let mut quotas = QuotaCache::default();
     for tenant in model.tenants.values() {
-        let hash = crate::placement::hash_of(tenant.name.as_str().as_bytes());
-        let before = old
-            .filter(|_| same_limits)
-            .and_then(|old| old.tenants.get(hash, tenant.name.as_str()))
-            .filter(|plan| Arc::ptr_eq(&plan.document, tenant));
+        let before = old.filter(|_| same_limits).and_then(|old| old.tenants.of(tenant));
         table.insert(match before {
-            Some(plan) => Arc::clone(plan),
-            None => Arc::new(tenant_plan(tenant, limits, names)),
+            Some(plan) => plan.again(),
+            None => tenant_plan(tenant, limits, &mut quotas, names),
         });
     }
     Arc::new(table)
 }
 
-fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, names: &mut Names) -> TenantPlan {
+/// Quotas of tenants, made once for all tenants that have the same: customers buy one of a few plans, and what is
+/// shared is in the processor's cache.
+#[derive(Default)]
+struct QuotaCache {
+    known: hashbrown::HashMap<(u32, Quota), Arc<QuotaPlan>>,
+}
+
+impl QuotaCache {
+    fn of(&mut self, limit: &LimitPlan, bucket: model::TokenBucket) -> Arc<QuotaPlan> {
+        let quota = quota_of(bucket);
+        let made = || Arc::new(quota_plan(&limit.document.name, quota));
+        Arc::clone(self.known.entry((limit.id, quota)).or_insert_with(made))
+    }
+}
+
+fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, quotas: &mut QuotaCache, names: &mut Names) -> TenantPlan {
     let pin = tenant.pin.as_ref().map(|pin| (names.grids.of(text(&pin.grid)), names.cells.of(text(&pin.cell))));
-    let quotas = tenant
+    let own: Quotas = tenant
         .limits
         .iter()
         .filter_map(|(name, own)| {
@@ -337,8 +393,8 @@ fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, names: &mut Names) 
             let Algorithm::TokenBucket(bucket) = limit.document.algorithm;
             let bucket =
                 model::TokenBucket { rate: own.rate.unwrap_or(bucket.rate), burst: own.burst.unwrap_or(bucket.burst) };
-            Some((limit.id, Arc::new(quota(name, bucket))))
+            Some((limit.id, quotas.of(limit, bucket)))
         })
         .collect();
-    TenantPlan::new(Arc::clone(tenant), pin, quotas)
+    TenantPlan::new(Arc::clone(tenant), pin, Some(own).filter(|own| !own.is_empty()).map(Arc::new))
 }
