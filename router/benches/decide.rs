@@ -20,18 +20,19 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gridrouter::clock::Nanos;
+use gridrouter::http::fields::Fields;
 use gridrouter::http::headers::{Direction, strip_hop_by_hop};
 use gridrouter::http::target::{self, Target};
 use gridrouter::http::{forwarded, reject::Reject};
 use gridrouter::limit::table::LimitTable;
-use gridrouter::pipeline::decide::{Decision, Facts, Lines, Notice, Refusal, decide};
+use gridrouter::pipeline::decide::{Decision, Facts, Notice, Refusal, decide};
 use gridrouter::snapshot::Snapshot;
 use gridrouter::snapshot::compile::compile;
 use gridrouter::snapshot::names::Names;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::units::Rate;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use http::{Method, Uri, Version, header};
 
 const ROUTES: usize = 10_000;
 const TENANTS: usize = 100_000;
@@ -158,15 +159,14 @@ fn model() -> model::Model {
 /// A request as hyper hands it over.
 struct Asked {
     uri: Uri,
-    headers: HeaderMap,
+    headers: Fields,
 }
 
 impl Asked {
     fn new(number: usize) -> Self {
         let (route, tenant) = (number % ROUTES, number % TENANTS);
-        // hyper takes the map of the answer before, which had as many lines.
-        let mut headers = HeaderMap::with_capacity(12);
-        let mut add = |name, value: String| headers.insert(name, value.try_into().expect("a value"));
+        let mut headers = Fields::new();
+        let mut add = |name, value: String| headers.append(name, value);
         add(header::HOST, host_of(route));
         add(header::USER_AGENT, "curl/8.14.1".to_owned());
         add(header::ACCEPT, "*/*".to_owned());
@@ -194,20 +194,22 @@ fn decided<'a: 'r, 'r>(
 }
 
 #[inline(never)]
-fn told(notices: &[Notice<'_>]) -> Vec<Lines> {
-    notices.iter().filter_map(Notice::lines).collect()
+fn told(notices: &[Notice<'_>]) -> Fields {
+    let mut told = Fields::new();
+    for notice in notices {
+        notice.tell(&mut told);
+    }
+    told
 }
 
 #[inline(never)]
-fn stripped(headers: &mut HeaderMap) {
+fn stripped(headers: &mut Fields) {
     strip_hop_by_hop(headers, Direction::Request, false);
 }
 
 #[inline(never)]
-fn forwarded_for(headers: &mut HeaderMap) {
-    forwarded::set(headers, false, HeaderValue::from_static("192.0.2.7"), || {
-        HeaderValue::from_static("0123456789abcdef0123456789abcdef")
-    });
+fn forwarded_for(headers: &mut Fields) {
+    forwarded::set(headers, false, b"192.0.2.7", || *b"0123456789abcdef0123456789abcdef");
 }
 
 /// The pure part of a request's life.

@@ -8,10 +8,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use gridrouter::http::fields::Fields;
 use gridrouter::routing::{Request, RouteTable};
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{Action, FixedResponse, HeaderEdits, HostPattern, PathMatch, Route};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 const REQUESTS: usize = 10_000;
 
@@ -67,7 +68,7 @@ fn find(criterion: &mut Criterion) {
         ("wildcards", wildcards),
         ("hosts and paths", hosts_and_paths),
     ];
-    let headers = HeaderMap::new();
+    let headers = Fields::new();
     for (name, mix) in mixes {
         let mut group = criterion.benchmark_group(name);
         for count in [10, 10_000] {

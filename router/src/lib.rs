@@ -1,6 +1,7 @@
 //! The data plane of GridRouter.
 //!
-//! A request meets the modules in this order: `listener` (sockets and threads), `http` (one connection, strict checks),
+//! A request meets the modules in this order: `listener` (sockets and threads), `http` (one connection,
+//! strict checks) over `http1` (the protocol's bytes),
 //! `pipeline` (the life of a request), the five leaf stages `routing`, `tenant`, `placement`, `limit` and `balance`
 //! (pure, one file an algorithm), and `upstream`. ARCHITECTURE.md is the map.
 
@@ -9,6 +10,7 @@ pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod http;
+pub mod http1;
 pub mod lifecycle;
 pub mod limit;
 pub mod listener;

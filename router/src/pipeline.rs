@@ -7,68 +7,66 @@ pub mod decide;
 pub mod explain;
 pub(crate) mod own;
 
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use gridrouter_config::model;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
-use hyper::body::{Body, Incoming};
+use http::{HeaderValue, Uri, Version};
+use http_body::Body;
 
-use self::decide::{Decision, Destination, Facts, Lines, Refusal};
+use self::decide::{Decision, Destination, Facts, Refusal};
 use crate::balance::smooth_weighted_round_robin::Tried;
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
+use crate::http::answer::Answer;
+use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
+use crate::http::fields::{Fields, Known};
 use crate::http::headers::Direction;
 use crate::http::reject::Reject;
 use crate::http::{forwarded, headers, target};
+use crate::http1::request::Head;
 use crate::snapshot::{ActionPlan, ForwardPlan, RoutePlan, Snapshot};
 use crate::telemetry::Record;
-use crate::upstream::exchange::{Choice, Journey};
-use crate::upstream::request_body::RequestBody;
+use crate::upstream::journey::{Choice, Journey, Outgoing};
 use crate::upstream::response_body::ResponseBody;
+
+/// The status under which a request is counted whose client left before there was an answer.
+const CLIENT_LEFT: u16 = 499;
 
 /// Answers one request.
 ///
-/// All that needs no waiting is done before there is a future, so that the future holds only what waiting needs: hyper
-/// copies it into place for every request.
-pub(crate) fn handle(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
-    let now = connection.worker().read_clock();
-    let snapshot = connection.worker().snapshot();
-    let (parts, body) = request.into_parts();
-    let expects = parts.headers.contains_key(header::EXPECT);
-    let begun = match begin(&connection, &snapshot, &parts, now) {
-        Ok(Begun::Going(going)) => Answering::Forward(depart(&connection, &snapshot, going, parts, body)),
+/// All that needs no waiting is done before there is a future, so that the future holds only what waiting needs.
+pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) -> impl Future<Output = Answer> {
+    let worker = connection.worker();
+    let (now, snapshot) = (worker.read_clock(), worker.snapshot());
+    match snapshot.listener(connection.origin.listener) {
+        Some(listener) if !listener.gone => connection.obey(&listener.document),
+        Some(_) | None => connection.end_after_answer(),
+    }
+    let expects = head.expects_continue;
+    let begun = match begin(connection, &snapshot, &head, now) {
+        Ok(Begun::Going(going)) => Answering::Forward(depart(connection, &snapshot, going, head, body)),
         Ok(Begun::Own(own)) => Answering::Own(Box::new((own, body))),
-        Err(refusal) => Answering::Refuse(Box::new((own::Refused::new(&connection, &refusal), body))),
+        Err(refusal) => Answering::Refuse(Box::new((own::Refused::new(connection, &refusal), body))),
     };
     async move {
-        let mut answer = match begun {
-            Answering::Forward(mut departure) => forward(&connection, &snapshot, &mut departure).await,
+        match begun {
+            Answering::Forward(mut departure) => forward(connection, &snapshot, &mut departure).await,
             // Boxed, so that they do not make every request's future as large as theirs.
-            Answering::Own(own) => Box::pin(own::answer(&connection, own.0, own.1, expects)).await,
+            Answering::Own(own) => Box::pin(own::answer(connection, own.0, own.1, expects)).await,
             Answering::Refuse(refused) => {
-                Box::pin(own::refuse(&connection, refused.0, refused.1, expects, Record::new(now))).await
+                Box::pin(own::refuse(connection, refused.0, refused.1, expects, Record::new(now))).await
             }
-        };
-        let gone = snapshot.listener(connection.origin.listener).is_none_or(|listener| listener.gone);
-        if gone || connection.worker().is_draining() || connection.must_close() {
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(answer)
     }
 }
 
 /// What is done with a request that was decided on.
 #[allow(clippy::large_enum_variant, reason = "the large variant is the one on the hot path: boxing it would allocate")]
-enum Answering {
-    Forward(Departure),
-    Own(Box<(own::Own, Incoming)>),
-    Refuse(Box<(own::Refused, Incoming)>),
+enum Answering<'c> {
+    Forward(Departure<'c>),
+    Own(Box<(own::Own, ClientBody)>),
+    Refuse(Box<(own::Refused, ClientBody)>),
 }
 
 /// A request that was decided on.
@@ -88,16 +86,19 @@ struct Going {
     host: Option<HeaderValue>,
     /// The new target, where the path was not in normal form or is rewritten.
     target: Option<Uri>,
-    lines: Vec<Lines>,
+    /// What the client is told of limits.
+    told: Fields,
     record: Record,
 }
 
 /// A request ready to be sent.
-struct Departure {
+struct Departure<'c> {
+    connection: &'c Rc<Connection>,
     /// The route, by its position in the snapshot.
     route: u32,
     journey: Journey,
-    lines: Vec<Lines>,
+    /// What the client is told of limits.
+    told: Fields,
     record: Option<Record>,
 }
 
@@ -105,21 +106,18 @@ struct Departure {
 fn begin<'a>(
     connection: &Rc<Connection>,
     snapshot: &'a Snapshot,
-    parts: &Parts,
+    head: &Head,
     now: Nanos,
 ) -> Result<Begun, Refusal<'a>> {
-    if let Some(violation) = connection.request_begins() {
-        return Err(Refusal::of(own::reject_for(violation), own::violation_text(violation)));
-    }
-    let target = target::check(&parts.method, &parts.uri, parts.version, &parts.headers)
+    let target = target::check(&head.method, &head.uri, head.version, &head.fields)
         .map_err(|(reject, why)| Refusal::of(reject, why))?;
-    let worker = connection.worker();
+    let (worker, listener) = (connection.worker(), connection.origin.listener);
     let facts = Facts {
-        listener: connection.origin.listener,
+        listener,
         peer: connection.origin.peer.ip(),
-        trusted_proxies: &connection.origin.trusted_proxies,
-        method: &parts.method,
-        headers: &parts.headers,
+        trusted_proxies: snapshot.listener(listener).map_or(&[], |plan| &plan.document.trusted_proxies),
+        method: &head.method,
+        headers: &head.fields,
         target: &target,
     };
     let mut counted = |limit, admitted: bool| {
@@ -127,92 +125,96 @@ fn begin<'a>(
     };
     let Decision { route, index, destination, notices, .. } =
         decide::decide(snapshot, &facts, &worker.shared.limits, now, &mut counted)?;
-    let lines = own::lines(&notices);
+    let told = own::told(&notices);
     let mut record = Record::new(now);
     record.route = Some(route.id);
-    let target = decide::outgoing_target(route, &target, &parts.uri, destination.prefix_len()).map_err(|_| {
-        Refusal { route: Some(route), ..Refusal::of(Reject::BadPath, "the rewritten path is no target") }
+    let target = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()).map_err(|_| Refusal {
+        route: Some(route),
+        ..Refusal::of(Reject::BadPath, "the rewritten path is no target")
     })?;
     match destination {
         Destination::Own { .. } => {
-            let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            let location = own::location(route, parts, host, target.as_ref(), connection.trusted);
-            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, lines, record }))
+            let host = head.fields.known(Known::Host).next().and_then(|host| str::from_utf8(host).ok());
+            let location =
+                own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection.trusted.get());
+            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told, record }))
         }
         Destination::Endpoint { group, host, .. } => {
             record.group = Some(group.id);
             let mut tried = Tried::default();
-            let Some(endpoint) = worker.balancers.pick(group, now.seconds(), &mut tried) else {
+            let Some((group, endpoint)) = worker.balancers.pick(group, now.seconds(), &mut tried) else {
                 let mut refusal = Refusal::of(Reject::NoEndpoint, "every endpoint is down, full or marked as failed");
                 refusal.route = Some(route);
                 return Err(refusal);
             };
-            let choice = Choice::new(Rc::clone(worker), Arc::clone(group), endpoint);
+            let choice = Choice::new(Rc::clone(worker), group, endpoint);
             let host = host.cloned();
-            Ok(Begun::Going(Going { route: index, choice, tried, host, target, lines, record }))
+            Ok(Begun::Going(Going { route: index, choice, tried, host, target, told, record }))
+        }
+    }
+}
+
+/// Counts a request whose client left before there was an answer, as nginx does.
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.status = CLIENT_LEFT;
+            record.write(self.connection.worker(), clock::now());
         }
     }
 }
 
 /// Makes of a client's request the one that is sent on.
-fn depart(
-    connection: &Rc<Connection>,
+fn depart<'c>(
+    connection: &'c Rc<Connection>,
     snapshot: &Snapshot,
     going: Going,
-    mut parts: Parts,
-    body: Incoming,
-) -> Departure {
-    let Going { route, choice, tried, host, target, lines, record } = going;
-    let now = connection.worker().now_millis();
+    head: Head,
+    body: ClientBody,
+) -> Departure<'c> {
+    let Going { route, choice, tried, host, target, told, record } = going;
+    let Head { method, uri, version, mut fields, .. } = head;
+    let has_body = !body.is_end_stream();
     if let Some((_, plan, document)) = plan_of(snapshot, route) {
         if let Some(total) = document.timeouts.request {
-            let deadline = now.after(total);
+            let deadline = connection.worker().now_millis().after(total);
             connection.request_deadline.set(deadline);
             connection.arm(deadline);
         }
-        let mut host = plan.host.clone().or(host);
-        if parts.version < Version::HTTP_11 && host.is_none() && !parts.headers.contains_key(header::HOST) {
+        headers::strip_hop_by_hop(&mut fields, Direction::Request, has_body);
+        connection.with_address(|peer| {
+            forwarded::set(&mut fields, connection.trusted.get(), peer, || own::request_id(connection.worker()));
+        });
+        if let Some(host) = plan.host.as_ref().or(host.as_ref()) {
+            fields.set(Known::Host, host.as_bytes());
+        } else if version < Version::HTTP_11 && !fields.has(Known::Host) {
             // It is sent on as HTTP/1.1, which is not complete without.
-            host = choice.authority();
+            fields.append(Known::Host.as_str(), choice.authority().unwrap_or_default());
         }
-        outgoing_headers(connection, &mut parts.headers, !body.is_end_stream(), host, document);
+        headers::apply(&document.request_headers, &mut fields);
     }
-    if let Some(target) = target {
-        parts.uri = target;
-    }
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    let request = Request::from_parts(parts, RequestBody::new(body, now));
-    Departure { route, journey: Journey::new(choice, tried, request), lines, record: Some(record) }
+    let outgoing = Outgoing { method, target: target.unwrap_or(uri), fields };
+    let journey = Journey::new(choice, tried, outgoing, has_body.then_some(body));
+    Departure { connection, route, journey, told, record: Some(record) }
 }
 
 /// Sends a request on and brings the answer back.
-async fn forward(
-    connection: &Rc<Connection>,
-    snapshot: &Snapshot,
-    departure: &mut Departure,
-) -> Response<ResponseBody> {
+async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &mut Departure<'_>) -> Answer {
     let plan = plan_of(snapshot, departure.route);
     let answer = match plan {
         Some((_, _, document)) => departure.journey.send(connection, &document.timeouts).await,
         None => Err(Reject::NoRoute),
     };
-    let lines = std::mem::take(&mut departure.lines);
     let mut record = departure.record.take().unwrap_or_else(|| Record::new(connection.worker().now()));
     match (answer, plan) {
-        (Ok((response, lease)), Some((route, _, document))) => {
-            let (mut head, body) = response.into_parts();
-            headers::strip_hop_by_hop(&mut head.headers, Direction::Response, true);
-            for lines in lines {
-                lines.tell(&mut head.headers);
-            }
-            headers::apply(&route.document.response_headers, &mut head.headers);
-            record.status = head.status.as_u16();
+        (Ok((head, lease)), Some((route, _, document))) => {
+            let (status, mut fields) = (head.status, head.fields);
+            record.status = status.as_u16();
+            headers::strip_hop_by_hop(&mut fields, Direction::Response, true);
+            fields.extend(&departure.told);
+            headers::apply(&route.document.response_headers, &mut fields);
             let stall = document.timeouts.response_body;
-            let mut answer = Response::new(ResponseBody::upstream(body, lease, stall, Rc::clone(connection), record));
-            *answer.status_mut() = head.status;
-            *answer.headers_mut() = head.headers;
-            answer
+            Answer { status, fields, body: ResponseBody::upstream(lease, stall, Rc::clone(connection), record) }
         }
         (answer, plan) => {
             let reject = answer.err().unwrap_or(Reject::NoRoute);
@@ -222,12 +224,11 @@ async fn forward(
                 code = reject.code(),
                 "request failed upstream"
             );
-            let mut answer = own::reject(connection, reject, record, lines);
-            if connection.body_unread() {
+            if !connection.discard_body() {
                 // Nobody reads the rest of the body any more.
-                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                connection.end_after_answer();
             }
-            answer
+            own::reject(connection, reject, record, &departure.told)
         }
     }
 }
@@ -241,37 +242,5 @@ fn forward_plan(route: &RoutePlan) -> Option<(&RoutePlan, &ForwardPlan, &model::
     match (&route.action, &route.document.action) {
         (ActionPlan::Forward(plan), model::Action::Forward(document)) => Some((route, plan, document)),
         (ActionPlan::Forward(_) | ActionPlan::Redirect | ActionPlan::Respond { .. }, _) => None,
-    }
-}
-
-/// Makes a client's headers those of the request sent on.
-fn outgoing_headers(
-    connection: &Rc<Connection>,
-    headers: &mut HeaderMap,
-    has_body: bool,
-    host: Option<HeaderValue>,
-    document: &model::Forward,
-) {
-    headers::strip_hop_by_hop(headers, Direction::Request, has_body);
-    forwarded::set(headers, connection.trusted, connection.address(), || own::request_id(connection.worker()));
-    if let Some(host) = host {
-        headers.insert(header::HOST, host);
-    }
-    headers::apply(&document.request_headers, headers);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn output_size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    /// hyper moves a request's future into place: every byte of it is copied twice for each request.
-    #[test]
-    fn the_future_of_a_request_stays_small() {
-        let size = output_size(handle);
-        assert!(size <= 2100, "{size} bytes");
     }
 }

@@ -27,11 +27,12 @@ use std::cmp::Reverse;
 use std::num::NonZeroU32;
 
 use gridrouter_config::model::{HostPattern, PathMatch, Route};
-use http::{HeaderMap, Method};
+use http::Method;
 use regex::Regex;
 
 use self::conditions::Conditions;
 use self::index::{Depths, Hosts, Kind, Paths, prefixes, suffixes};
+use crate::http::fields::Fields;
 
 /// What routing looks at.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +46,7 @@ pub struct Request<'a> {
     /// The method.
     pub method: &'a Method,
     /// The headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
 }
 
 /// The route a request takes.

@@ -13,8 +13,9 @@ use std::str;
 
 use gridrouter_config::ids::MAX_NAME_BYTES;
 use gridrouter_config::model::{Otherwise, TenantRule, TenantSource};
-use http::header::COOKIE;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
+
+use crate::http::fields::{Fields, Known};
 
 /// What a request says about its tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub fn find<'a>(
     host: &'a str,
     path: &'a str,
     query: Option<&'a str>,
-    headers: &'a HeaderMap,
+    headers: &'a Fields,
 ) -> Found<'a> {
     for source in &rule.from {
         let value = match source {
@@ -69,11 +70,11 @@ fn is_id(id: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte > b' ' && byte != 0x7f)
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Value<'a>> {
-    let mut lines = headers.get_all(name).iter();
+fn header<'a>(headers: &'a Fields, name: &'a HeaderName) -> Option<Value<'a>> {
+    let mut lines = headers.get_all(name.as_str());
     let first = lines.next()?;
     // Compared as bytes: there is nearly always one line, and only that is looked at as text.
-    Some(if lines.all(|line| line == first) { text(first.as_bytes()) } else { Err(Refused) })
+    Some(if lines.all(|line| line == first) { text(first) } else { Err(Refused) })
 }
 
 /// A label of a host that is not an address. A host whose last label is a number is an address (WHATWG URL, "ends in a
@@ -94,8 +95,8 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<Value<'a>> {
 }
 
 /// Cookies are `name=value`, separated by `;` and blanks, on any number of lines (RFC 6265 §5.4, RFC 9113 §8.2.3).
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Value<'a>> {
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
+fn cookie<'a>(headers: &'a Fields, name: &str) -> Option<Value<'a>> {
+    let pairs = headers.known(Known::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
     only(pairs.filter_map(|pair| {
         let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
         Some(text(value.trim_ascii_end()))

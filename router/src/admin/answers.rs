@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use gridrouter_config::model::Model;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{json, text, typed};
+use crate::http::fields::Fields;
 use crate::lifecycle::View;
 use crate::listener::worker::Message;
 use crate::pipeline::explain::Question;
@@ -113,7 +114,7 @@ const EXAMPLE: &str = "/explain?method=GET&host=shop.example.com&path=/api/check
 fn question(view: &View, query: &str) -> Result<Question, String> {
     let (mut method, mut uri) = (Method::GET, Uri::from_static("/"));
     let mut client = IpAddr::from([127, 0, 0, 1]);
-    let (mut headers, mut listener) = (HeaderMap::new(), None);
+    let (mut headers, mut listener) = (Fields::new(), None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decode(value).ok_or_else(|| format!("the value of {name} is not percent-encoded UTF-8"))?;
@@ -145,7 +146,7 @@ fn question(view: &View, query: &str) -> Result<Question, String> {
     Ok(Question { listener, client, method, uri, headers })
 }
 
-fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
+fn add(headers: &mut Fields, name: &str, value: &str) -> Result<(), String> {
     let name: HeaderName = name.parse().map_err(|_| format!("\"{name}\" is not a header name"))?;
     let value = HeaderValue::from_str(value).map_err(|_| format!("\"{value}\" is not a header value"))?;
     headers.append(name, value);

@@ -8,85 +8,68 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
-/// The chain of addresses a request came by.
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The scheme the client used.
-pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// The host the client asked for.
-pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The request's id, for logs everywhere.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use super::fields::{Fields, Known};
 
 /// The longest request id that is believed.
 const MAX_REQUEST_ID: usize = 128;
 
 /// Sets the headers that tell the endpoint who the client is. `id` makes a new request id.
-pub fn set(headers: &mut HeaderMap, trusted: bool, peer: HeaderValue, id: impl FnOnce() -> HeaderValue) {
+pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -> [u8; 32]) {
+    let (mut id_known, mut proto_known, mut host_known) = (false, false, false);
     if trusted {
-        let chain = chain(headers, &peer).unwrap_or(peer);
-        headers.insert(X_FORWARDED_FOR, chain);
-        if !has_one(headers, &X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-        }
-        if !has_one(headers, &X_FORWARDED_HOST) {
-            set_host(headers);
-        }
-        let known = has_one(headers, &X_REQUEST_ID)
-            && headers.get(X_REQUEST_ID).is_some_and(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
-        if !known {
-            headers.insert(X_REQUEST_ID, id());
-        }
-    } else {
-        headers.insert(X_FORWARDED_FOR, peer);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-        set_host(headers);
-        headers.insert(X_REQUEST_ID, id());
-        // A second notation of the same facts would reach the endpoint unchecked.
-        headers.remove(header::FORWARDED);
+        proto_known = has_one(headers, Known::XForwardedProto);
+        host_known = has_one(headers, Known::XForwardedHost);
+        id_known = has_one(headers, Known::XRequestId)
+            && headers.known(Known::XRequestId).all(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
+    }
+    let chain = if trusted { chain(headers) } else { Vec::new() };
+    headers.retain(|known, _| {
+        let replaced = known == Known::XForwardedFor
+            || (known == Known::XForwardedProto && !proto_known)
+            || (known == Known::XForwardedHost && !host_known)
+            || (known == Known::XRequestId && !id_known)
+            // A second notation of the same facts would reach the endpoint unchecked.
+            || (known == Known::Forwarded && !trusted);
+        !replaced
+    });
+    headers.append_parts(Known::XForwardedFor.as_str(), &[&chain, peer]);
+    if !proto_known {
+        headers.append(Known::XForwardedProto.as_str(), "http");
+    }
+    if !host_known {
+        headers.copy(Known::Host, Known::XForwardedHost);
+    }
+    if !id_known {
+        headers.append(Known::XRequestId.as_str(), id());
     }
 }
 
-fn has_one(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let mut lines = headers.get_all(name).iter();
+fn has_one(headers: &Fields, known: Known) -> bool {
+    let mut lines = headers.known(known);
     lines.next().is_some() && lines.next().is_none()
 }
 
-fn set_host(headers: &mut HeaderMap) {
-    match headers.get(header::HOST).cloned() {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
-}
-
-/// The chain with the peer appended; `None` when there is none yet.
-fn chain(headers: &HeaderMap, peer: &HeaderValue) -> Option<HeaderValue> {
+/// The addresses a request came by, each with a comma behind it.
+fn chain(headers: &Fields) -> Vec<u8> {
     let mut chain = Vec::new();
-    for line in headers.get_all(X_FORWARDED_FOR) {
-        if !line.as_bytes().trim_ascii().is_empty() {
-            chain.extend_from_slice(line.as_bytes());
-            chain.extend_from_slice(b", ");
-        }
+    for line in headers.known(Known::XForwardedFor).filter(|line| !line.trim_ascii().is_empty()) {
+        chain.extend_from_slice(line);
+        chain.extend_from_slice(b", ");
     }
-    if chain.is_empty() {
-        return None;
-    }
-    chain.extend_from_slice(peer.as_bytes());
-    HeaderValue::from_bytes(&chain).ok()
+    chain
 }
 
 /// The client's address.
-pub fn client_address(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
+pub fn client_address(headers: &Fields, peer: IpAddr, trusted_proxies: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| trusted_proxies.iter().any(|net| net.contains(ip));
     let mut client = peer.to_canonical();
     if !is_trusted(&client) {
         return client;
     }
-    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-    for line in lines.into_iter().rev() {
-        let Ok(text) = line.to_str() else { return client };
+    for line in headers.known(Known::XForwardedFor).rev() {
+        let Ok(text) = str::from_utf8(line) else { return client };
         for entry in text.rsplit(',') {
             // What is not an address was not written by a proxy that can be trusted: what came before it counts.
             let Ok(ip) = entry.trim().parse::<IpAddr>() else { return client };
@@ -103,16 +86,18 @@ pub fn client_address(headers: &HeaderMap, peer: IpAddr, trusted_proxies: &[IpNe
 mod tests {
     use super::*;
 
-    fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(HeaderName::from_static(name), value.parse().unwrap());
-        }
-        headers
+    fn map(lines: &[(&'static str, &str)]) -> Fields {
+        lines.iter().copied().collect()
     }
 
-    fn id() -> HeaderValue {
-        HeaderValue::from_static("new")
+    fn id() -> [u8; 32] {
+        [b'n'; 32]
+    }
+
+    const NEW: &str = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
+
+    fn value<'a>(headers: &'a Fields, name: &str) -> &'a str {
+        str::from_utf8(headers.get(name).unwrap()).unwrap()
     }
 
     #[test]
@@ -126,13 +111,13 @@ mod tests {
             ("x-request-id", "mine"),
             ("forwarded", "for=6.6.6.6"),
         ]);
-        set(&mut headers, false, HeaderValue::from_static("1.2.3.4"), id);
+        set(&mut headers, false, b"1.2.3.4", id);
         let wanted = map(&[
             ("host", "shop"),
             ("x-forwarded-for", "1.2.3.4"),
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "shop"),
-            ("x-request-id", "new"),
+            ("x-request-id", NEW),
         ]);
         assert_eq!(headers, wanted);
     }
@@ -146,19 +131,19 @@ mod tests {
             ("x-forwarded-host", "www"),
             ("x-request-id", "mine"),
         ]);
-        set(&mut headers, true, HeaderValue::from_static("10.0.0.1"), id);
-        assert_eq!(headers[X_FORWARDED_FOR], "6.6.6.6, 10.0.0.1");
-        assert_eq!(headers[X_FORWARDED_PROTO], "https");
-        assert_eq!(headers[X_FORWARDED_HOST], "www");
-        assert_eq!(headers[X_REQUEST_ID], "mine");
+        set(&mut headers, true, b"10.0.0.1", id);
+        assert_eq!(value(&headers, "x-forwarded-for"), "6.6.6.6, 10.0.0.1");
+        assert_eq!(value(&headers, "x-forwarded-proto"), "https");
+        assert_eq!(value(&headers, "x-forwarded-host"), "www");
+        assert_eq!(value(&headers, "x-request-id"), "mine");
         let mut empty = map(&[("host", "shop"), ("x-forwarded-for", "")]);
-        set(&mut empty, true, HeaderValue::from_static("10.0.0.1"), id);
-        assert_eq!(empty[X_FORWARDED_FOR], "10.0.0.1");
+        set(&mut empty, true, b"10.0.0.1", id);
+        assert_eq!(value(&empty, "x-forwarded-for"), "10.0.0.1");
         let mut bare = map(&[("host", "shop")]);
-        set(&mut bare, true, HeaderValue::from_static("10.0.0.1"), id);
-        assert_eq!(bare[X_FORWARDED_FOR], "10.0.0.1");
-        assert_eq!(bare[X_FORWARDED_HOST], "shop");
-        assert_eq!(bare[X_REQUEST_ID], "new");
+        set(&mut bare, true, b"10.0.0.1", id);
+        assert_eq!(value(&bare, "x-forwarded-for"), "10.0.0.1");
+        assert_eq!(value(&bare, "x-forwarded-host"), "shop");
+        assert_eq!(value(&bare, "x-request-id"), NEW);
     }
 
     #[test]

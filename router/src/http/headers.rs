@@ -1,13 +1,8 @@
 //! Headers between one hop and the next.
 
 use gridrouter_config::model::HeaderEdits;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::reject::REJECT_HEADER;
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+use super::fields::{Fields, Known};
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,128 +13,98 @@ pub enum Direction {
     Response,
 }
 
-/// Removes what concerns only the hop it came by (RFC 9110 §7.6.1), the headers that `Connection` names among it.
+/// Removes what concerns only the hop it came by (RFC 9110 §7.6.1), the fields that `Connection` names among it.
 ///
 /// `Trailer` stays: it announces trailers, which are passed on. `TE` stays only as `trailers`. A request's
-/// `Transfer-Encoding` stays when it has a body, where it is exactly `chunked` by then: it is how hyper is told that
-/// the body is sent in chunks; in a response hyper decides by what the client understands.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap, direction: Direction, has_body: bool) {
-    let seen = Seen::in_(headers);
-    if seen == Seen::default() {
+/// `Transfer-Encoding` stays when it has a body, where it is exactly `chunked` by then; in a response it depends on what
+/// the client understands.
+pub fn strip_hop_by_hop(headers: &mut Fields, direction: Direction, has_body: bool) {
+    let (mut connection, mut any, mut te, mut coding) = (false, false, false, false);
+    for (known, ..) in headers.iter() {
+        connection |= known == Known::Connection;
+        te |= known == Known::Te;
+        coding |= known == Known::TransferEncoding;
+        any |= concerns_one_hop(known, direction);
+    }
+    if !(connection || any || te || coding) {
         return;
     }
-    if seen.connection {
+    if connection {
         strip_named_by_connection(headers);
     }
-    if seen.te {
-        let trailers = headers.get_all(header::TE).iter().any(names_trailers);
-        headers.remove(header::TE);
-        if trailers && direction == Direction::Request {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
+    let request = direction == Direction::Request;
+    let trailers = te && request && headers.known(Known::Te).any(names_trailers);
+    headers.retain(|known, _| {
+        !matches!(known, Known::Te | Known::TransferEncoding) && !concerns_one_hop(known, direction)
+    });
+    if trailers {
+        headers.append("te", "trailers");
     }
-    if seen.transfer_encoding {
-        headers.remove(header::TRANSFER_ENCODING);
-        if has_body && direction == Direction::Request {
-            // Written anew: an endpoint that compares by case must not read `Chunked` as no coding at all.
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-    if seen.others {
-        let always = [header::UPGRADE, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION, header::EXPECT];
-        if direction == Direction::Response {
-            // Only the router itself may say that it refused a request.
-            headers.remove(REJECT_HEADER);
-        }
-        for name in always.iter().chain(&[KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS]) {
-            headers.remove(name);
-        }
+    if coding && has_body && request {
+        // Written anew: an endpoint that compares by case must not read `Chunked` as no coding at all.
+        headers.append("transfer-encoding", "chunked");
     }
 }
 
-/// Which hop-by-hop headers a message has: one look at each header, since most messages have none.
-#[derive(Debug, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "they are independent facts")]
-struct Seen {
-    connection: bool,
-    te: bool,
-    transfer_encoding: bool,
-    others: bool,
+/// Whether a field is never passed on.
+fn concerns_one_hop(known: Known, direction: Direction) -> bool {
+    let always = matches!(
+        known,
+        Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::ProxyAuthenticate
+            | Known::ProxyAuthorization
+            | Known::Http2Settings
+            | Known::Upgrade
+            | Known::Expect
+    );
+    // Only the router itself may say that it refused a request.
+    always || (known == Known::XGridrouterReject && direction == Direction::Response)
 }
 
-impl Seen {
-    fn in_(headers: &HeaderMap) -> Self {
-        let mut seen = Self::default();
-        for name in headers.keys() {
-            // Compared by length first: names are interned or short, and most differ there.
-            match name.as_str().len() {
-                10 => {
-                    seen.connection |= *name == header::CONNECTION;
-                    seen.others |= *name == KEEP_ALIVE;
-                }
-                2 => seen.te |= *name == header::TE,
-                6 => seen.others |= *name == header::EXPECT,
-                7 => seen.others |= *name == header::UPGRADE,
-                14 => seen.others |= *name == HTTP2_SETTINGS,
-                16 => seen.others |= *name == PROXY_CONNECTION,
-                17 => seen.transfer_encoding |= *name == header::TRANSFER_ENCODING,
-                18 => seen.others |= *name == header::PROXY_AUTHENTICATE,
-                19 => seen.others |= *name == header::PROXY_AUTHORIZATION || *name == REJECT_HEADER,
-                _ => {}
-            }
-        }
-        seen
-    }
+fn names_trailers(te: &[u8]) -> bool {
+    te.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-fn names_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes().split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-}
-
-fn strip_named_by_connection(headers: &mut HeaderMap) {
-    let mut named = Vec::new();
-    for line in headers.get_all(header::CONNECTION) {
-        for token in line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-            // Without these a message would change its meaning: a client must not be able to remove them.
-            let keep =
-                [&b"close"[..], b"keep-alive", b"te", b"host", b"content-length", b"transfer-encoding", b"trailer"];
-            if !token.is_empty()
-                && !keep.iter().any(|k| token.eq_ignore_ascii_case(k))
-                && let Ok(name) = HeaderName::from_bytes(token)
-            {
-                named.push(name);
+fn strip_named_by_connection(headers: &mut Fields) {
+    // Without these a message would change its meaning: a client must not be able to remove them.
+    const KEPT: [&[u8]; 7] =
+        [b"close", b"keep-alive", b"te", b"host", b"content-length", b"transfer-encoding", b"trailer"];
+    let mut named: Vec<Vec<u8>> = Vec::new();
+    for line in headers.known(Known::Connection) {
+        for token in line.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            if !token.is_empty() && !KEPT.iter().any(|kept| token.eq_ignore_ascii_case(kept)) {
+                named.push(token.to_ascii_lowercase());
             }
         }
     }
-    headers.remove(header::CONNECTION);
-    for name in named {
-        headers.remove(name);
+    if !named.is_empty() {
+        headers.retain(|_, name| !named.iter().any(|named| named == name));
     }
 }
 
 /// Applies a route's edits: remove, set, add.
-pub fn apply(edits: &HeaderEdits, headers: &mut HeaderMap) {
+pub fn apply(edits: &HeaderEdits, headers: &mut Fields) {
     for name in &edits.remove {
         headers.remove(name);
     }
     for (name, value) in &edits.set {
-        headers.insert(name.clone(), value.clone());
+        headers.insert(name, value);
     }
     for (name, value) in &edits.add {
-        headers.append(name.clone(), value.clone());
+        headers.append(name, value);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
+
     use super::*;
 
-    fn map(lines: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
-        }
-        headers
+    fn map(lines: &[(&str, &str)]) -> Fields {
+        lines.iter().copied().collect()
     }
 
     #[test]
@@ -163,15 +128,16 @@ mod tests {
             ("expect", "100-continue"),
             ("x-kept", "1"),
         ];
-        let names = |headers: &HeaderMap| {
-            let mut names: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
+        let names = |headers: &Fields| {
+            let mut names: Vec<_> =
+                headers.iter().map(|(_, name, _)| String::from_utf8(name.to_owned()).unwrap()).collect();
             names.sort();
             names
         };
         let mut request = map(&lines);
         strip_hop_by_hop(&mut request, Direction::Request, true);
         assert_eq!(names(&request), ["content-length", "host", "te", "trailer", "transfer-encoding", "x-kept"]);
-        assert_eq!(request[header::TE], "trailers");
+        assert_eq!(request.get("te"), Some(&b"trailers"[..]));
         let mut response = map(&lines);
         strip_hop_by_hop(&mut response, Direction::Response, true);
         assert_eq!(names(&response), ["content-length", "host", "trailer", "x-kept"]);

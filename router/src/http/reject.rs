@@ -4,7 +4,7 @@
 //! fault it is and leaks nothing. What the log says is a different text, written where the reject arises.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 /// Declares the rejects in one table: variant, status, code, text for the client.
 macro_rules! rejects {
@@ -33,11 +33,6 @@ macro_rules! rejects {
                     $(Reject::$variant => Bytes::from_static(
                         concat!(r#"{"error":{"code":""#, $code, r#"","message":""#, $text, "\"}}\n").as_bytes()),)*
                 }
-            }
-
-            /// The code as a header value.
-            pub fn header(self) -> HeaderValue {
-                HeaderValue::from_static(self.code())
             }
         }
     };
@@ -94,18 +89,14 @@ rejects! {
     RequestTimeout GATEWAY_TIMEOUT "request_timeout" "the request took too long";
 }
 
-/// The response header that carries [`Reject::code`].
-pub const REJECT_HEADER: http::HeaderName = http::HeaderName::from_static("x-gridrouter-reject");
-
 impl Reject {
     /// Its position in [`Reject::ALL`], for counters.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The whole answer as bytes, for the rare case in which there is no request to answer through hyper. It closes
-    /// the connection.
-    pub fn raw_response(self) -> Vec<u8> {
+    /// The whole answer as bytes, for what is no request that the pipeline could answer. It closes the connection.
+    pub fn raw_response(self, with_body: bool) -> Vec<u8> {
         let (status, body) = (self.status(), self.body());
         let mut out = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-gridrouter-reject: {}\r\n\
@@ -116,7 +107,9 @@ impl Reject {
             self.code(),
         )
         .into_bytes();
-        out.extend_from_slice(&body);
+        if with_body {
+            out.extend_from_slice(&body);
+        }
         out
     }
 }

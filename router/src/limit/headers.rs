@@ -23,7 +23,7 @@ pub fn policy(name: &str, quota: Quota) -> Option<HeaderValue> {
     line.parameter(*b";w=", seconds_rounded_up(window).max(1));
     line.parameter(*b";q=", u64::from(quota.burst));
     line.put(&Label::new(name)?.0);
-    line.finish()
+    HeaderValue::from_bytes(line.as_ref()).ok()
 }
 
 /// What every `RateLimit` of a limit begins with: its name in quotes. Built once, when a snapshot is compiled.
@@ -44,13 +44,13 @@ impl Label {
 /// request, but §6 asks not to let the ratio of `r` to `t` promise more than the rate. For a refused request `t` is
 /// the time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than
 /// `t`.
-pub fn remaining(label: &Label, verdict: &Verdict) -> Option<HeaderValue> {
+pub fn remaining(label: &Label, verdict: &Verdict) -> Line {
     let window = if verdict.admitted { verdict.reset } else { verdict.retry_after };
     let mut line = Line::new();
     line.parameter(*b";t=", seconds_rounded_up(window));
     line.parameter(*b";r=", u64::from(verdict.remaining));
     line.put(&label.0);
-    line.finish()
+    line
 }
 
 /// The value of `Retry-After` for a refused request: whole seconds, rounded up, at least 1.
@@ -64,7 +64,8 @@ fn seconds_rounded_up(time: Duration) -> u64 {
 
 /// A short line on the stack, written from its end, because that is how the digits of a number come. The longest: a
 /// name of 128 bytes in quotes, and two parameters of 18 bytes.
-struct Line {
+#[derive(Debug)]
+pub struct Line {
     bytes: [u8; 192],
     begins: usize,
 }
@@ -95,9 +96,11 @@ impl Line {
         }
         self.put(&name);
     }
+}
 
-    fn finish(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(&self.bytes[self.begins..]).ok()
+impl AsRef<[u8]> for Line {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[self.begins..]
     }
 }
 
@@ -128,7 +131,10 @@ mod tests {
             retry_after: Duration::from_millis(retry_after),
             reset: Duration::from_millis(reset),
         };
-        let text = |verdict| remaining(&Label::new("a").unwrap(), &verdict).unwrap().to_str().unwrap().to_owned();
+        let text = |verdict| {
+            let line = remaining(&Label::new("a").unwrap(), &verdict);
+            str::from_utf8(line.as_ref()).unwrap().to_owned()
+        };
         assert_eq!(text(verdict(true, 199, 0, 10)), "\"a\";r=199;t=1");
         assert_eq!(text(verdict(true, 0, 0, 2_000)), "\"a\";r=0;t=2");
         assert_eq!(text(verdict(true, 10, 0, 0)), "\"a\";r=10;t=0");

@@ -4,14 +4,13 @@
 //! a few long-lived ones may all meet on one thread. So the thread that accepts looks at how many connections another
 //! one has, chosen by chance, and hands the new one over when that has clearly fewer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gridrouter_config::model;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::worker::{Message, Thread, Worker};
@@ -94,10 +93,10 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let origin = Origin { peer, listener, timeouts: plan.document.timeouts, trusted_proxies: trusted(&plan.document) };
-    let worker = Rc::clone(worker);
+    let origin = Origin { peer, listener };
+    let (worker, document) = (Rc::clone(worker), Arc::clone(&plan.document));
     drop(tokio::task::spawn_local(async move {
-        connection::run(worker, stream, origin).await;
+        connection::run(worker, stream, origin, document).await;
         drop(counted);
     }));
 }
@@ -109,23 +108,4 @@ impl Drop for Counted {
     fn drop(&mut self) {
         gone(&self.0);
     }
-}
-
-/// A listener document and its trusted proxies, shared by this thread's connections.
-type Trusted = (Arc<model::Listener>, Rc<[ipnet::IpNet]>);
-
-thread_local! {
-    /// The trusted proxies of the listener document last used, so that its connections share one list.
-    static TRUSTED: RefCell<Option<Trusted>> = const { RefCell::new(None) };
-}
-
-fn trusted(document: &Arc<model::Listener>) -> Rc<[ipnet::IpNet]> {
-    TRUSTED.with_borrow_mut(|known| match known {
-        Some((of, list)) if Arc::ptr_eq(of, document) => Rc::clone(list),
-        _ => {
-            let list: Rc<[ipnet::IpNet]> = document.trusted_proxies.as_slice().into();
-            *known = Some((Arc::clone(document), Rc::clone(&list)));
-            list
-        }
-    })
 }

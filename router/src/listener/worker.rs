@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
@@ -17,12 +17,11 @@ use super::accept;
 use super::balancers::Balancers;
 use super::wheel::Wheel;
 use crate::clock::{self, Millis, Nanos};
-use crate::http::reject::Reject;
+use crate::http1::wire::Spare;
 use crate::limit::table::LimitTable;
 use crate::pipeline::explain::{Explanation, Question};
 use crate::snapshot::Snapshot;
 use crate::telemetry::counters::{Counters, ThreadCounters};
-use crate::upstream::kept::Buffers;
 use crate::upstream::pool::Pool;
 
 /// How often a thread closes upstream connections that were unused for too long.
@@ -124,10 +123,18 @@ pub struct Worker {
     /// When a clock was last read here.
     now: Cell<Nanos>,
     pub(crate) pool: Pool,
-    pub(crate) buffers: Buffers,
+    pub(crate) spare: Spare,
+    date: RefCell<Date>,
     pub(crate) balancers: Balancers,
     pub(crate) counters: Counters,
     random: Cell<u64>,
+}
+
+/// A `Date` header, made once a second.
+#[derive(Debug, Default)]
+struct Date {
+    second: u64,
+    text: String,
 }
 
 /// The snapshot as this thread last saw it.
@@ -174,7 +181,8 @@ impl Worker {
             wheel: Wheel::default(),
             now: Cell::new(clock::now()),
             pool: Pool::default(),
-            buffers: Buffers::default(),
+            spare: Spare::default(),
+            date: RefCell::default(),
             balancers: Balancers::default(),
             counters: Counters::new(counters),
             random: Cell::new(RandomState::new().hash_one(index) | 1),
@@ -222,9 +230,14 @@ impl Worker {
         x.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// Counts a reject that was not answered through the pipeline.
-    pub(crate) fn count_reject(&self, reject: Reject) {
-        self.counters.shared.reject(reject);
+    /// Lends the time as a `Date` header says it (RFC 9110 §5.6.7).
+    pub(crate) fn with_date<T>(&self, use_it: impl FnOnce(&[u8]) -> T) -> T {
+        let mut date = self.date.borrow_mut();
+        let second = self.now.get().seconds();
+        if date.text.is_empty() || date.second != second {
+            *date = Date { second, text: httpdate::fmt_http_date(SystemTime::now()) };
+        }
+        use_it(date.text.as_bytes())
     }
 }
 

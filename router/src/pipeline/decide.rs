@@ -9,10 +9,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gridrouter_config::model::{CellState, HeadersWhen, LimitKeyPart, Otherwise};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, Uri};
 use ipnet::IpNet;
 
 use crate::clock::Nanos;
+use crate::http::fields::Fields;
 use crate::http::forwarded;
 use crate::http::reject::Reject;
 use crate::http::target::Target;
@@ -39,7 +40,7 @@ pub struct Facts<'a> {
     /// The method.
     pub method: &'a Method,
     /// The headers, as received.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// What it is addressed to, checked.
     pub target: &'a Target<'a>,
 }
@@ -140,35 +141,21 @@ pub struct Notice<'a> {
 }
 
 impl Notice<'_> {
-    /// The headers that tell the client, if it is told.
-    pub fn lines(&self) -> Option<Lines> {
+    /// Tells the client, if it is told.
+    pub fn tell(&self, to: &mut Fields) {
         let told = match self.limit.headers {
             HeadersWhen::Always => true,
             HeadersWhen::Refused => !self.verdict.admitted,
             HeadersWhen::Never => false,
         };
-        told.then(|| Lines {
-            policy: self.quota.policy.clone(),
-            left: self.limit.label.as_ref().and_then(|label| headers::remaining(label, &self.verdict)),
-        })
-    }
-}
-
-/// The headers that tell a client of one limit.
-#[derive(Debug, Clone)]
-pub struct Lines {
-    policy: Option<HeaderValue>,
-    left: Option<HeaderValue>,
-}
-
-impl Lines {
-    /// Adds the headers.
-    pub fn tell(self, to: &mut HeaderMap) {
-        if let Some(policy) = self.policy {
+        if !told {
+            return;
+        }
+        if let Some(policy) = &self.quota.policy {
             to.append(RATE_LIMIT_POLICY, policy);
         }
-        if let Some(left) = self.left {
-            to.append(RATE_LIMIT, left);
+        if let Some(label) = &self.limit.label {
+            to.append(RATE_LIMIT, headers::remaining(label, &self.verdict));
         }
     }
 }
@@ -346,7 +333,7 @@ impl<'a> Who<'a, '_> {
                     None => key.add(b""),
                 },
                 LimitKeyPart::ClientIp => key.add(&self.client_network()),
-                LimitKeyPart::Header(name) => key.add(self.facts.headers.get(name).map_or(b"", |v| v.as_bytes())),
+                LimitKeyPart::Header(name) => key.add(self.facts.headers.get(name).unwrap_or_default()),
             }
         }
         key.finish()

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method, Uri, Version};
+use http::{Method, Uri, Version};
 use serde::Serialize;
 
 use super::decide::{self, Destination, Facts};
 use crate::clock;
+use crate::http::fields::Fields;
 use crate::http::target;
 use crate::limit::table::LimitTable;
 use crate::listener::worker::Worker;
@@ -25,7 +26,7 @@ pub struct Question {
     /// The target.
     pub uri: Uri,
     /// The headers, `Host` among them.
-    pub headers: HeaderMap,
+    pub headers: Fields,
 }
 
 /// The answer.

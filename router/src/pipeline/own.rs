@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gridrouter_config::model;
-use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 
-use super::decide::{Lines, Notice, Refusal};
+use super::decide::{Notice, Refusal};
+use crate::http::answer::Answer;
+use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
-use crate::http::forwarded::X_FORWARDED_PROTO;
-use crate::http::reject::{REJECT_HEADER, Reject};
-use crate::http::{framing, headers};
+use crate::http::fields::{Fields, Known};
+use crate::http::headers;
+use crate::http::reject::Reject;
+use crate::http1::malformed::Malformed;
+use crate::http1::request::Head;
 use crate::limit::headers::retry_after;
 use crate::listener::worker::Worker;
 use crate::snapshot::{ActionPlan, RoutePlan};
@@ -32,7 +35,7 @@ pub(super) struct Own {
     pub(super) route: Arc<RoutePlan>,
     /// Where a redirect leads.
     pub(super) location: Option<HeaderValue>,
-    pub(super) lines: Vec<Lines>,
+    pub(super) told: Fields,
     pub(super) record: Record,
 }
 
@@ -40,7 +43,7 @@ pub(super) struct Own {
 pub(super) struct Refused {
     reject: Reject,
     route: Option<u32>,
-    lines: Vec<Lines>,
+    told: Fields,
     retry_after: Option<Duration>,
 }
 
@@ -56,26 +59,25 @@ impl Refused {
         Self {
             reject: refusal.reject,
             route: refusal.route.map(|route| route.id),
-            lines: lines(&refusal.notices),
+            told: told(&refusal.notices),
             retry_after: refusal.retry_after,
         }
     }
 }
 
 /// What the client is told of limits.
-pub(super) fn lines(notices: &[Notice<'_>]) -> Vec<Lines> {
-    notices.iter().filter_map(Notice::lines).collect()
+pub(super) fn told(notices: &[Notice<'_>]) -> Fields {
+    let mut told = Fields::new();
+    for notice in notices {
+        notice.tell(&mut told);
+    }
+    told
 }
 
 /// Answers with a route's redirect or fixed response.
-pub(super) async fn answer(
-    connection: &Rc<Connection>,
-    own: Own,
-    body: Incoming,
-    expects: bool,
-) -> Response<ResponseBody> {
+pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBody, expects: bool) -> Answer {
     drain(connection, body, expects).await;
-    let Own { route, location, lines, mut record } = own;
+    let Own { route, location, told, mut record } = own;
     let (status, bytes, content_type) = match (&route.action, &route.document.action) {
         (ActionPlan::Respond { status, body, content_type }, _) => (*status, body.clone(), Some(content_type.clone())),
         (_, model::Action::Redirect(redirect)) => (redirect.status, Bytes::new(), None),
@@ -83,67 +85,50 @@ pub(super) async fn answer(
     };
     record.status = status.as_u16();
     let has_type = !bytes.is_empty();
-    let mut response = Response::new(ResponseBody::own(bytes, Rc::clone(connection), record));
-    *response.status_mut() = status;
-    let head = response.headers_mut();
+    let mut head = Fields::new();
     if let Some(content_type) = content_type.filter(|_| has_type) {
-        head.insert(header::CONTENT_TYPE, content_type);
+        head.append(header::CONTENT_TYPE, content_type);
     }
     if let Some(location) = location {
-        head.insert(header::LOCATION, location);
+        head.append(header::LOCATION, location);
     }
-    for lines in lines {
-        lines.tell(head);
-    }
-    headers::apply(&route.document.response_headers, head);
-    response
+    head.extend(&told);
+    headers::apply(&route.document.response_headers, &mut head);
+    Answer { status, fields: head, body: ResponseBody::own(bytes, Rc::clone(connection), record) }
 }
 
 /// Refuses a request, having read a bounded amount of its body so that the client can read the answer.
 pub(super) async fn refuse(
     connection: &Rc<Connection>,
     refusal: Refused,
-    body: Incoming,
+    body: ClientBody,
     expects: bool,
     mut record: Record,
-) -> Response<ResponseBody> {
-    let Refused { reject: why, route, lines, retry_after: wait } = refusal;
-    if connection.is_deaf() {
-        drop(body);
-    } else {
-        drain(connection, body, expects).await;
-    }
+) -> Answer {
+    let Refused { reject: why, route, told, retry_after: wait } = refusal;
+    drain(connection, body, expects).await;
     record.route = route;
-    let mut response = reject(connection, why, record, lines);
+    let mut response = reject(connection, why, record, &told);
     if let Some(wait) = wait {
-        response.headers_mut().insert(header::RETRY_AFTER, retry_after(wait));
+        response.fields.append(header::RETRY_AFTER, retry_after(wait));
     }
     response
 }
 
 /// The answer to a refused request.
-pub(super) fn reject(
-    connection: &Rc<Connection>,
-    why: Reject,
-    mut record: Record,
-    lines: Vec<Lines>,
-) -> Response<ResponseBody> {
+pub(super) fn reject(connection: &Rc<Connection>, why: Reject, mut record: Record, told: &Fields) -> Answer {
     record.status = why.status().as_u16();
     record.reject = Some(why);
-    let mut response = Response::new(ResponseBody::own(why.body(), Rc::clone(connection), record));
-    *response.status_mut() = why.status();
-    let head = response.headers_mut();
-    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    head.insert(REJECT_HEADER, why.header());
-    for lines in lines {
-        lines.tell(head);
-    }
-    response
+    let mut fields = Fields::new();
+    fields.append(header::CONTENT_TYPE, "application/json");
+    fields.append(Known::XGridrouterReject.as_str(), why.code());
+    fields.extend(told);
+    Answer { status: why.status(), fields, body: ResponseBody::own(why.body(), Rc::clone(connection), record) }
 }
 
 /// Reads and throws away a request's body, if it is small and comes soon: the connection can be used again then.
 /// Otherwise it is closed after the answer, when the rest is read and thrown away for a while.
-async fn drain(connection: &Rc<Connection>, mut body: Incoming, expects: bool) {
+async fn drain(connection: &Rc<Connection>, mut body: ClientBody, expects: bool) {
     if body.is_end_stream() {
         return;
     }
@@ -168,21 +153,21 @@ async fn drain(connection: &Rc<Connection>, mut body: Incoming, expects: bool) {
             }
         }
     }
-    connection.deaf.set(true);
+    connection.end_after_answer();
 }
 
 /// Where a redirect leads.
 pub(super) fn location(
     route: &RoutePlan,
-    parts: &Parts,
+    head: &Head,
     host: &str,
     target: Option<&Uri>,
     trusted: bool,
 ) -> Option<HeaderValue> {
     let model::Action::Redirect(redirect) = &route.document.action else { return None };
-    let target = target.unwrap_or(&parts.uri);
+    let target = target.unwrap_or(&head.uri);
     // Behind a trusted proxy that ends TLS, the client's own scheme is kept.
-    let secure = trusted && parts.headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+    let secure = trusted && head.fields.known(Known::XForwardedProto).next() == Some(b"https");
     let own_scheme = if secure { "https" } else { "http" };
     let scheme = redirect.scheme.as_deref().unwrap_or(own_scheme);
     let (bare, port) = split_port(host);
@@ -211,41 +196,50 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
 }
 
 /// A new request id: 32 hexadecimal digits.
-pub(super) fn request_id(worker: &Worker) -> HeaderValue {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [b'0'; 32];
+pub(super) fn request_id(worker: &Worker) -> [u8; 32] {
+    let mut text = [0; 32];
     let halves = [worker.random(), worker.random()];
-    for (half, value) in text.chunks_exact_mut(16).zip(halves) {
-        for (digit, shift) in half.iter_mut().zip((0..64).step_by(4).rev()) {
-            *digit = DIGITS.get((value >> shift) as usize & 15).copied().unwrap_or(b'0');
-        }
+    let quarters = halves.into_iter().flat_map(|half| [(half >> 32) as u32, half as u32]);
+    for (digits, quarter) in text.as_chunks_mut().0.iter_mut().zip(quarters) {
+        *digits = hexadecimal(quarter);
     }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    text
 }
 
-/// What the guard found, in words for the log.
-pub(super) const fn violation_text(violation: framing::Violation) -> &'static str {
-    use framing::Violation as V;
-    match violation {
-        V::BareLineFeed => "a line ends in LF without CR",
-        V::LengthAndTransferEncoding => "both Content-Length and Transfer-Encoding",
-        V::RepeatedLength => "more than one Content-Length",
-        V::BadLength => "a Content-Length that is not a number",
-        V::BadTransferEncoding => "a Transfer-Encoding other than one plain `chunked`",
-        V::BadHeaderLine => "a header line that is folded or has a blank before its colon",
-        V::BadChunk => "a chunk that is not well formed",
-        V::BadTarget => "a target with a fragment or with bytes that are not ASCII",
+/// The eight digits of a number, all at a time.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // One half of the number's digits each time goes to a place of its own, until each has a byte.
+    let mut spread = u64::from(number);
+    spread = (spread << 16 | spread) & 0x0000_ffff_0000_ffff;
+    spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((spread + ONES * 6) >> 4) & ONES;
+    (spread + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+}
+
+/// What a client is told of what was wrong with its request.
+pub(crate) const fn reject_for(malformed: Malformed) -> Reject {
+    match malformed {
+        Malformed::LengthAndTransferEncoding
+        | Malformed::RepeatedLength
+        | Malformed::BadLength
+        | Malformed::BadTransferEncoding => Reject::AmbiguousFraming,
+        Malformed::BareLineFeed | Malformed::OldTransferEncoding | Malformed::NotHttp => Reject::MalformedRequest,
+        Malformed::BadTarget => Reject::BadPath,
+        Malformed::LongTarget => Reject::UriTooLong,
+        Malformed::LargeHead => Reject::HeadTooLarge,
     }
 }
 
-/// What the client is told of it.
-pub(crate) const fn reject_for(violation: framing::Violation) -> Reject {
-    use framing::Violation as V;
-    match violation {
-        V::LengthAndTransferEncoding | V::RepeatedLength | V::BadLength | V::BadTransferEncoding | V::BadChunk => {
-            Reject::AmbiguousFraming
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_digits_are_right() {
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0xffff_ffff, 0xa0b0_c0d0, 0x9a9a_0f0f] {
+            assert_eq!(hexadecimal(number).as_slice(), format!("{number:08x}").as_bytes());
         }
-        V::BareLineFeed | V::BadHeaderLine => Reject::MalformedRequest,
-        V::BadTarget => Reject::BadPath,
     }
 }

@@ -3,9 +3,10 @@
 use std::str;
 
 use gridrouter_config::model::{HeaderMatch, QueryMatch, Route, ValueMatch};
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 
 use super::{Request, query};
+use crate::http::fields::Fields;
 
 #[derive(Debug)]
 pub(super) struct Conditions {
@@ -32,19 +33,18 @@ impl Conditions {
 }
 
 /// Lines of the same name are one value, joined by `, ` (RFC 9110 §5.3): it is what the upstream may read, too.
-fn header_holds(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(&condition.name).iter();
+fn header_holds(condition: &HeaderMatch, headers: &Fields) -> bool {
+    let mut lines = headers.get_all(condition.name.as_str());
     let Some(first) = lines.next() else { return false };
     match &condition.value {
         ValueMatch::Present => true,
         ValueMatch::Exact(text) => is_joined(text.as_bytes(), first, lines),
         ValueMatch::Regex(regex) => {
-            let first = first.as_bytes();
             let joined = lines.next().map(|second| {
                 let mut joined = first.to_vec();
                 for line in [second].into_iter().chain(lines) {
                     joined.extend_from_slice(b", ");
-                    joined.extend_from_slice(line.as_bytes());
+                    joined.extend_from_slice(line);
                 }
                 joined
             });
@@ -53,10 +53,10 @@ fn header_holds(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
     }
 }
 
-fn is_joined<'a>(text: &[u8], first: &HeaderValue, more: impl Iterator<Item = &'a HeaderValue>) -> bool {
-    let mut rest = text.strip_prefix(first.as_bytes());
+fn is_joined<'a>(text: &[u8], first: &[u8], more: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut rest = text.strip_prefix(first);
     for line in more {
-        rest = rest.and_then(|rest| rest.strip_prefix(b", ")?.strip_prefix(line.as_bytes()));
+        rest = rest.and_then(|rest| rest.strip_prefix(b", ")?.strip_prefix(line));
     }
     rest == Some(b"")
 }

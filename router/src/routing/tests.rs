@@ -2,10 +2,11 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model::{
     Action, FixedResponse, HeaderEdits, HeaderMatch, HostPattern, PathMatch, QueryMatch, Route, ValueMatch,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
 
 use super::{Match, Request, RouteTable, index};
+use crate::http::fields::Fields;
 
 mod differential;
 
@@ -77,14 +78,14 @@ fn table(routes: &[Route]) -> RouteTable {
     RouteTable::build((0..).zip(routes))
 }
 
-fn get<'a>(host: &'a str, target: &'a str, headers: &'a HeaderMap) -> Request<'a> {
+fn get<'a>(host: &'a str, target: &'a str, headers: &'a Fields) -> Request<'a> {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     Request { host, path, query, method: &Method::GET, headers }
 }
 
 /// The name of the route that a plain GET takes, or `-`.
 fn taken<'a>(routes: &'a [Route], host: &str, target: &str) -> &'a str {
-    let found = table(routes).find(&get(host, target, &HeaderMap::new()));
+    let found = table(routes).find(&get(host, target, &Fields::new()));
     found.map_or("-", |found| routes[found.route as usize].name.as_str())
 }
 
@@ -182,7 +183,7 @@ fn a_match_tells_how_much_the_prefix_took() {
         ("/regex", 1, 0),
         ("/a/bb/c", 2, 5),
     ] {
-        assert_eq!(table.find(&get("h", path, &HeaderMap::new())), Some(Match { route, prefix_len }), "{path}");
+        assert_eq!(table.find(&get("h", path, &Fields::new())), Some(Match { route, prefix_len }), "{path}");
     }
 }
 
@@ -201,7 +202,7 @@ fn the_most_specific_conditions_first() {
     let table = table(&routes);
     let name = |method: &Method, lines: &[(&'static str, &'static str)], query: Option<&str>| {
         let line = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        let headers: HeaderMap = lines.iter().map(line).collect();
+        let headers: Fields = lines.iter().map(line).collect();
         let request = Request { query, method, ..get("h", "/", &headers) };
         routes[table.find(&request).unwrap().route as usize].name.as_str().to_owned()
     };
@@ -227,7 +228,7 @@ fn header_conditions() {
     let holds = |condition: &str, lines: &[&[u8]]| {
         let routes = [Route { headers: vec![header("x-a", condition)], ..route("r") }];
         let line = |line: &&[u8]| (HeaderName::from_static("x-a"), HeaderValue::from_bytes(line).unwrap());
-        let headers: HeaderMap = lines.iter().map(line).collect();
+        let headers: Fields = lines.iter().map(line).collect();
         table(&routes).find(&get("h", "/", &headers)).is_some()
     };
     for (condition, lines) in [
@@ -326,7 +327,7 @@ fn probes(count: usize, mix: Mix, host: &str, path: &str) -> usize {
     let routes: Vec<_> = (0..count).map(mix).collect();
     let table = table(&routes);
     index::probes::take();
-    assert!(table.find(&get(host, path, &HeaderMap::new())).is_some(), "{host}{path}");
+    assert!(table.find(&get(host, path, &Fields::new())).is_some(), "{host}{path}");
     index::probes::take()
 }
 
@@ -352,7 +353,7 @@ fn a_long_path_costs_no_more_than_what_the_table_knows() {
     let table = table(&[at("r", &["h"], &["/a/b", "/"])]);
     let path = "/a/b".to_owned() + &"/c".repeat(10_000);
     index::probes::take();
-    assert!(table.find(&get("h", &path, &HeaderMap::new())).is_some());
+    assert!(table.find(&get("h", &path, &Fields::new())).is_some());
     assert_eq!(index::probes::take(), 2);
 }
 

@@ -1,5 +1,6 @@
 use gridrouter_config::ids::Name;
 use http::HeaderValue;
+use http::header::COOKIE;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,12 +11,12 @@ fn rule(from: impl IntoIterator<Item = TenantSource>) -> TenantRule {
     TenantRule { from: from.into_iter().collect(), otherwise: Otherwise::Reject }
 }
 
-fn headers(lines: &[(HeaderName, &[u8])]) -> HeaderMap {
+fn headers(lines: &[(HeaderName, &[u8])]) -> Fields {
     lines.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value).unwrap())).collect()
 }
 
 /// What is found, with `(missing)` and `(invalid)` in place of an id.
-fn found(rule: &TenantRule, host: &str, path: &str, query: Option<&str>, headers: &HeaderMap) -> String {
+fn found(rule: &TenantRule, host: &str, path: &str, query: Option<&str>, headers: &Fields) -> String {
     match find(rule, host, path, query, headers) {
         Found::Tenant(id) => id.into_owned(),
         Found::Missing => "(missing)".to_owned(),
@@ -49,7 +50,7 @@ fn from_a_header() {
 }
 
 fn in_host(host: &str, label: u8) -> String {
-    found(&rule([TenantSource::HostLabel(label)]), host, "/", None, &HeaderMap::new())
+    found(&rule([TenantSource::HostLabel(label)]), host, "/", None, &Fields::new())
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn from_a_host_label() {
 }
 
 fn in_path(path: &str, segment: u8) -> String {
-    found(&rule([TenantSource::PathSegment(segment)]), "", path, None, &HeaderMap::new())
+    found(&rule([TenantSource::PathSegment(segment)]), "", path, None, &Fields::new())
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn from_a_path_segment() {
 }
 
 fn in_query(query: &str) -> String {
-    found(&rule([TenantSource::Query("tenant id".to_owned())]), "", "/", Some(query), &HeaderMap::new())
+    found(&rule([TenantSource::Query("tenant id".to_owned())]), "", "/", Some(query), &Fields::new())
 }
 
 #[test]
@@ -112,9 +113,9 @@ fn from_a_query_parameter() {
         assert_eq!(in_query(query), "(invalid)", "{query}");
     }
     let plus = rule([TenantSource::Query("a+b".to_owned())]);
-    assert_eq!(found(&plus, "", "/", Some("a%2Bb=x"), &HeaderMap::new()), "x");
-    assert_eq!(found(&plus, "", "/", Some("a+b=x"), &HeaderMap::new()), "(missing)");
-    assert_eq!(found(&plus, "", "/", None, &HeaderMap::new()), "(missing)");
+    assert_eq!(found(&plus, "", "/", Some("a%2Bb=x"), &Fields::new()), "x");
+    assert_eq!(found(&plus, "", "/", Some("a+b=x"), &Fields::new()), "(missing)");
+    assert_eq!(found(&plus, "", "/", None, &Fields::new()), "(missing)");
 }
 
 fn in_cookies(lines: &[&[u8]]) -> String {
@@ -164,7 +165,7 @@ fn plain_ids_are_borrowed() {
     let sources = [TenantSource::PathSegment(0), TenantSource::Query("t".to_owned())];
     for source in sources {
         let rule = rule([source]);
-        let headers = HeaderMap::new();
+        let headers = Fields::new();
         let found = find(&rule, "", "/acme", Some("t=acme"), &headers);
         assert!(matches!(found, Found::Tenant(Cow::Borrowed("acme"))), "{found:?}");
     }
@@ -179,7 +180,7 @@ proptest! {
     #[test]
     fn what_is_found_is_an_id(host in ".{0,20}", path in "(/[a%0-9+ ]{0,8}){0,3}", query in "[t=&%0-9a+]{0,20}") {
         for source in [TenantSource::HostLabel(0), TenantSource::PathSegment(0), TenantSource::Query("t".to_owned())] {
-            let (rule, headers) = (rule([source]), HeaderMap::new());
+            let (rule, headers) = (rule([source]), Fields::new());
             if let Found::Tenant(id) = find(&rule, &host, &path, Some(&query), &headers) {
                 prop_assert!(Name::tenant(&id).is_ok());
             }

@@ -1,323 +1,255 @@
-//! Sending one request to an endpoint and waiting for the head of its answer.
+//! A connection to an endpoint, with the request and the answer that are on their way on it.
+//!
+//! It is driven by whoever waits for the answer, inside that request's own task. The request may still be on its way
+//! while its answer comes.
 
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use gridrouter_config::model::RouteTimeouts;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame};
 
-use super::kept::Kept;
-use super::pool::Upstream;
-use super::request_body::{Progress, RequestBody};
-use crate::balance::smooth_weighted_round_robin::{Outcome, Tried};
 use crate::clock::{self, Millis};
-use crate::http::connection::Connection;
-use crate::http::reject::Reject;
-use crate::listener::worker::Worker;
-use crate::snapshot::EndpointGroup;
+use crate::http::client_body::ClientBody;
+use crate::http1::body::{Decoded, Decoder};
+use crate::http1::out::Out;
+use crate::http1::response::{self, Head};
+use crate::http1::wire::{Spare, Wire};
+use crate::http1::{Scan, encode};
 
-/// An endpoint chosen for a request, which its balancer is told about when the request is over.
+/// How many interim responses (1xx) may come before the answer.
+const MAX_INTERIM: u32 = 32;
+
+/// How the sending of a request gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It has no body.
+    NoBody,
+    /// The endpoint has not taken what there is since this time.
+    Held(Millis),
+    /// The client has not sent more since this time.
+    Starved(Millis),
+    /// It was gathered whole at this time.
+    Done(Millis),
+}
+
+/// Why no answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The endpoint took nothing of the request: it can be sent elsewhere.
+    Unsent,
+    /// The connection ended before any byte of an answer.
+    Silent,
+    /// The connection ended within the answer's head.
+    CutShort,
+    /// The answer is not HTTP, or ambiguous, or one that nobody asked for.
+    Protocol,
+    /// The client did not send its body as it should.
+    Client,
+}
+
+/// A request that is to be sent, as far as that was not done: what waits to be written, and the body behind it.
 #[derive(Debug)]
-pub(crate) struct Choice {
-    worker: Rc<Worker>,
-    group: Arc<EndpointGroup>,
-    index: usize,
-    outcome: Outcome,
+pub(super) struct Sending {
+    pub(super) out: Out,
+    /// `None` when all of it is in `out`.
+    pub(super) body: Option<ClientBody>,
+    pub(super) chunked: bool,
 }
 
-impl Choice {
-    pub(crate) fn new(worker: Rc<Worker>, group: Arc<EndpointGroup>, index: usize) -> Self {
-        Self { worker, group, index, outcome: Outcome::Ok }
-    }
-
-    /// The endpoint's address as a `Host`.
-    pub(crate) fn authority(&self) -> Option<HeaderValue> {
-        let (_, address) = endpoint_of(self)?;
-        HeaderValue::try_from(address.to_string()).ok()
-    }
-}
-
-impl Drop for Choice {
-    fn drop(&mut self) {
-        self.worker.balancers.done(&self.group, self.index, self.outcome, self.worker.now().seconds());
-    }
-}
-
-/// A connection in use, with the endpoint it leads to.
+/// A connection to an endpoint, with the request and the answer that are on their way on it.
+///
+/// It is large and handed from stage to stage: it lives in a box, which goes to the pool and comes back with it.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    choice: Choice,
-    upstream: Upstream,
-    endpoint: u32,
-    idle: Duration,
+pub(crate) struct Exchange {
+    wire: Wire,
+    sending: Sending,
+    progress: Progress,
+    /// How much of the request the socket took.
+    sent: u64,
+    /// The socket takes nothing more: the endpoint may have answered all the same.
+    send_failed: bool,
+    to_head: bool,
+    scan: Scan,
+    interim: u32,
+    answer: Decoder,
+    keep_alive: bool,
 }
 
-impl Lease {
-    /// Lets the connection get on.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.upstream.drive(cx);
+impl Exchange {
+    /// One on a new connection.
+    pub(super) fn on(wire: Wire) -> Box<Self> {
+        Box::new(Self {
+            wire,
+            sending: Sending { out: Out::default(), body: None, chunked: false },
+            progress: Progress::NoBody,
+            sent: 0,
+            send_failed: false,
+            to_head: false,
+            scan: Scan::default(),
+            interim: 0,
+            answer: Decoder::Done,
+            keep_alive: false,
+        })
     }
 
-    /// The response was read to its end: the connection may serve another request.
-    pub(crate) fn release(self, now: Millis) {
-        let Lease { choice, upstream, endpoint, idle } = self;
-        choice.worker.pool.put(endpoint, upstream, now.after(idle));
-    }
-}
-
-/// Why an attempt failed.
-#[derive(Debug, Clone, Copy)]
-enum Failed {
-    /// Nothing was sent: another attempt is safe whatever the request.
-    Unsent(Reject),
-    /// The connection had been used before and ended before any answer: the endpoint closed it while the request was
-    /// on its way. Another attempt is safe for idempotent requests without a body, which are kept for it.
-    Stale,
-    /// It is over.
-    Final(Reject),
-}
-
-/// A request on its way to an endpoint, or to one after another.
-#[derive(Debug)]
-pub(crate) struct Journey {
-    /// The endpoint at the moment.
-    choice: Option<Choice>,
-    tried: Tried,
-    /// The request, while it is here and not on a connection.
-    request: Option<Request<RequestBody>>,
-}
-
-impl Journey {
-    pub(crate) fn new(choice: Choice, tried: Tried, request: Request<RequestBody>) -> Self {
-        Self { choice: Some(choice), tried, request: Some(request) }
+    /// Begins with a request; `to_head` says that it is a HEAD request.
+    pub(super) fn begin(&mut self, sending: Sending, to_head: bool, now: Millis) {
+        self.progress = if sending.body.is_some() { Progress::Held(now) } else { Progress::NoBody };
+        self.sending = sending;
+        self.sent = 0;
+        self.to_head = to_head;
+        self.interim = 0;
     }
 
-    /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe.
-    pub(crate) async fn send(
-        &mut self,
-        connection: &Connection,
-        timeouts: &RouteTimeouts,
-    ) -> Result<(Response<Incoming>, Lease), Reject> {
-        let mut fresh = false;
-        loop {
-            let Some((endpoint, address)) = self.choice.as_ref().and_then(endpoint_of) else {
-                return Err(Reject::NoEndpoint);
-            };
-            let worker = connection.worker();
-            let pooled = if fresh { None } else { worker.pool.take(endpoint, worker.now_millis()) };
-            let reused = pooled.is_some();
-            let upstream = match pooled {
-                Some(upstream) => Ok(upstream),
-                None => connect(connection, address, timeouts).await,
-            };
-            let failed = match upstream {
-                Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Failed::Final(reject),
-                Err(reject) => Failed::Unsent(reject),
-                Ok(upstream) => match self.attempt(connection, timeouts, upstream, reused).await {
-                    Ok((response, upstream)) => {
-                        let choice = self.choice.take().ok_or(Reject::NoEndpoint)?;
-                        return Ok((response, Lease { choice, upstream, endpoint, idle: timeouts.upstream_idle }));
-                    }
-                    Err(failed) => failed,
-                },
-            };
-            match failed {
-                Failed::Final(reject) => {
-                    self.endpoint_failed(reject);
-                    return Err(reject);
-                }
-                Failed::Stale => fresh = true,
-                // A pooled connection that was closed before anything was written: the endpoint is as good as before.
-                Failed::Unsent(Reject::UpstreamClosed) if reused => {}
-                Failed::Unsent(reject) => {
-                    fresh = false;
-                    self.endpoint_failed(reject);
-                    self.choice = self.choice.take().and_then(|failed| next(failed, &mut self.tried));
-                    if self.choice.is_none() {
-                        return Err(reject);
-                    }
-                }
+    /// Whether the connection could serve a request now. What the endpoint sends without having been asked, or its
+    /// closing the connection, means that it could not.
+    pub(super) fn is_open(&self) -> bool {
+        let nothing = self.wire.stream.try_read(&mut [0]);
+        nothing.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The request again, after [`Failed::Unsent`].
+    pub(super) fn into_sending(self: Box<Self>) -> Sending {
+        self.sending
+    }
+
+    /// Sends what there is of the request. The error is the client's.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Result<(), Failed> {
+        while !self.send_failed {
+            let waits = self.gather(cx)?;
+            if self.sending.out.is_empty() {
+                break;
+            }
+            match self.sending.out.poll_write(cx, &mut self.wire.stream, &mut self.sent) {
+                Poll::Ready(Ok(())) if waits => break,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.send_failed = true,
+                Poll::Pending => break,
             }
         }
+        if self.sending.body.is_none() && self.sending.out.is_empty() {
+            spare.keep_output(std::mem::take(&mut self.sending.out).into_buffer());
+        }
+        Ok(())
     }
 
-    /// Tells the balancer, unless the fault is the client's.
-    fn endpoint_failed(&mut self, reject: Reject) {
-        if let Some(choice) = &mut self.choice
-            && !matches!(reject, Reject::BodyTimeout | Reject::MalformedRequest | Reject::RouterOverloaded)
+    /// Takes from the client what there is of the body. Returns whether more of it has to be waited for.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Failed> {
+        let Sending { out, body, chunked } = &mut self.sending;
+        while let Some(source) = body
+            && !out.is_full()
         {
-            choice.outcome = Outcome::Failed;
-        }
-    }
-
-    /// One attempt over one connection. When it fails and another is safe, the request is here again.
-    async fn attempt(
-        &mut self,
-        connection: &Connection,
-        timeouts: &RouteTimeouts,
-        mut upstream: Upstream,
-        reused: bool,
-    ) -> Result<(Response<Incoming>, Upstream), Failed> {
-        let Some(request) = self.request.take() else { return Err(Failed::Final(Reject::UpstreamClosed)) };
-        let progress = request.body().progress();
-        let buffers = &connection.worker().buffers;
-        // What a stale connection swallowed can be sent again only if it was kept.
-        let kept =
-            (reused && progress.is_none() && request.method().is_idempotent()).then(|| Kept::new(&request, buffers));
-        // Pinned here, and lent from here on: each function that took it by value would keep room for it twice.
-        let mut sending = pin!(upstream.sender.try_send_request(request));
-        let outcome = answer(connection, sending.as_mut(), &mut upstream, progress.as_deref(), timeouts).await;
-        match outcome {
-            // Nobody asked for another protocol.
-            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(Failed::Final(Reject::UpstreamProtocolError))
-            }
-            // hyper takes the chunks away and leaves what else was done to the body unsaid.
-            Ok(Ok(response)) if is_ambiguous(&response) => Err(Failed::Final(Reject::UpstreamProtocolError)),
-            Ok(Ok(response)) => {
-                if let Some(kept) = kept {
-                    kept.forget(buffers);
+            let end = match Pin::new(&mut *source).poll_frame(cx) {
+                Poll::Pending => {
+                    if !matches!(self.progress, Progress::Starved(_)) {
+                        self.progress = Progress::Starved(clock::now_millis());
+                    }
+                    return Ok(true);
                 }
-                Ok((response, upstream))
-            }
-            Ok(Err(mut error)) => {
-                let broken = progress.is_some_and(|progress| progress.get() == Progress::Broken);
-                Err(match (error.take_message(), classify(error.error()), kept) {
-                    (Some(request), _, _) => {
-                        self.request = Some(request);
-                        Failed::Unsent(Reject::UpstreamClosed)
+                Poll::Ready(Some(Err(_))) => return Err(Failed::Client),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        if *chunked {
+                            encode::chunk_size(out.end(), data.len());
+                        }
+                        out.push(data);
+                        if *chunked {
+                            out.end().extend_from_slice(b"\r\n");
+                        }
+                        source.is_end_stream().then_some(None)
                     }
-                    _ if broken => Failed::Final(Reject::MalformedRequest),
-                    (None, Reject::UpstreamClosed, Some(kept)) => {
-                        self.request = Some(kept.request());
-                        Failed::Stale
+                    Err(frame) => Some(frame.into_trailers().ok()),
+                },
+                Poll::Ready(None) => Some(None),
+            };
+            let now = clock::now_millis();
+            self.progress = Progress::Held(now);
+            if let Some(trailers) = end {
+                if *chunked {
+                    encode::last_chunk(out.end(), trailers.as_ref());
+                }
+                *body = None;
+                self.progress = Progress::Done(now);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits for the answer's head, sending the request meanwhile.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Result<Head, Failed>> {
+        if let Err(failed) = self.drive(cx, spare) {
+            return Poll::Ready(Err(failed));
+        }
+        loop {
+            match response::parse(&mut self.wire.input, &mut self.scan, self.to_head) {
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Err(Failed::Protocol)),
+                Ok(Some(head)) => match head.status {
+                    StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Err(Failed::Protocol)),
+                    status if status.is_informational() => {
+                        self.interim += 1;
+                        if self.interim > MAX_INTERIM {
+                            return Poll::Ready(Err(Failed::Protocol));
+                        }
+                        continue;
                     }
-                    (None, reject, _) => Failed::Final(reject),
-                })
+                    _ => {
+                        (self.answer, self.keep_alive) = (head.body, head.keep_alive);
+                        return Poll::Ready(Ok(head));
+                    }
+                },
             }
-            Err(reject) => Err(Failed::Final(reject)),
+            if let Ok(1..) = ready!(self.wire.poll_fill(cx, spare)) {
+                continue;
+            }
+            return Poll::Ready(Err(match () {
+                () if self.send_failed && self.sent == 0 => Failed::Unsent,
+                () if self.scan.is_new() && self.interim == 0 => Failed::Silent,
+                () => Failed::CutShort,
+            }));
         }
     }
-}
 
-/// Another endpoint of the group, one that this request has not tried.
-fn next(failed: Choice, tried: &mut Tried) -> Option<Choice> {
-    let (worker, group) = (Rc::clone(&failed.worker), Arc::clone(&failed.group));
-    // Its balancer learns of the failure before it picks again.
-    drop(failed);
-    let index = worker.balancers.pick(&group, worker.now().seconds(), tried)?;
-    Some(Choice::new(worker, group, index))
-}
-
-fn endpoint_of(choice: &Choice) -> Option<(u32, SocketAddr)> {
-    choice.group.endpoints.get(choice.index).map(|endpoint| (endpoint.id, endpoint.address))
-}
-
-/// Whether a transfer coding other than one plain `chunked` was applied, or a length stands beside it (RFC 9112 §6.3):
-/// another reader could take the answer for longer or shorter.
-fn is_ambiguous(response: &Response<Incoming>) -> bool {
-    let headers = response.headers();
-    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
-    lines.next().is_some_and(|coding| {
-        !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-            || lines.next().is_some()
-            || headers.contains_key(header::CONTENT_LENGTH)
-    })
-}
-
-/// Whether this process is short of something: no fault of the endpoint's.
-fn is_own_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(|errno| {
-        matches!(errno, Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
-    })
-}
-
-/// Whose fault a failed exchange is.
-fn classify(error: &hyper::Error) -> Reject {
-    if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
-        Reject::UpstreamProtocolError
-    } else {
-        Reject::UpstreamClosed
+    /// What is left of the answer's body, where that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.answer.left()
     }
-}
 
-async fn connect(connection: &Connection, address: SocketAddr, timeouts: &RouteTimeouts) -> Result<Upstream, Reject> {
-    let give_up = clock::now_millis().after(timeouts.connect);
-    let due = |now: Millis| match () {
-        () if now >= connection.request_deadline.get() => Err(Reject::RequestTimeout),
-        () if now >= give_up => Err(Reject::UpstreamConnectTimeout),
-        () => Ok(give_up.min(connection.request_deadline.get())),
-    };
-    // Boxed: connecting is rare, and its state would make every request's future larger.
-    let mut connecting = Box::pin(Upstream::connect(address));
-    match bounded(connection, connecting.as_mut(), |_| {}, due).await? {
-        Ok(upstream) => Ok(upstream),
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Reject::UpstreamConnectTimeout),
-        Err(error) if is_own_shortage(&error) => {
-            tracing::warn!(%address, %error, "no connection could be opened");
-            Err(Reject::RouterOverloaded)
+    /// The next piece of the answer's body. The error: it broke off.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+        // A request that breaks off does not keep its answer from being read to the end.
+        if self.sending.body.is_some() || !self.sending.out.is_empty() {
+            let broken = self.drive(cx, spare).is_err();
+            self.send_failed |= broken;
         }
-        Err(_) => Err(Reject::UpstreamConnectFailed),
-    }
-}
-
-/// Waits for the head of the response. Its time runs from when the request was sent whole; while the body is on its
-/// way, whoever holds it up is held to account instead.
-async fn answer<F: Future>(
-    connection: &Connection,
-    sending: Pin<&mut F>,
-    upstream: &mut Upstream,
-    progress: Option<&Cell<Progress>>,
-    timeouts: &RouteTimeouts,
-) -> Result<F::Output, Reject> {
-    let sent = connection.worker().now().millis();
-    let due = |now: Millis| {
-        let (at, reject) = match progress.map(Cell::get) {
-            None => (sent.after(timeouts.response_head), Reject::UpstreamResponseTimeout),
-            Some(Progress::Starved(since)) => (since.after(connection.origin.timeouts.body_read), Reject::BodyTimeout),
-            Some(Progress::Held(since) | Progress::Done(since)) => {
-                (since.after(timeouts.response_head), Reject::UpstreamResponseTimeout)
+        loop {
+            match self.answer.decode(&mut self.wire.input) {
+                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::End) => return Poll::Ready(None),
+                Err(_) => return Poll::Ready(Some(Err(()))),
+                Ok(Decoded::Missing) => {}
             }
-            Some(Progress::Broken) => return Err(Reject::MalformedRequest),
-        };
-        let total = connection.request_deadline.get();
-        match () {
-            () if now >= at => Err(reject),
-            () if now >= total => Err(Reject::RequestTimeout),
-            () => Ok(at.min(total)),
-        }
-    };
-    bounded(connection, sending, |cx| upstream.drive(cx), due).await
-}
-
-/// Drives what `future` depends on, and runs it until it is ready or `due` says that time is up. `due` is asked only when there is nothing else to do,
-/// with the time the thread last saw: no clock is read for it.
-async fn bounded<F: Future>(
-    connection: &Connection,
-    mut future: Pin<&mut F>,
-    mut drive: impl FnMut(&mut Context<'_>),
-    due: impl Fn(Millis) -> Result<Millis, Reject>,
-) -> Result<F::Output, Reject> {
-    poll_fn(|cx| {
-        drive(cx);
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        match due(connection.worker().now().millis()) {
-            Err(reject) => Poll::Ready(Err(reject)),
-            Ok(at) => {
-                connection.arm(at);
-                Poll::Pending
+            match ready!(self.wire.poll_fill(cx, spare)) {
+                Ok(0) if self.answer == Decoder::UntilEnd => self.answer = Decoder::Done,
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(()))),
+                Ok(_) => {}
             }
         }
-    })
-    .await
+    }
+
+    /// Whether the connection may serve another request: both messages were sent to their ends, and nothing was sent
+    /// behind the answer.
+    pub(super) fn is_reusable(&mut self, spare: &Spare) -> bool {
+        let over = self.answer.is_done() && self.sending.body.is_none() && self.sending.out.is_empty();
+        let reusable = over && self.keep_alive && !self.send_failed && self.wire.input.is_empty();
+        self.wire.settle(spare);
+        reusable
+    }
 }

@@ -6,14 +6,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::exchange::Lease;
+use super::journey::Lease;
 use crate::clock::{self, Millis};
 use crate::http::connection::Connection;
 use crate::telemetry::Record;
 
-/// Why a response broke off. hyper closes the client's connection on it.
+/// Why a response broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BrokenOff {
     /// The endpoint closed the connection, or sent what is not HTTP.
@@ -43,58 +42,83 @@ pub(crate) struct ResponseBody {
     /// Written when the body is over, however it ends.
     record: Record,
     connection: Rc<Connection>,
-    /// Why it breaks off, once it does.
-    broken: Option<BrokenOff>,
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "the large variant is the one on the hot path: boxing it would allocate")]
 enum Source {
     /// Made by the router.
-    Own(Option<Bytes>),
-    /// An endpoint's answer, with the connection that it comes by until it has come to its end.
-    Upstream { inner: Incoming, lease: Option<Lease>, stall: std::time::Duration, progress: Millis },
+    Own(Bytes),
+    /// An endpoint's answer.
+    Upstream {
+        lease: Lease,
+        stall: std::time::Duration,
+        /// Since when nothing has come.
+        waiting: Option<Millis>,
+    },
+    /// It is over.
+    Over,
 }
 
 impl ResponseBody {
     pub(crate) fn own(bytes: Bytes, connection: Rc<Connection>, record: Record) -> Self {
-        let source = Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()));
-        Self { source, record, connection, broken: None }
+        Self { source: Source::Own(bytes), record, connection }
     }
 
     pub(crate) fn upstream(
-        inner: Incoming,
         lease: Lease,
         stall: std::time::Duration,
         connection: Rc<Connection>,
         record: Record,
     ) -> Self {
-        let progress = connection.worker().now().millis();
-        let mut body = Self {
-            source: Source::Upstream { inner, lease: Some(lease), stall, progress },
-            record,
-            connection,
-            broken: None,
-        };
-        if let Source::Upstream { inner, lease, .. } = &mut body.source
-            && inner.is_end_stream()
-        {
-            release(lease, progress);
-        }
+        let mut body = Self { source: Source::Upstream { lease, stall, waiting: None }, record, connection };
+        body.release_if_over();
         body
     }
 
-    /// Breaks the answer off, after hyper has had the chance to write what came before.
-    fn break_off(&mut self, why: BrokenOff, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        self.broken = Some(why);
-        self.record.broken_off(why);
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    /// How long it is, where that is known before it is read.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match &self.source {
+            Source::Own(bytes) => Some(bytes.len() as u64),
+            Source::Upstream { lease, .. } => lease.left(),
+            Source::Over => Some(0),
+        }
     }
-}
 
-fn release(lease: &mut Option<Lease>, now: Millis) {
-    if let Some(lease) = lease.take() {
-        lease.release(now);
+    /// How long it is, where the router made it.
+    pub(crate) fn own_length(&self) -> Option<u64> {
+        match &self.source {
+            Source::Own(bytes) => Some(bytes.len() as u64),
+            Source::Upstream { .. } | Source::Over => None,
+        }
+    }
+
+    /// Lets the request get on, where it is still on its way while its answer comes.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Source::Upstream { lease, .. } = &mut self.source {
+            lease.drive(cx);
+        }
+    }
+
+    /// Gives the endpoint's connection back as soon as the answer was read to its end: before the client has taken it.
+    fn release_if_over(&mut self) {
+        if let Source::Upstream { lease, .. } = &self.source
+            && lease.left() == Some(0)
+        {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        if let Source::Upstream { lease, .. } = std::mem::replace(&mut self.source, Source::Over) {
+            lease.release(self.connection.worker().now_millis());
+        }
+    }
+
+    fn break_off(&mut self, why: BrokenOff) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.source = Source::Over;
+        self.record.broken_off(why);
+        Poll::Ready(Some(Err(why)))
     }
 }
 
@@ -104,44 +128,36 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
-        if let Some(why) = this.broken {
-            this.connection.aborted.set(true);
-            return Poll::Ready(Some(Err(why)));
-        }
-        let (inner, lease, stall, progress) = match &mut this.source {
-            Source::Own(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream { inner, lease, stall, progress } => (inner, lease, *stall, progress),
+        let (lease, stall, waiting) = match &mut this.source {
+            Source::Upstream { lease, stall, waiting } => (lease, *stall, waiting),
+            Source::Own(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.source = Source::Over;
+                this.record.sent(bytes.len());
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+            }
+            Source::Over => return Poll::Ready(None),
         };
-        if let Some(lease) = lease {
-            lease.drive(cx);
-        }
-        match Pin::new(&mut *inner).poll_frame(cx) {
+        match lease.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if inner.is_end_stream() || frame.is_trailers() {
-                    // hyper asks no further then, so this is the end.
-                    release(lease, this.connection.worker().now().millis());
-                } else {
-                    *progress = clock::now_millis();
-                }
+                *waiting = None;
                 if let Some(data) = frame.data_ref() {
                     this.record.sent(data.len());
                 }
+                this.release_if_over();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
-                release(lease, this.connection.worker().now().millis());
+                this.release();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
-                *lease = None;
-                this.break_off(BrokenOff::Upstream, cx)
-            }
+            Poll::Ready(Some(Err(()))) => this.break_off(BrokenOff::Upstream),
             Poll::Pending => {
-                let now = this.connection.worker().now().millis();
-                let (at, total) = (progress.after(stall), this.connection.request_deadline.get());
+                let since = *waiting.get_or_insert_with(clock::now_millis);
+                let now = this.connection.worker().now_millis();
+                let (at, total) = (since.after(stall), this.connection.request_deadline.get());
                 if now >= at.min(total) {
-                    *lease = None;
-                    return this.break_off(if now >= total { BrokenOff::Deadline } else { BrokenOff::Stalled }, cx);
+                    return this.break_off(if now >= total { BrokenOff::Deadline } else { BrokenOff::Stalled });
                 }
                 this.connection.arm(at.min(total));
                 Poll::Pending
@@ -151,16 +167,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Own(bytes) => bytes.is_none(),
-            Source::Upstream { inner, .. } => inner.is_end_stream(),
+            Source::Own(bytes) => bytes.is_empty(),
+            Source::Upstream { .. } => false,
+            Source::Over => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Upstream { inner, .. } => inner.size_hint(),
-        }
+        self.length().map(SizeHint::with_exact).unwrap_or_default()
     }
 }
 

@@ -32,6 +32,24 @@ fn a_client_that_closes_cancels_the_request() {
     cancels("GET / HTTP/1.1\r\nHost: a\r\n\r\n", drop);
 }
 
+/// The request behind the one on its way does not hide that the client is gone.
+#[test]
+fn a_client_that_closes_after_pipelining_cancels_the_request() {
+    cancels("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", drop);
+}
+
+#[test]
+fn a_cancelled_request_is_counted() {
+    let upstream = silent();
+    let site = Site::of(&upstream);
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    upstream.received();
+    drop(client);
+    let series = "gridrouter_route_requests_total{route=\"all\",status=\"4xx\"}";
+    super::support::eventually("the request is counted", || site.metric(series) > 0.5);
+}
+
 #[test]
 fn a_client_that_resets_within_its_body_cancels_the_request() {
     cancels("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", Client::abort);

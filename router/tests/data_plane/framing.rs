@@ -93,6 +93,31 @@ fn trailers_reach_the_client_that_takes_them() {
     assert_eq!(upstream.connections(), 1, "the connection is usable after trailers");
 }
 
+/// RFC 9110 §6.6.2: `Trailer` should announce them, and need not.
+#[test]
+fn trailers_that_were_not_announced_are_passed_on_both_ways() {
+    let upstream =
+        Upstream::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n");
+    let site = Site::of(&upstream);
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = site.exchange(format!("{request}3\r\nabc\r\n0\r\nX-Own: 8\r\n\r\n"));
+    assert_eq!((answer.text().as_str(), answer.trailers.as_slice()), ("abc", &["x-sum: 7".to_owned()][..]));
+    assert_eq!(upstream.received().trailers, ["x-own: 8"]);
+}
+
+/// Whoever merges trailers into the headers would take them for checked.
+#[test]
+fn trailers_that_would_pass_for_checked_headers_are_dropped() {
+    let upstream = Upstream::ok("");
+    let site = Site::of(&upstream);
+    site.exchange(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\nX-Forwarded-For: 6.6.6.6\r\n\
+         Authorization: x\r\nContent-Length: 5\r\nX-Sum: 7\r\n\r\n",
+    )
+    .assert_ok("");
+    assert_eq!(upstream.received().trailers, ["x-sum: 7"]);
+}
+
 #[test]
 fn an_answer_in_chunks_or_without_length_is_sent_in_chunks() {
     let chunked =

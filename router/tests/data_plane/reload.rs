@@ -256,3 +256,19 @@ fn an_emptied_directory_takes_nothing_out_of_force() {
     assert_eq!(site.get("/b").status(), 200);
     assert_eq!(site.get("/a").status(), 404);
 }
+
+/// Whom a listener trusts applies to the next request of connections that are open.
+#[test]
+fn an_open_connection_obeys_its_listener_as_edited() {
+    let upstream = Upstream::ok("ok");
+    let site = Site::of(&upstream);
+    let mut client = site.client();
+    let chain = |client: &mut Client| {
+        client.get_with("/", "X-Forwarded-For: 9.9.9.9\r\n").assert_ok("ok");
+        upstream.received().header("x-forwarded-for").unwrap().to_owned()
+    };
+    assert_eq!(chain(&mut client), "127.0.0.1");
+    let trusting = "kind: Listener\nname: web\naddress: 127.0.0.1:0\ntrustedProxies: [127.0.0.0/8]\n";
+    site.change(|| site.write("listener.yaml", trusting));
+    assert_eq!(chain(&mut client), "9.9.9.9, 127.0.0.1");
+}

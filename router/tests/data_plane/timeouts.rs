@@ -217,6 +217,19 @@ fn a_client_that_asks_nothing() {
     assert_fired(began, Duration::from_millis(1500));
 }
 
+/// Shorter than the time after which a connection is parked.
+#[test]
+fn a_client_that_asks_nothing_for_a_short_time() {
+    let upstream = Upstream::ok("ok");
+    let site = Site::to(&upstream).listener("timeouts: {idle: 300ms}").route("").start();
+    let mut client = site.client();
+    client.get("/").assert_ok("ok");
+    let began = Instant::now();
+    client.assert_closed();
+    assert_fired(began, SHORT);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
 #[test]
 fn an_unused_connection_to_an_endpoint_is_closed() {
     let upstream = Upstream::scripted(|peer| {

@@ -74,7 +74,7 @@ fn holds(route: &Route, request: &Request<'_>) -> bool {
         let pairs = request.query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.into_iter().find(|pair| pair.0 == name).map(|pair| pair.1)
     };
-    let header = |name: &HeaderName| request.headers.get(name).map(|value| value.to_str().unwrap());
+    let header = |name: &HeaderName| request.headers.get(name).map(|value| str::from_utf8(value).unwrap());
     (route.methods.is_empty() || route.methods.contains(request.method))
         && route.headers.iter().all(|condition| text(&condition.value, header(&condition.name)))
         && route.query.iter().all(|condition| text(&condition.value, parameter(&condition.name)))
@@ -108,12 +108,12 @@ proptest! {
         }
         let table = table(&routes);
         for (host, path, bits) in requests {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             if bits & 1 != 0 {
-                headers.insert("x-a", HeaderValue::from_static("1"));
+                headers.insert("x-a", "1");
             }
             if bits & 2 != 0 {
-                headers.insert("x-b", HeaderValue::from_static("2"));
+                headers.insert("x-b", "2");
             }
             let query = [None, Some("p=1"), Some("q=2&p=1"), Some("p=2")][usize::from(bits >> 2 & 3)];
             let method = if bits & 4 == 0 { &Method::GET } else { &Method::POST };

@@ -1,0 +1,211 @@
+//! Writing an answer to the client.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, Version};
+use http_body::{Body, Frame};
+
+use super::connection::Connection;
+use super::fields::Fields;
+use crate::clock::{self, Millis};
+use crate::http1::encode::{self, Framing, Future, Start};
+use crate::http1::out::Out;
+use crate::http1::request::Head;
+use crate::http1::response::has_no_body;
+use crate::upstream::response_body::ResponseBody;
+
+/// An answer to a client.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: Fields,
+    pub(crate) body: ResponseBody,
+}
+
+/// What of a request matters for how it is answered.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts")]
+pub(super) struct Asker {
+    is_old: bool,
+    is_head: bool,
+    keep_alive: bool,
+    takes_trailers: bool,
+}
+
+impl Asker {
+    pub(super) fn new(head: &Head) -> Self {
+        Self {
+            is_old: head.version == Version::HTTP_10,
+            is_head: head.method == Method::HEAD,
+            keep_alive: head.keep_alive,
+            takes_trailers: head.takes_trailers,
+        }
+    }
+
+    fn framing(self, status: StatusCode, body: &ResponseBody) -> Framing {
+        match body.length() {
+            // What it would have been, where the router itself knows it.
+            _ if self.is_head => body.own_length().map_or(Framing::None, Framing::Length),
+            _ if has_no_body(status) => Framing::None,
+            Some(length) => Framing::Length(length),
+            None if self.is_old => Framing::ToEnd,
+            None => Framing::Chunked,
+        }
+    }
+}
+
+/// How sending an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of it was sent, and another request may follow.
+    Whole,
+    /// All of it was sent, and the connection ends.
+    Last,
+    /// The client must not take what it got for whole.
+    Broken,
+}
+
+/// Sends an answer.
+pub(super) async fn send(connection: &Rc<Connection>, answer: Answer, asker: Asker) -> Sent {
+    let Answer { status, fields, body } = answer;
+    let framing = asker.framing(status, &body);
+    let ends = connection.ends() || !asker.keep_alive || framing == Framing::ToEnd;
+    let future = match (ends, asker.is_old) {
+        (true, _) => Future::Ends,
+        (false, true) => Future::LastsForOld,
+        (false, false) => Future::Lasts,
+    };
+    let version = if asker.is_old { Version::HTTP_10 } else { Version::HTTP_11 };
+    let worker = connection.worker();
+    let mut out = Out::new(worker.spare.output());
+    let start = Start { version, status, framing, future };
+    worker.with_date(|date| encode::response_head(out.end(), start, &fields, date));
+    drop(fields);
+    let bodiless = asker.is_head || has_no_body(status);
+    let mut sending = Sending {
+        connection,
+        out,
+        body,
+        chunked: framing == Framing::Chunked,
+        takes_trailers: asker.takes_trailers,
+        rest: if bodiless { Rest::Nothing } else { Rest::Body },
+        stalled_since: None,
+    };
+    let whole = poll_fn(|cx| {
+        connection.register(cx);
+        sending.poll(cx)
+    })
+    .await;
+    worker.spare.keep_output(sending.out.into_buffer());
+    match whole {
+        false => Sent::Broken,
+        true if ends || connection.ends() || !connection.discard_body() => Sent::Last,
+        true => Sent::Whole,
+    }
+}
+
+/// What of the body is still to be gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// More of it.
+    Body,
+    /// Nothing: what was gathered is all.
+    Nothing,
+    /// Nothing: it broke off.
+    BrokenOff,
+}
+
+/// An answer on its way.
+struct Sending<'a> {
+    connection: &'a Rc<Connection>,
+    out: Out,
+    body: ResponseBody,
+    chunked: bool,
+    takes_trailers: bool,
+    rest: Rest,
+    /// Since when the client has not taken what is to be written.
+    stalled_since: Option<Millis>,
+}
+
+impl Sending<'_> {
+    /// Gathers and writes. Returns whether the answer was sent whole.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            let waits = self.gather(cx);
+            let mut written = 0;
+            let mut incoming = self.connection.incoming.borrow_mut();
+            let polled = self.out.poll_write(cx, &mut incoming.wire.stream, &mut written);
+            drop(incoming);
+            if written > 0 {
+                self.stalled_since = None;
+            }
+            match polled {
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(())) => match self.rest {
+                    Rest::Nothing => return Poll::Ready(true),
+                    Rest::BrokenOff => return Poll::Ready(false),
+                    Rest::Body if waits && self.connection.client_left(cx) => return Poll::Ready(false),
+                    Rest::Body if waits => return Poll::Pending,
+                    Rest::Body => {}
+                },
+                Poll::Pending if self.is_given_up(cx) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes from the body what there is, as far as it should be written at once. Returns whether more of it has to be
+    /// waited for.
+    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.rest == Rest::Body && !self.out.is_full() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => self.add(frame),
+                Poll::Ready(None) => self.end(None),
+                Poll::Ready(Some(Err(_))) => self.rest = Rest::BrokenOff,
+                Poll::Pending => return true,
+            }
+        }
+        false
+    }
+
+    fn add(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) if self.chunked => {
+                encode::chunk_size(self.out.end(), data.len());
+                self.out.push(data);
+                self.out.end().extend_from_slice(b"\r\n");
+            }
+            Ok(data) => self.out.push(data),
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                return self.end(Some(&trailers).filter(|_| self.takes_trailers));
+            }
+        }
+        if self.body.is_end_stream() {
+            self.end(None);
+        }
+    }
+
+    fn end(&mut self, trailers: Option<&http::HeaderMap>) {
+        self.rest = Rest::Nothing;
+        if self.chunked {
+            encode::last_chunk(self.out.end(), trailers);
+        }
+    }
+
+    /// Whether the client has not taken anything for too long, or the request lasts too long; arms the alarm if not.
+    fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        // The request may still be on its way while its answer comes.
+        self.body.drive(cx);
+        let since = *self.stalled_since.get_or_insert_with(clock::now_millis);
+        let at = since.after(self.connection.timeouts.get().body_write).min(self.connection.request_deadline.get());
+        let late = self.connection.worker().now_millis() >= at;
+        self.connection.arm(at);
+        late
+    }
+}

@@ -1,0 +1,137 @@
+//! What a client sends: its socket, and the body of the request at hand, read when somebody wants it.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::connection::Connection;
+use crate::http1::body::{Decoded, Decoder};
+use crate::http1::wire::{Spare, Wire};
+
+/// A connection's receiving side.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) wire: Wire,
+    /// Where in the body of the request at hand the next byte belongs.
+    pub(super) body: Decoder,
+    /// The client waits to be told that it may send the body.
+    owes_continue: bool,
+    /// Where what comes next would begin is unknown: nothing more is read as a request.
+    pub(super) broken: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(wire: Wire) -> Self {
+        Self { wire, body: Decoder::Done, owes_continue: false, broken: false }
+    }
+
+    /// A head was taken.
+    pub(super) fn begin(&mut self, body: Decoder, expects_continue: bool) {
+        self.body = body;
+        self.owes_continue = expects_continue && !body.is_done();
+    }
+
+    /// Throws away what has come of the body. Returns whether that was the rest of it.
+    pub(super) fn discard(&mut self, spare: &Spare) -> bool {
+        while !self.broken && !self.body.is_done() {
+            match self.body.decode(&mut self.wire.input) {
+                Ok(Decoded::Data(_)) => {}
+                Ok(Decoded::Trailers(_) | Decoded::End) => break,
+                Ok(Decoded::Missing) => return false,
+                Err(_) => self.broken = true,
+            }
+        }
+        self.wire.settle(spare);
+        !self.broken
+    }
+
+    /// Whether the client may be sending what nobody will read.
+    pub(super) fn is_expecting(&self) -> bool {
+        self.broken || !self.body.is_done() || !self.wire.input.is_empty()
+    }
+
+    /// Tells the client that it may send the body, unless it has begun to.
+    ///
+    /// If the socket takes nothing at the moment the client is not told: it must not wait forever anyway (RFC 9110
+    /// §10.1.1).
+    fn invite(&mut self) {
+        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        if std::mem::take(&mut self.owes_continue) && self.wire.input.is_empty() {
+            self.broken |= self.wire.stream.try_write(CONTINUE).is_ok_and(|written| written < CONTINUE.len());
+        }
+    }
+}
+
+/// The body of a client's request was cut short, or is not delimited as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BrokenBody;
+
+impl std::fmt::Display for BrokenBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client broke its request off, or delimited it wrongly")
+    }
+}
+
+impl std::error::Error for BrokenBody {}
+
+/// The body of a client's request.
+#[derive(Debug)]
+pub(crate) struct ClientBody(Rc<Connection>);
+
+impl ClientBody {
+    pub(super) fn new(connection: &Rc<Connection>) -> Self {
+        Self(Rc::clone(connection))
+    }
+
+    /// Whether the rest of it is not known to have a length.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.0.incoming.borrow().body.left().is_none()
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let mut incoming = self.0.incoming.borrow_mut();
+        let incoming = &mut *incoming;
+        loop {
+            if incoming.broken {
+                return Poll::Ready(Some(Err(BrokenBody)));
+            }
+            match incoming.body.decode(&mut incoming.wire.input) {
+                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::End) => {
+                    incoming.wire.settle(&self.0.worker().spare);
+                    return Poll::Ready(None);
+                }
+                Ok(Decoded::Missing) => {
+                    incoming.invite();
+                    incoming.broken |=
+                        matches!(ready!(incoming.wire.poll_fill(cx, &self.0.worker().spare)), Ok(0) | Err(_));
+                }
+                Err(_) => incoming.broken = true,
+            }
+            if incoming.broken {
+                self.0.end_after_answer();
+            }
+        }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        self.poll(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.incoming.borrow().body.is_done()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.incoming.borrow().body.left().map(SizeHint::with_exact).unwrap_or_default()
+    }
+}

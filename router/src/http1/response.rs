@@ -1,0 +1,136 @@
+//! A response's head from bytes.
+
+use bytes::{Buf, BytesMut};
+use http::StatusCode;
+
+use super::body::Decoder;
+use super::malformed::Malformed;
+use super::{Delimiting, Lines, MAX_LINES, Scan, lasts};
+use crate::http::fields::{Fields, Known};
+
+/// The largest head, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Header lines that a router adds: room for them is made at once.
+const ADDED_LINES: usize = 4;
+
+/// A response's head, and what it says of the connection.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: Fields,
+    /// How the body is delimited.
+    pub(crate) body: Decoder,
+    /// Whether the connection may serve another request.
+    pub(crate) keep_alive: bool,
+}
+
+/// Takes a head from the beginning of `input`; `to_head` says that it answers a HEAD request. `None`: it has not come
+/// whole yet. Interim responses (1xx) are heads like any other.
+///
+/// Line ends are read more leniently than a client's: what is passed on is written anew. How the body is delimited is
+/// not: another reader could take the response for longer or shorter (RFC 9112 §6.3).
+pub(crate) fn parse(input: &mut BytesMut, scan: &mut Scan, to_head: bool) -> Result<Option<Head>, Malformed> {
+    if input.is_empty() || !scan.is_worth_parsing(input) {
+        return Ok(None);
+    }
+    let mut lines: Lines<'_> = [const { std::mem::MaybeUninit::uninit() }; MAX_LINES];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let end = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut lines) {
+        Ok(httparse::Status::Complete(end)) if end <= MAX_HEAD_BYTES => end,
+        Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD_BYTES => {
+            scan.missed(input);
+            return Ok(None);
+        }
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Malformed::LargeHead),
+        Err(_) => return Err(Malformed::NotHttp),
+    };
+    let head = understand(&parsed, input.get(..end).unwrap_or_default(), to_head)?;
+    input.advance(end);
+    *scan = Scan::default();
+    Ok(Some(head))
+}
+
+fn understand(parsed: &httparse::Response<'_, '_>, bytes: &[u8], to_head: bool) -> Result<Head, Malformed> {
+    let (Some(code), Some(version)) = (parsed.code, parsed.version) else { return Err(Malformed::NotHttp) };
+    let status = StatusCode::from_u16(code).map_err(|_| Malformed::NotHttp)?;
+    let mut fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
+    let delimiting = Delimiting::of(&fields, version)?;
+    let body = match delimiting.length {
+        _ if to_head || has_no_body(status) => Decoder::Done,
+        None if !delimiting.chunked => Decoder::UntilEnd,
+        length => Decoder::new(length.unwrap_or(0), delimiting.chunked),
+    };
+    if status == StatusCode::NO_CONTENT && delimiting.length.is_some() {
+        // RFC 9110 §8.6: it must not have one, and some clients would wait for that much.
+        fields.retain(|known, _| known != Known::ContentLength);
+    }
+    let keep_alive = body != Decoder::UntilEnd && lasts(&fields, version);
+    Ok(Head { status, fields, body, keep_alive })
+}
+
+/// Whether a response of this status never has a body (RFC 9110 §6.4.1).
+pub(crate) fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(bytes: &str, to_head: bool) -> Result<Option<Head>, Malformed> {
+        parse(&mut BytesMut::from(bytes), &mut Scan::default(), to_head)
+    }
+
+    #[test]
+    fn the_body_is_delimited_as_status_request_and_head_say() {
+        for (head, to_head, body, keep_alive) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", false, Decoder::Length(3), true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", true, Decoder::Done, true),
+            ("HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", false, Decoder::Done, true),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n", false, Decoder::ChunkSize, true),
+            ("HTTP/1.1 200 OK\r\n\r\n", false, Decoder::UntilEnd, false),
+            ("HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\n", false, Decoder::Done, true),
+            ("HTTP/1.1 304 Not Modified\r\ncontent-length: 3\r\n\r\n", false, Decoder::Done, true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\n", false, Decoder::Length(3), false),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n", false, Decoder::Length(3), false),
+            ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\ncontent-length: 3\r\n\r\n", false, Decoder::Length(3), true),
+            ("HTTP/1.1 200 OK\ncontent-length: 3\n\n", false, Decoder::Length(3), true),
+        ] {
+            let got = parsed(head, to_head).unwrap().unwrap();
+            assert_eq!((got.body, got.keep_alive), (body, keep_alive), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_response_without_a_body_by_its_status_loses_its_length() {
+        let length = |status: &str| {
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 55\r\n\r\n");
+            parsed(&head, false).unwrap().unwrap().fields.has(Known::ContentLength)
+        };
+        assert_eq!((length("204 No Content"), length("304 Not Modified"), length("200 OK")), (false, true, true));
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_no_response_is_refused() {
+        for head in [
+            "hello\r\n\r\n",
+            "HTTP/1.1 abc OK\r\n\r\n",
+            "HTTP/1.1 1000 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nx : y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nx: y\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        ] {
+            assert!(parsed(head, false).is_err(), "{head:?}");
+        }
+        let large = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(MAX_HEAD_BYTES));
+        assert_eq!(parsed(&large, false).unwrap_err(), Malformed::LargeHead);
+    }
+}

@@ -1,0 +1,117 @@
+//! A socket with what was received and not used yet.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// How much is read at once.
+const READ: usize = 32 * 1024;
+/// How much room there must be behind what is there already.
+const LITTLE: usize = 1024;
+/// Buffers of one thread that are kept while they are not in use.
+const MAX_SPARE: usize = 64;
+/// A buffer that grew larger than this is not kept.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// One thread's unused buffers, the one used last on top: it is still in the processor's cache. Connections have a
+/// buffer only while there is something in it.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    input: RefCell<Vec<BytesMut>>,
+    output: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Spare {
+    fn input(&self) -> BytesMut {
+        let mut buffer = self.input.borrow_mut().pop().unwrap_or_default();
+        buffer.reserve(READ);
+        buffer
+    }
+
+    fn keep_input(&self, mut buffer: BytesMut) {
+        let mut spare = self.input.borrow_mut();
+        if spare.len() < MAX_SPARE && buffer.capacity() > 0 {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// An empty buffer to write into.
+    pub(crate) fn output(&self) -> Vec<u8> {
+        self.output.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn keep_output(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.output.borrow_mut();
+        if spare.len() < MAX_SPARE && (1..=MAX_KEPT).contains(&buffer.capacity()) {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+}
+
+/// A socket with what was received and not used yet.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
+    pub(crate) input: BytesMut,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, input: BytesMut::new() }
+    }
+
+    /// Receives more behind what is there. Zero: the other side will send nothing more.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<io::Result<usize>> {
+        // Asked first: mostly there is nothing, and then no buffer is needed.
+        ready!(self.stream.poll_read_ready(cx))?;
+        if self.input.is_empty() {
+            if self.input.capacity() == 0 {
+                self.input = spare.input();
+            } else {
+                self.input.reserve(READ);
+            }
+        } else if self.input.capacity() - self.input.len() < LITTLE {
+            // Not by much: what comes slowly should not hold a large buffer.
+            self.input.reserve(self.input.len().max(LITTLE));
+        }
+        let polled = pin!(self.stream.read_buf(&mut self.input)).poll(cx);
+        self.settle(spare);
+        polled
+    }
+
+    /// Gives the buffer back if nothing is in it.
+    pub(crate) fn settle(&mut self, spare: &Spare) {
+        if self.input.is_empty() {
+            spare.keep_input(std::mem::take(&mut self.input));
+        }
+    }
+
+    /// Moves the beginning of something that came in part to a buffer of its size: whoever sends slowly, or sends
+    /// nothing more, should not hold a large one.
+    pub(crate) fn shrink(&mut self, spare: &Spare) {
+        if self.input.len() < READ / 8 && self.input.capacity() >= READ / 2 {
+            let mut small = BytesMut::with_capacity(self.input.len() * 2);
+            small.extend_from_slice(&self.input);
+            spare.keep_input(std::mem::replace(&mut self.input, small));
+        }
+    }
+
+    /// Tells the other side that nothing more will be sent.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    /// Makes closing reset the connection instead of ending it cleanly.
+    pub(crate) fn reset_on_close(&self) {
+        // If the option cannot be set the connection is broken already.
+        let _set = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}

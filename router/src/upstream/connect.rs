@@ -1,0 +1,61 @@
+//! Opening a connection to an endpoint.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::clock;
+use crate::http::connection::Connection;
+use crate::http::reject::Reject;
+use crate::http1::wire::Wire;
+
+/// Opens a connection within `time`, and before the request's deadline.
+pub(super) async fn connect(connection: &Connection, address: SocketAddr, time: Duration) -> Result<Wire, Reject> {
+    let give_up = clock::now_millis().after(time);
+    // Boxed: connecting is rare, and its state would make every request's future larger.
+    let mut connecting = Box::pin(open(address));
+    poll_fn(|cx| {
+        if let Poll::Ready(opened) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(opened.map_err(|error| reject_for(address, &error)));
+        }
+        let (now, deadline) = (connection.worker().now_millis(), connection.request_deadline.get());
+        if now >= deadline {
+            return Poll::Ready(Err(Reject::RequestTimeout));
+        }
+        if now >= give_up {
+            return Poll::Ready(Err(Reject::UpstreamConnectTimeout));
+        }
+        connection.arm(give_up.min(deadline));
+        Poll::Pending
+    })
+    .await
+}
+
+async fn open(address: SocketAddr) -> io::Result<Wire> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(Wire::new(stream))
+}
+
+fn reject_for(address: SocketAddr, error: &io::Error) -> Reject {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Reject::UpstreamConnectTimeout;
+    }
+    if is_own_shortage(error) {
+        tracing::warn!(%address, %error, "no connection could be opened");
+        return Reject::RouterOverloaded;
+    }
+    Reject::UpstreamConnectFailed
+}
+
+/// Whether this process is short of something: no fault of the endpoint's.
+fn is_own_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(|errno| {
+        matches!(errno, Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
+    })
+}
