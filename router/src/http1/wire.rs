@@ -9,8 +9,9 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// How much is read at once.
-const READ: usize = 32 * 1024;
+/// How much is read at once: a piece of 64 KiB together with a head. Larger reads gain nothing that could be measured, and
+/// half of it costs a quarter more for answers of that size.
+const READ: usize = 72 * 1024;
 /// How much room there must be behind what is there already.
 const LITTLE: usize = 1024;
 /// Buffers of one thread that are kept while they are not in use.
