@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the wire, strictly: heads and bodies from bytes and to bytes.
 //!
-//! [`request`], [`response`], [`body`] and [`encode`] are pure. [`wire`] is a socket with what was received and not used
-//! yet, and [`out`] is what is waiting to be written to one.
+//! `request`, `response`, `body` and `encode` are pure. `wire` is a socket with what was received and not used
+//! yet, and `out` is what is waiting to be written to one.
 //!
 //! Why the router reads and writes the protocol by itself, and not through hyper, is in ARCHITECTURE.md: what a gateway
 //! must refuse is invisible behind a lenient parser, and half of the time of a request was spent in handing its parts
