@@ -84,6 +84,11 @@ impl Delimiting {
     }
 }
 
+fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    let ends = memchr::memchr_iter(b'\n', bytes);
+    ends.into_iter().any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r'))
+}
+
 /// Whether another message may follow on the connection (RFC 9112 §9.3).
 fn lasts(fields: &Fields, minor_version: u8) -> bool {
     let (mut close, mut keep_alive) = (false, minor_version == 1);
@@ -94,6 +99,7 @@ fn lasts(fields: &Fields, minor_version: u8) -> bool {
     keep_alive && !close
 }
 
-fn has_token(list: &[u8], token: &[u8]) -> bool {
+/// Whether a list of tokens, parted by commas, has this one.
+pub(crate) fn has_token(list: &[u8], token: &[u8]) -> bool {
     list.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }

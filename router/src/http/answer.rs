@@ -73,7 +73,9 @@ pub(super) enum Sent {
 pub(super) async fn send(connection: &Rc<Connection>, answer: Answer, asker: Asker) -> Sent {
     let Answer { status, fields, body } = answer;
     let framing = asker.framing(status, &body);
-    let ends = connection.ends() || !asker.keep_alive || framing == Framing::ToEnd;
+    // Where the endpoint has said all it will, nobody reads the rest of the request any more.
+    let cut_short = body.has_come() && !connection.discard_body();
+    let ends = cut_short || connection.ends() || !asker.keep_alive || framing == Framing::ToEnd;
     let future = match (ends, asker.is_old) {
         (true, _) => Future::Ends,
         (false, true) => Future::LastsForOld,

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gridrouter_config::model::{self, ListenerTimeouts};
@@ -31,10 +31,10 @@ use crate::telemetry::Record;
 
 /// How long a connection is idle before it is parked.
 const PARK_AFTER: Duration = Duration::from_secs(1);
-/// How much of what a refused client still sends is read and thrown away, so that it can read the answer.
-const LINGER_BYTES: usize = 1 << 20;
-/// For how long.
-const LINGER_TIME: Duration = Duration::from_secs(2);
+/// For how long what a client still sends is read and thrown away, so that it can read the answer: in all, and while
+/// nothing comes.
+const LINGER_TIME: Duration = Duration::from_secs(30);
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
 /// How much of the requests behind the one being answered is read already.
 const MAX_AHEAD: usize = 32 * 1024;
 
@@ -287,7 +287,7 @@ impl Connection {
         record.write(&self.worker, now);
         let mut out = Out::new(answer);
         let sent = poll_fn(|cx| out.poll_write(cx, &mut self.incoming.borrow_mut().wire.stream, &mut 0));
-        if let Ok(Ok(())) = tokio::time::timeout(LINGER_TIME, sent).await {
+        if let Ok(Ok(())) = tokio::time::timeout(LINGER_PAUSE, sent).await {
             // Whatever follows is not looked at.
             self.incoming.borrow_mut().broken = true;
             self.close().await;
@@ -295,29 +295,25 @@ impl Connection {
     }
 
     /// Ends the connection such that the client can read the answer before it learns of it: while there is more from it
-    /// that nobody wants, a bounded amount is read and thrown away.
+    /// that nobody wants, that is read and thrown away for a while. Were the socket closed at once, the reset could
+    /// overtake the answer.
     async fn close(&self) {
-        let mut left = LINGER_BYTES;
-        let mut is_shut = false;
-        let closing = poll_fn(|cx| {
-            let mut incoming = self.incoming.borrow_mut();
-            if !is_shut {
-                is_shut = true;
-                if ready!(incoming.wire.poll_shutdown(cx)).is_err() || !incoming.is_expecting() {
-                    return Poll::Ready(());
-                }
-            }
-            while left > 0 {
-                incoming.wire.input.clear();
-                match ready!(incoming.wire.poll_fill(cx, &self.worker.spare)) {
-                    Ok(0) | Err(_) => break,
-                    Ok(n) => left = left.saturating_sub(n),
-                }
-            }
-            Poll::Ready(())
-        });
+        let shut = poll_fn(|cx| self.incoming.borrow_mut().wire.poll_shutdown(cx)).await;
+        if shut.is_err() || !self.incoming.borrow().is_expecting() {
+            return;
+        }
+        let draining = async {
+            let more = || {
+                poll_fn(|cx| {
+                    let wire = &mut self.incoming.borrow_mut().wire;
+                    wire.input.clear();
+                    wire.poll_fill(cx, &self.worker.spare)
+                })
+            };
+            while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_PAUSE, more()).await {}
+        };
         // However it ends, the connection is closed.
-        let _ended: Result<(), _> = tokio::time::timeout(LINGER_TIME, closing).await;
+        let _ended: Result<(), _> = tokio::time::timeout(LINGER_TIME, draining).await;
     }
 
     /// Waits on the bare socket. Returns whether there is something to read.
@@ -336,6 +332,13 @@ impl Connection {
             Poll::Pending
         })
         .await
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The wheel would keep the connection's task until the alarm's time, which may be minutes away.
+        self.alarm.cancel();
     }
 }
 

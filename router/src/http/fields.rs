@@ -26,7 +26,7 @@ macro_rules! known {
             }
 
             /// What a name in lower case is.
-            fn of(name: &[u8]) -> Self {
+            pub(crate) fn of(name: &[u8]) -> Self {
                 match name {
                     $($bytes => Self::$variant,)*
                     _ => Self::Other,

@@ -25,13 +25,14 @@ pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -
             && headers.known(Known::XRequestId).all(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
     }
     let chain = if trusted { chain(headers) } else { Vec::new() };
-    headers.retain(|known, _| {
+    headers.retain(|known, name| {
         let replaced = known == Known::XForwardedFor
             || (known == Known::XForwardedProto && !proto_known)
             || (known == Known::XForwardedHost && !host_known)
             || (known == Known::XRequestId && !id_known)
             // A second notation of the same facts would reach the endpoint unchecked.
-            || (known == Known::Forwarded && !trusted);
+            || (known == Known::Forwarded && !trusted)
+            || (known == Known::Other && is_disguised(name));
         !replaced
     });
     headers.append_parts(Known::XForwardedFor.as_str(), &[&chain, peer]);
@@ -44,6 +45,18 @@ pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -
     if !id_known {
         headers.append(Known::XRequestId.as_str(), id());
     }
+}
+
+/// Whether a name is one that the router answers for, written with `_`: behind CGI and its kin both are the same
+/// variable, and the endpoint would take what a client says for what the router says.
+fn is_disguised(name: &[u8]) -> bool {
+    let Some(plain) = name.contains(&b'_').then(|| name.iter().map(|b| if *b == b'_' { b'-' } else { *b })) else {
+        return false;
+    };
+    let mut room = [0; 20];
+    let Some(room) = room.get_mut(..name.len()) else { return false };
+    room.iter_mut().zip(plain).for_each(|(to, from)| *to = from);
+    Known::of(room) != Known::Other
 }
 
 fn has_one(headers: &Fields, known: Known) -> bool {
@@ -120,6 +133,22 @@ mod tests {
             ("x-request-id", NEW),
         ]);
         assert_eq!(headers, wanted);
+    }
+
+    #[test]
+    fn a_name_in_disguise_is_removed() {
+        let mut headers = map(&[
+            ("host", "shop"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded_proto", "https"),
+            ("content_length", "5"),
+            ("x_own", "kept"),
+            ("a_name_longer_than_any_that_is_known", "kept"),
+        ]);
+        set(&mut headers, true, b"10.0.0.1", id);
+        let names: Vec<_> = headers.iter().map(|(_, name, _)| str::from_utf8(name).unwrap()).collect();
+        let added = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+        assert_eq!(names, [&["host", "x_own", "a_name_longer_than_any_that_is_known"][..], &added].concat());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use gridrouter_config::model::HeaderEdits;
 
 use super::fields::{Fields, Known};
+use crate::http1::has_token;
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub fn strip_hop_by_hop(headers: &mut Fields, direction: Direction, has_body: bo
         strip_named_by_connection(headers);
     }
     let request = direction == Direction::Request;
-    let trailers = te && request && headers.known(Known::Te).any(names_trailers);
+    let trailers = te && request && headers.known(Known::Te).any(|te| has_token(te, b"trailers"));
     headers.retain(|known, _| {
         !matches!(known, Known::Te | Known::TransferEncoding) && !concerns_one_hop(known, direction)
     });
@@ -61,10 +62,6 @@ fn concerns_one_hop(known: Known, direction: Direction) -> bool {
     );
     // Only the router itself may say that it refused a request.
     always || (known == Known::XGridrouterReject && direction == Direction::Response)
-}
-
-fn names_trailers(te: &[u8]) -> bool {
-    te.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 fn strip_named_by_connection(headers: &mut Fields) {

@@ -2,10 +2,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
-use super::MAX_LINES;
 use super::malformed::BadBody;
+use super::{MAX_LINES, has_bare_line_feed};
 
 /// The longest chunk-size line, extensions and all.
 const MAX_CHUNK_LINE: usize = 256;
@@ -155,9 +155,7 @@ fn trailers(input: &mut BytesMut) -> Result<Decoded, BadBody> {
     match httparse::parse_headers(input, &mut lines) {
         Ok(httparse::Status::Complete((end, parsed))) => {
             let bytes = input.get(..end).unwrap_or_default();
-            let bare = memchr_iter(b'\n', bytes)
-                .any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r'));
-            if bare || end > MAX_TRAILERS {
+            if has_bare_line_feed(bytes) || end > MAX_TRAILERS {
                 return Err(BadBody);
             }
             let mut map = HeaderMap::with_capacity(parsed.len());

@@ -96,6 +96,10 @@ impl Out {
         let large = (written - first).min(self.large.len());
         self.written += first;
         self.large.advance(large);
+        if self.large.is_empty() {
+            // Lets go of the buffer that it was a part of.
+            self.large = Bytes::new();
+        }
         self.behind.drain(..written - first - large);
     }
 }

@@ -2,11 +2,11 @@
 
 use bytes::{Buf, BytesMut};
 use http::{Method, Uri, Version};
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use super::body::Decoder;
 use super::malformed::Malformed;
-use super::{Delimiting, Lines, MAX_LINES, Scan, has_token, lasts};
+use super::{Delimiting, Lines, MAX_LINES, Scan, has_bare_line_feed, has_token, lasts};
 use crate::http::fields::{Fields, Known};
 
 /// The largest head, in bytes.
@@ -71,10 +71,6 @@ fn skip_empty_lines(input: &mut BytesMut) {
     }
 }
 
-fn has_bare_line_feed(bytes: &[u8]) -> bool {
-    memchr_iter(b'\n', bytes).any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r'))
-}
-
 fn understand(parsed: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<Head, Malformed> {
     let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Malformed::NotHttp);
@@ -82,8 +78,14 @@ fn understand(parsed: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<Head, 
     if !path.is_ascii() || memchr(b'#', path.as_bytes()).is_some() {
         return Err(Malformed::BadTarget);
     }
-    let fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
+    let mut fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
     let delimiting = Delimiting::of(&fields, version)?;
+    if let Some(length) = delimiting.length
+        && fields.known(Known::ContentLength).any(|value| value.len() > 1 && value.starts_with(b"0"))
+    {
+        // Somebody might read it as an octal number.
+        fields.set(Known::ContentLength, itoa::Buffer::new().format(length).as_bytes());
+    }
     Ok(Head {
         method: Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::NotHttp)?,
         uri: Uri::try_from(path).map_err(|_| Malformed::NotHttp)?,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
@@ -15,9 +15,9 @@ const READ: usize = 72 * 1024;
 /// How much room there must be behind what is there already.
 const LITTLE: usize = 1024;
 /// Buffers of one thread that are kept while they are not in use.
-const MAX_SPARE: usize = 64;
+const MAX_SPARE: usize = 16;
 /// A buffer that grew larger than this is not kept.
-const MAX_KEPT: usize = 64 * 1024;
+const MAX_KEPT: usize = 2 * READ;
 
 /// One thread's unused buffers, the one used last on top: it is still in the processor's cache. Connections have a
 /// buffer only while there is something in it.
@@ -36,7 +36,7 @@ impl Spare {
 
     fn keep_input(&self, mut buffer: BytesMut) {
         let mut spare = self.input.borrow_mut();
-        if spare.len() < MAX_SPARE && buffer.capacity() > 0 {
+        if spare.len() < MAX_SPARE && (1..=MAX_KEPT).contains(&buffer.capacity()) {
             buffer.clear();
             spare.push(buffer);
         }
@@ -71,8 +71,12 @@ impl Wire {
 
     /// Receives more behind what is there. Zero: the other side will send nothing more.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<io::Result<usize>> {
-        // Asked first: mostly there is nothing, and then no buffer is needed.
-        ready!(self.stream.poll_read_ready(cx))?;
+        // Asked first: mostly there is nothing, and then no buffer is needed. Nor is one kept while waiting.
+        let Poll::Ready(ready) = self.stream.poll_read_ready(cx) else {
+            self.settle(spare);
+            return Poll::Pending;
+        };
+        ready?;
         if self.input.is_empty() {
             if self.input.capacity() == 0 {
                 self.input = spare.input();

@@ -38,6 +38,12 @@ impl Alarm {
         }
     }
 
+    /// Lets go of whoever is registered: it will not ring any more.
+    pub(crate) fn cancel(&self) {
+        self.scheduled.set(Millis::NEVER);
+        self.waker.take();
+    }
+
     /// Wakes whoever is registered, now.
     pub(crate) fn ring(&self) {
         if let Some(waker) = &*self.waker.borrow() {
@@ -206,6 +212,22 @@ mod tests {
             wheel.fire(Millis(due + 100_000));
             assert_eq!(count.0.load(Ordering::Relaxed), 1, "{delay}");
         }
+    }
+
+    #[test]
+    fn a_cancelled_alarm_holds_nobody_and_never_rings() {
+        let wheel = Wheel::default();
+        let (alarm, count) = alarm();
+        let start = wheel.next.get() * SLOT_MILLIS;
+        wheel.arm(&alarm, Millis(start + 75_000));
+        alarm.cancel();
+        assert_eq!(Arc::strong_count(&count), 1, "the wheel keeps whoever was to be woken");
+        let held = Rc::downgrade(&alarm);
+        drop(alarm);
+        wheel.fire(Millis(start + 10_000));
+        assert!(held.upgrade().is_none(), "the wheel keeps the alarm beyond its horizon");
+        wheel.fire(Millis(start + 80_000));
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -26,11 +26,11 @@ const MAX_INTERIM: u32 = 32;
 pub(super) enum Progress {
     /// It has no body.
     NoBody,
-    /// The endpoint has not taken what there is since this time.
+    /// The client's last piece came at this time; the endpoint has not asked for more.
     Held(Millis),
     /// The client has not sent more since this time.
     Starved(Millis),
-    /// It was gathered whole at this time.
+    /// The last of it came from the client at this time.
     Done(Millis),
 }
 
@@ -97,6 +97,7 @@ impl Exchange {
     /// Begins with a request; `to_head` says that it is a HEAD request.
     pub(super) fn begin(&mut self, sending: Sending, to_head: bool, now: Millis) {
         self.progress = if sending.body.is_some() { Progress::Held(now) } else { Progress::NoBody };
+        // The rest is as the last exchange left it, without which the connection would not have been reusable.
         self.sending = sending;
         self.sent = 0;
         self.to_head = to_head;
@@ -219,6 +220,11 @@ impl Exchange {
     /// What is left of the answer's body, where that is known.
     pub(crate) fn left(&self) -> Option<u64> {
         self.answer.left()
+    }
+
+    /// Whether all of the answer's body was received.
+    pub(super) fn has_come(&self) -> bool {
+        self.answer.left().is_some_and(|left| left <= self.wire.input.len() as u64)
     }
 
     /// The next piece of the answer's body. The error: it broke off.

@@ -80,6 +80,11 @@ impl Lease {
         self.exchange.left()
     }
 
+    /// Whether all of the answer's body was received.
+    pub(crate) fn has_come(&self) -> bool {
+        self.exchange.has_come()
+    }
+
     /// The next piece of the answer's body. The error: it broke off.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
         self.exchange.poll_frame(cx, &self.choice.worker.spare)

@@ -93,6 +93,14 @@ impl ResponseBody {
         }
     }
 
+    /// Whether all of it is here already, so that nothing more of the request will be passed on.
+    pub(crate) fn has_come(&self) -> bool {
+        match &self.source {
+            Source::Upstream { lease, .. } => lease.has_come(),
+            Source::Own(_) | Source::Over => true,
+        }
+    }
+
     /// Lets the request get on, where it is still on its way while its answer comes.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         if let Source::Upstream { lease, .. } = &mut self.source {

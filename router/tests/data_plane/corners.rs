@@ -55,6 +55,16 @@ fn a_body_that_stops_coming_after_the_answer_does_not_hold_the_connection() {
     assert!(!matches!(ending, Ending::Open(_)), "{ending:?}");
 }
 
+/// RFC 9112 §9.6: the client must not take the connection for usable.
+#[test]
+fn an_answer_before_the_whole_body_says_that_the_connection_ends() {
+    let upstream = hasty();
+    let site = Site::of(&upstream);
+    let mut client = site.client();
+    let answer = client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello").answer();
+    assert_eq!((answer.text().as_str(), answer.header("connection")), ("early", Some("close")));
+}
+
 #[test]
 fn the_rest_of_a_body_after_the_answer_is_not_read_as_a_request() {
     let upstream = hasty();

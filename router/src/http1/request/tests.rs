@@ -45,6 +45,12 @@ fn the_connection_lasts_as_the_version_and_the_client_say() {
 }
 
 #[test]
+fn a_length_with_leading_zeros_is_passed_on_without() {
+    let head = with("Content-Length: 0010\r\n").unwrap().unwrap();
+    assert_eq!((head.body, head.fields.get("content-length")), (Decoder::Length(10), Some(&b"10"[..])));
+}
+
+#[test]
 fn only_a_client_of_http_1_1_waits_to_continue() {
     let lines = "Host: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
     assert!(head(&format!("POST / HTTP/1.1\r\n{lines}")).expects_continue);
