@@ -137,6 +137,14 @@ struct Date {
     text: String,
 }
 
+/// A time as a `Date` header says it. A clock that is set to where the form has no words for it, before 1970 or after
+/// 9999, must not end a request.
+fn date_text(time: SystemTime) -> String {
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(LAST);
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
+}
+
 /// The snapshot as this thread last saw it.
 #[derive(Debug)]
 struct Pinned {
@@ -235,7 +243,7 @@ impl Worker {
         let mut date = self.date.borrow_mut();
         let second = self.now.get().seconds();
         if date.text.is_empty() || date.second != second {
-            *date = Date { second, text: httpdate::fmt_http_date(SystemTime::now()) };
+            *date = Date { second, text: date_text(SystemTime::now()) };
         }
         use_it(date.text.as_bytes())
     }
@@ -303,5 +311,22 @@ async fn sweep(worker: Rc<Worker>) {
         every.tick().await;
         worker.pool.sweep(clock::now_millis());
         worker.counters.shared.pooled.store(worker.pool.len() as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_time_of_the_clock_has_a_date() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        for (time, text) in [
+            (epoch + Duration::from_secs(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (epoch - Duration::from_hours(24), "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (epoch + Duration::from_secs(300_000_000_001), "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(date_text(time), text);
+        }
     }
 }
