@@ -10,8 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::ids::{DocumentId, Kind, Name};
 use crate::node::{self, Mark, Node, Value};
 use crate::path::Path;
-use crate::problem::{Problem, split_advice};
+use crate::problem::{Problem, quoted_list, split_advice};
 use crate::raw;
+use crate::store;
 use crate::structure::{self, Gaps, STAND_IN};
 
 use split::{BYTE_ORDER_MARK, Chunk};
@@ -135,6 +136,40 @@ pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
             Err(broken) => parsed.broken.push(broken),
         }
     }
+    parsed
+}
+
+/// Reads what a store lists. Where the key names a document, the bytes have to hold that one and nothing else: whatever
+/// they hold instead harms no other document, and what was in force by that name stays.
+pub fn parse_entry(entry: &store::Entry) -> Parsed {
+    let mut parsed = parse(&entry.path, &entry.bytes);
+    let Some(key) = &entry.key else { return parsed };
+    let wrong = match (parsed.documents.as_slice(), parsed.broken.as_mut_slice()) {
+        ([document], []) if document.id == key.id => return parsed,
+        ([], [broken]) if broken.id.as_ref().is_none_or(|id| *id == key.id) => {
+            broken.id = Some(key.id.clone());
+            broken.may_hide_others = false;
+            for problem in &mut broken.problems {
+                problem.document = Some(key.id.clone());
+            }
+            return parsed;
+        }
+        ([], []) => format!("value at revision {} is empty; delete the key to remove {}", key.revision, key.id),
+        (documents, broken) => {
+            let ids = documents.iter().map(|document| Some(&document.id));
+            let ids = ids.chain(broken.iter().map(|broken| broken.id.as_ref()));
+            let names: Vec<String> =
+                ids.map(|id| id.map_or_else(|| "a nameless document".to_owned(), ToString::to_string)).collect();
+            let held = quoted_list(names.iter().map(String::as_str));
+            format!("value at revision {} holds {held}; its key is for {} alone", key.revision, key.id)
+        }
+    };
+    let (message, help) = split_advice(wrong);
+    let problem = Problem { document: Some(key.id.clone()), help, ..Problem::of_file(&parsed.file, message) };
+    let broken = BrokenDocument { id: Some(key.id.clone()), ..BrokenDocument::unreadable(vec![problem]) };
+    parsed.documents.clear();
+    parsed.broken = vec![BrokenDocument { may_hide_others: false, ..broken }];
+    parsed.blank = false;
     parsed
 }
 

@@ -8,6 +8,7 @@ pub mod check;
 pub mod codec;
 pub mod generation;
 pub mod ids;
+pub mod keys;
 pub mod model;
 mod node;
 mod path;

@@ -4,12 +4,15 @@
 //! This is the only module of the crate that does I/O.
 
 pub mod directory;
+pub mod etcd;
 pub mod last_known_good;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::ids::DocumentId;
 
 /// A place that documents are read from.
 pub trait Store: Send {
@@ -32,8 +35,10 @@ pub struct Listing {
     /// What could not be read, and why, sorted by path. A path that was readable before is in `entries` too, with the
     /// bytes it had then.
     pub faults: Vec<(Arc<str>, String)>,
-    /// Grows whenever entries or faults changed: two listings of one store with equal revisions are equal.
+    /// Grows whenever anything else here changed: two listings of one store with equal revisions are equal.
     pub revision: u64,
+    /// The generation that the store itself numbers this as, if it does.
+    pub generation: Option<u64>,
 }
 
 /// The bytes of one file or key.
@@ -43,6 +48,17 @@ pub struct Entry {
     pub path: Arc<str>,
     /// The bytes, unchecked.
     pub bytes: Arc<[u8]>,
+    /// What the bytes have to be, where the store has one key for each document.
+    pub key: Option<Key>,
+}
+
+/// The key of a single document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The document that the key names. Bytes that hold another one are refused.
+    pub id: DocumentId,
+    /// The revision of the store at which the bytes were written.
+    pub revision: i64,
 }
 
 /// Why a store as a whole cannot be used just now.

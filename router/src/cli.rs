@@ -1,11 +1,16 @@
 //! The command line: flag before environment before settings file.
 
+mod etcd;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings};
 use serde::Deserialize;
+
+use self::etcd::EtcdFlags;
 
 use crate::lifecycle::{Options, default_threads};
 
@@ -18,6 +23,7 @@ const ADMIN: &str = "127.0.0.1:9901";
     name = "gridrouter",
     version,
     after_help = "Examples:\n  gridrouter quickstart\n  gridrouter --config config/examples/quickstart\n  \
+                  gridrouter --etcd http://10.0.0.1:2379,http://10.0.0.2:2379,http://10.0.0.3:2379\n  \
                   GRIDROUTER_THREADS=2 gridrouter --config /etc/gridrouter --admin 127.0.0.1:9901\n\n\
                   A flag goes before its environment variable, and that before the settings file."
 )]
@@ -41,9 +47,11 @@ pub struct Cli {
     /// Seconds that answers under way may take when the router is stopped [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
     drain_seconds: Option<u32>,
-    /// YAML file with the same settings: config, threads, admin, logLevel, state, drainSeconds
+    /// YAML file with the same settings: config, threads, admin, logLevel, state, drainSeconds, etcd
     #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
     settings: Option<PathBuf>,
+    #[command(flatten)]
+    etcd: EtcdFlags,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -78,6 +86,7 @@ struct Settings {
     log_level: Option<String>,
     state: Option<PathBuf>,
     drain_seconds: Option<u32>,
+    etcd: Option<EtcdSettings>,
 }
 
 impl Cli {
@@ -88,16 +97,32 @@ impl Cli {
             None => Settings::default(),
         };
         let quickstart = matches!(self.command, Some(Command::Quickstart { .. }));
-        let config = self.config.or(file.config);
-        let config = match config {
-            Some(config) => config,
-            None if quickstart => PathBuf::new(),
-            None => return Err("no configuration: give --config DIR, or try `gridrouter quickstart`".to_owned()),
+        let accept = self.etcd.etcd_accept;
+        let (from_flags, password) = (self.config.is_some(), std::env::var("GRIDROUTER_ETCD_PASSWORD").ok());
+        let flags = self.etcd.settings(password);
+        // A directory on the command line beats etcd in the settings file, and the other way round.
+        let by_flags = !flags.endpoints.is_empty();
+        let config = self.config.or(file.config.filter(|_| !by_flags));
+        let etcd = file.etcd.filter(|_| !from_flags || by_flags);
+        let etcd = etcd_options(flags, etcd, accept, quickstart)?;
+        let config = match (config, &etcd) {
+            (None, None) if !quickstart => {
+                return Err(
+                    "no configuration: give --config DIR or --etcd URL, or try `gridrouter quickstart`".to_owned()
+                );
+            }
+            (Some(_), Some(_)) => {
+                return Err("the configuration is a directory and etcd at once: give --config or --etcd".to_owned());
+            }
+            (config, _) => config.unwrap_or_default(),
         };
         let log_level = log_level(self.log_level.or(file.log_level))?;
         let threads = threads(self.threads.or(file.threads))?;
+        let state = state(self.state.or(file.state), &config, etcd.as_ref());
+        let anchor = state.as_ref().map(|state| state.join("etcd-anchor"));
         let options = Options {
-            state: state(self.state.or(file.state), &config),
+            etcd: etcd.map(|etcd| etcd.with_anchor(anchor)),
+            state,
             threads,
             admin: admin(self.admin.or(file.admin).as_deref().unwrap_or(ADMIN))?,
             drain: drain(self.drain_seconds.or(file.drain_seconds))?,
@@ -109,6 +134,21 @@ impl Cli {
         };
         Ok((run, log_level))
     }
+}
+
+/// The settings of etcd, if the configuration is there: flags and environment before the file.
+fn etcd_options(
+    flags: EtcdSettings,
+    file: Option<EtcdSettings>,
+    accept: bool,
+    quickstart: bool,
+) -> Result<Option<EtcdOptions>, String> {
+    // What is only about etcd, such as a password in the environment, does not choose it.
+    let wanted = !flags.endpoints.is_empty() || file.is_some();
+    if quickstart || !wanted {
+        return Ok(None);
+    }
+    flags.or(file.unwrap_or_default()).check().map(|options| Some(options.accepting(accept)))
 }
 
 fn read_settings(path: &Path) -> Result<Settings, String> {
@@ -160,7 +200,7 @@ fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
 
 /// Where the last good generation of this configuration is kept: a directory of its own for each, so that one
 /// router's does not pass for another's.
-fn state(given: Option<PathBuf>, config: &Path) -> Option<PathBuf> {
+fn state(given: Option<PathBuf>, config: &Path, etcd: Option<&EtcdOptions>) -> Option<PathBuf> {
     if given.as_deref() == Some(Path::new("off")) {
         return None;
     }
@@ -170,6 +210,7 @@ fn state(given: Option<PathBuf>, config: &Path) -> Option<PathBuf> {
         .or_else(|| variable("XDG_STATE_HOME").map(|dir| dir.join("gridrouter")))
         .or_else(|| variable("HOME").map(|dir| dir.join(".local/state/gridrouter")))?;
     let absolute = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
-    let hash = xxhash_rust::xxh3::xxh3_64(absolute.as_os_str().as_encoded_bytes());
+    let identity = etcd.map_or_else(|| absolute.into_os_string(), |etcd| etcd.identity().into());
+    let hash = xxhash_rust::xxh3::xxh3_64(identity.as_encoded_bytes());
     Some(base.join(format!("{hash:016x}")))
 }

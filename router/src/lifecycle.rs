@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use gridrouter_config::store::Store;
 use gridrouter_config::store::directory::DirectoryStore;
+use gridrouter_config::store::etcd::{EtcdOptions, EtcdStore, Random};
 
 use self::sockets::Sockets;
 use crate::admin;
@@ -24,8 +25,10 @@ const LIMIT_KEYS: usize = 1 << 20;
 /// How a router is started.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The directory of documents.
+    /// The directory of documents; unused with `etcd`.
     pub config: PathBuf,
+    /// The etcd that has the documents instead.
+    pub etcd: Option<EtcdOptions>,
     /// Where the last good generation is kept; nowhere without.
     pub state: Option<PathBuf>,
     /// Data-plane threads, at least one.
@@ -88,7 +91,10 @@ impl Labels {
 impl Router {
     /// Starts a router: when this returns, it listens.
     pub fn start(options: &Options) -> Result<Router, String> {
-        let store: Box<dyn Store> = Box::new(DirectoryStore::new(&options.config));
+        let store: Box<dyn Store> = match &options.etcd {
+            None => Box::new(DirectoryStore::new(&options.config)),
+            Some(etcd) => Box::new(EtcdStore::start(etcd.clone(), Random::new()).map_err(|error| error.explain())?),
+        };
         let (source, snapshot) = Source::boot(store, options.state.clone())?;
         let status = source.status();
         let shared = Shared::new(snapshot, options.threads, LIMIT_KEYS);

@@ -204,14 +204,14 @@ impl Source {
         let mut old: hashbrown::HashMap<_, _> =
             self.entries.drain(..).map(|entry| Arc::as_ptr(&entry)).zip(self.parsed.drain(..)).collect();
         for entry in &listing.entries {
-            let parsed = old.remove(&Arc::as_ptr(entry)).unwrap_or_else(|| codec::parse(&entry.path, &entry.bytes));
+            let parsed = old.remove(&Arc::as_ptr(entry)).unwrap_or_else(|| codec::parse_entry(entry));
             self.parsed.push(parsed);
         }
         self.entries = listing.entries;
         for (path, reason) in &listing.faults {
             // What was in force from an unreadable file stays; one whose old bytes are still listed is only reported.
             if !self.entries.iter().any(|entry| entry.path == *path) {
-                self.entries.push(Arc::new(store::Entry { path: Arc::clone(path), bytes: Arc::default() }));
+                self.entries.push(Arc::new(store::Entry { path: Arc::clone(path), bytes: Arc::default(), key: None }));
                 self.parsed.push(Parsed::unreadable(path, reason));
             }
         }
@@ -219,9 +219,10 @@ impl Source {
         let Advanced { in_force, quarantined, changed, .. } = generation::advance(previous, &self.parsed);
         log_quarantine(&self.lock().quarantined, &quarantined);
         self.in_force = in_force;
-        if changed {
-            self.generation += 1;
-        }
+        // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here.
+        let generation = listing.generation.unwrap_or(self.generation + u64::from(changed)).max(self.generation);
+        let changed = changed || generation != self.generation;
+        self.generation = generation;
         let mut status = self.lock();
         status.quarantined = quarantined;
         status.origin = Origin::Store;

@@ -167,7 +167,7 @@ impl DirectoryStore {
         let faults: Vec<_> = faults.into_iter().collect();
         let same_entries = entries.iter().map(Arc::as_ptr).eq(self.listing.entries.iter().map(Arc::as_ptr));
         if self.listing.revision == 0 || !same_entries || faults != self.listing.faults {
-            self.listing = Listing { entries, faults, revision: self.listing.revision + 1 };
+            self.listing = Listing { entries, faults, revision: self.listing.revision + 1, generation: None };
         }
         self.listing.clone()
     }
@@ -239,7 +239,7 @@ pub fn read_file(path: &Path) -> Result<Entry, String> {
         return Err(why);
     }
     let (_, bytes) = read(path)?;
-    Ok(Entry { path: Arc::from(path.display().to_string()), bytes: Arc::from(bytes) })
+    Ok(Entry { path: Arc::from(path.display().to_string()), bytes: Arc::from(bytes), key: None })
 }
 
 /// Reads a file, and how it looked just before: if it changes while it is read, the next look sees a difference.
@@ -262,6 +262,6 @@ fn read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
 fn keep_if_equal(before: Option<Arc<Entry>>, path: &Path, bytes: Vec<u8>) -> Arc<Entry> {
     match before {
         Some(entry) if *entry.bytes == *bytes => entry,
-        _ => Arc::new(Entry { path: Arc::from(path.display().to_string()), bytes: Arc::from(bytes) }),
+        _ => Arc::new(Entry { path: Arc::from(path.display().to_string()), bytes: Arc::from(bytes), key: None }),
     }
 }

@@ -1,0 +1,216 @@
+//! Every key that GridRouter has in etcd. No other module knows how one is written.
+
+use crate::ids::{DocumentId, Kind, Name};
+use crate::problem::did_you_mean;
+
+/// Where the keys are when nothing else is said.
+pub const DEFAULT_PREFIX: &str = "/gridrouter/";
+
+/// The keys below one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// Checks a prefix: printable ASCII that begins with `/`. It ends with `/` too; one that is missing is added.
+    pub fn new(prefix: &str) -> Result<Keys, String> {
+        if !prefix.starts_with('/') {
+            return Err(format!("prefix \"{}\" does not begin with `/`; write /gridrouter/", prefix.escape_debug()));
+        }
+        if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("prefix \"{}\" has a blank or is not ASCII", prefix.escape_debug()));
+        }
+        Ok(Keys { prefix: format!("{}/", prefix.trim_end_matches('/')) })
+    }
+
+    /// What every key begins with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Says which generation is in force.
+    pub fn head(&self) -> String {
+        format!("{}head", self.prefix)
+    }
+
+    /// What the keys of documents begin with.
+    pub fn documents(&self) -> String {
+        format!("{}config/", self.prefix)
+    }
+
+    /// The key of a document.
+    pub fn document(&self, id: &DocumentId) -> String {
+        format!("{}config/{}", self.prefix, document(id))
+    }
+
+    /// The document that a key below [`Keys::documents`] names.
+    pub fn document_of(&self, key: &[u8]) -> Result<DocumentId, String> {
+        let text = std::str::from_utf8(key).map_err(|_| "key is not UTF-8, and names no document".to_owned())?;
+        let rest = text.strip_prefix(&self.documents()).ok_or("key is not below config/, and names no document")?;
+        parse_document(rest)
+    }
+
+    /// The range that has the documents and the head, so that one watch tells of both in the order they were written:
+    /// from this key up to, not including, the other.
+    pub fn watched(&self) -> (String, String) {
+        (self.documents(), format!("{}\0", self.head()))
+    }
+
+    /// What the keys of one writer's staged chunks begin with.
+    pub fn staged(&self, generation: u64, writer: &str) -> String {
+        format!("{}staged/{generation:020}/{writer}/", self.prefix)
+    }
+
+    /// One staged chunk.
+    pub fn staged_chunk(&self, generation: u64, writer: &str, chunk: usize) -> String {
+        format!("{}{chunk:06}", self.staged(generation, writer))
+    }
+
+    /// The staged chunks of all generations up to this one, but for those of one writer in this one: two ranges.
+    pub fn staged_litter(&self, generation: u64, writer: &str) -> [(String, String); 2] {
+        let (kept, above) = (self.staged(generation, writer), format!("{}staged/{:020}/", self.prefix, generation + 1));
+        [(format!("{}staged/", self.prefix), kept.clone()), (end_of(&kept), above)]
+    }
+
+    /// What all entries of the history begin with.
+    pub fn histories(&self) -> String {
+        format!("{}history/", self.prefix)
+    }
+
+    /// What a generation changed.
+    pub fn history(&self, generation: u64) -> String {
+        format!("{}history/{generation:020}", self.prefix)
+    }
+
+    /// What the keys of an entry's parts begin with, when it is too big for one value.
+    pub fn history_parts(&self, generation: u64, writer: &str) -> String {
+        format!("{}/{writer}/", self.history(generation))
+    }
+
+    /// One part of an entry.
+    pub fn history_part(&self, generation: u64, writer: &str, part: usize) -> String {
+        format!("{}{part:06}", self.history_parts(generation, writer))
+    }
+
+    /// The parts of a generation's entry but for those of one writer: two ranges.
+    pub fn history_litter(&self, generation: u64, writer: &str) -> [(String, String); 2] {
+        let kept = self.history_parts(generation, writer);
+        let all = format!("{}/", self.history(generation));
+        [(all.clone(), kept.clone()), (end_of(&kept), end_of(&all))]
+    }
+
+    /// The entries of all generations before this one: a range.
+    pub fn histories_before(&self, generation: u64) -> (String, String) {
+        (self.histories(), self.history(generation))
+    }
+
+    /// The generation that the key of an entry (not of a part) names.
+    pub fn generation_of(&self, key: &[u8]) -> Option<u64> {
+        std::str::from_utf8(key).ok()?.strip_prefix(&self.histories())?.parse().ok()
+    }
+}
+
+/// The part of a document's key that is the same below every prefix: `route/checkout`.
+pub fn document(id: &DocumentId) -> String {
+    format!("{}/{}", id.kind.as_str().to_ascii_lowercase(), id.name)
+}
+
+/// Reads what [`document`] writes.
+pub fn parse_document(text: &str) -> Result<DocumentId, String> {
+    let Some((word, name)) = text.split_once('/') else {
+        return Err(format!("key names no document: \"{}\" is not kind/name", text.escape_debug()));
+    };
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str().to_ascii_lowercase() == word) else {
+        let known: Vec<String> = Kind::ALL.iter().map(|kind| kind.as_str().to_ascii_lowercase()).collect();
+        let hint = did_you_mean(word, known.iter().map(String::as_str)).map(|hint| format!("; {hint}"));
+        return Err(format!("key names the unknown kind \"{}\"{}", word.escape_debug(), hint.unwrap_or_default()));
+    };
+    let name = if kind == Kind::Tenant { Name::tenant(name) } else { Name::parse(name) };
+    Ok(DocumentId { kind, name: name.map_err(|why| format!("key names no document: {why}"))? })
+}
+
+/// The first key behind all those that begin with `prefix`, whose last byte is no 0xff.
+pub fn end_of(prefix: &str) -> String {
+    let mut end = prefix.to_owned();
+    // Every prefix here ends with a slash, and the byte after a slash is `0`.
+    match end.pop() {
+        Some('/') => end.push('0'),
+        Some(last) => end.push(char::from_u32(u32::from(last) + 1).unwrap_or(char::MAX)),
+        None => end.push('\0'),
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::new("/grid").unwrap()
+    }
+
+    fn id(kind: Kind, name: &str) -> DocumentId {
+        DocumentId { kind, name: Name::tenant(name).unwrap() }
+    }
+
+    #[test]
+    fn a_documents_key_names_it() {
+        for id in [id(Kind::Route, "check.out"), id(Kind::Tenant, "A/b:ç"), id(Kind::Listener, "0")] {
+            let key = keys().document(&id);
+            assert_eq!(keys().document_of(key.as_bytes()).unwrap(), id);
+        }
+        assert_eq!(keys().document(&id(Kind::Route, "a")), "/grid/config/route/a");
+    }
+
+    #[test]
+    fn other_keys_name_none_and_the_text_says_why() {
+        let why = |key: &[u8]| keys().document_of(key).unwrap_err();
+        assert_eq!(why(b"/grid/config/rote/a"), "key names the unknown kind \"rote\"; did you mean \"route\"?");
+        assert!(why(b"/grid/config/Route/a").contains("unknown kind \"Route\""));
+        assert!(why(b"/grid/config/route/A").contains("use lower-case letters"));
+        assert!(why(b"/grid/config/route").contains("is not kind/name"));
+        assert!(why(b"/grid/config/route/").contains("name is empty"));
+        assert!(why(b"/grid/config/route/\xff").contains("not UTF-8"));
+        assert!(why(b"/other/config/route/a").contains("not below config/"));
+    }
+
+    #[test]
+    fn prefixes_are_checked() {
+        assert_eq!(Keys::new("/a/b//").unwrap().prefix(), "/a/b/");
+        assert_eq!(Keys::new("/").unwrap().head(), "/head");
+        for bad in ["", "grid", "/a b", "/ä"] {
+            assert!(Keys::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_range_has_documents_and_head_and_nothing_else_that_changes_often() {
+        let (from, to) = keys().watched();
+        let within = |key: &str| key >= from.as_str() && key < to.as_str();
+        assert!(within(&keys().head()) && within(&keys().document(&id(Kind::Tenant, "z"))));
+        for key in [keys().history(1), keys().staged_chunk(1, "w", 0), "/grid/live/routers/a".to_owned()] {
+            assert!(!within(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn litter_is_everything_up_to_a_generation_but_what_one_writer_put_there() {
+        let keys = keys();
+        let within = |ranges: &[(String, String)], key: String| ranges.iter().any(|(a, b)| *a <= key && key < *b);
+        let staged = keys.staged_litter(7, "me");
+        assert!(within(&staged, keys.staged_chunk(6, "me", 0)));
+        assert!(within(&staged, keys.staged_chunk(7, "he", 0)));
+        assert!(within(&staged, keys.staged_chunk(7, "you", 0)));
+        assert!(!within(&staged, keys.staged_chunk(7, "me", 999_999)));
+        assert!(!within(&staged, keys.staged_chunk(8, "a", 0)));
+        let history = keys.history_litter(7, "me");
+        assert!(within(&history, keys.history_part(7, "you", 0)));
+        assert!(!within(&history, keys.history_part(7, "me", 3)));
+        assert!(!within(&history, keys.history(7)) && !within(&history, keys.history(8)));
+        let (from, to) = keys.histories_before(7);
+        assert!(from < keys.history(6) && keys.history_part(6, "x", 1) < to && keys.history(7) >= to);
+        assert_eq!(keys.generation_of(keys.history(6).as_bytes()), Some(6));
+        assert_eq!(keys.generation_of(keys.history_part(6, "x", 1).as_bytes()), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! Follows the store: list at the revision of the head, watch from the next, and again when the watch ends.
+//!
+//! Everything that ends a watch takes one path: look at the head again, list again if what was missed cannot be told,
+//! watch again. A session with one member lasts until something is wrong with it; the next one tries the next member.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{WatchResponse, WatchStream};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+
+use super::backoff::{Backoff, Random};
+use super::client::{Etcd, HeadRead, Kind, Trouble, write};
+use super::gate::{Anchor, judge};
+use super::head::Head;
+use super::options::EtcdOptions;
+use super::shared::Shared;
+
+/// Who keeps [`Shared`] as the store is.
+pub(super) struct Follower {
+    options: EtcdOptions,
+    shared: Arc<Shared>,
+    random: Random,
+    anchor: Option<Anchor>,
+    /// Whether the store that is found is followed without a look at the anchor.
+    accept: bool,
+    /// The cluster and the revision up to which everything is known; none before the first listing, or when it has to be
+    /// listed again.
+    position: Option<Position>,
+    /// The revision of the head that was listed again because its digest did not fit.
+    verified: i64,
+}
+
+struct Position {
+    cluster: String,
+    seen: i64,
+}
+
+impl Follower {
+    pub(super) fn new(options: EtcdOptions, shared: Arc<Shared>, random: Random) -> Self {
+        let anchor = options.anchor.as_deref().and_then(Anchor::load);
+        let accept = options.accept;
+        Self { options, shared, random, anchor, accept, position: None, verified: 0 }
+    }
+
+    /// Follows the store for ever.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(self.random.clone()).hurried(self.options.hurry);
+        // Routers spread over the members.
+        let mut member = usize::try_from(self.random.number() >> 32).unwrap_or(0);
+        let mut failures: usize = 0;
+        loop {
+            let established = Instant::now();
+            let session = Box::pin(self.session(member, &mut backoff, &mut failures));
+            let trouble = match session.await {
+                Ok(never) => match never {},
+                Err(trouble) => trouble,
+            };
+            failures += 1;
+            let first_round = failures < self.options.endpoints.len() && !self.shared.has_listed();
+            tracing::debug!(%trouble, failures, lasted = ?established.elapsed(), "etcd session ended");
+            // A member that goes away is no trouble as long as the next one answers.
+            let on_purpose = matches!(trouble.kind, Kind::Held | Kind::Denied);
+            if on_purpose
+                || (failures > 1 && trouble.kind != Kind::Compacted)
+                || !first_round && !self.shared.has_listed()
+            {
+                self.shared.fail(trouble.to_string(), trouble.remedy());
+            }
+            member = member.wrapping_add(1);
+            if !first_round {
+                sleep(backoff.next()).await;
+            }
+        }
+    }
+
+    /// One member, until there is trouble.
+    async fn session(
+        &mut self,
+        member: usize,
+        backoff: &mut Backoff,
+        failures: &mut usize,
+    ) -> Result<std::convert::Infallible, Trouble> {
+        let etcd = Etcd::connect(&self.options, member).await?;
+        let read = etcd.head().await?;
+        let known = self.position.as_ref();
+        // A lower revision or another cluster is a store that was restored or replaced: nothing can be resumed.
+        let seen = match known.filter(|known| known.cluster == read.cluster && known.seen <= read.revision) {
+            Some(known) => known.seen,
+            None => self.list(&etcd, read).await?,
+        };
+        let mut stream = etcd.watch(seen + 1).await?;
+        let mut ticks = interval_at(Instant::now() + self.options.progress, self.options.progress);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = stream.message() => {
+                    heard = Instant::now();
+                    let response = message.map_err(|error| etcd.trouble("watch", &error))?;
+                    let response = response.ok_or_else(|| {
+                        Trouble::new(Kind::Failed, format!("the watch of etcd at {} ended", etcd.endpoint()))
+                    })?;
+                    self.alive(&etcd, &response)?;
+                    self.shared.fine(etcd.endpoint());
+                    *failures = 0;
+                    if response.events().is_empty() && !response.created() {
+                        backoff.reset();
+                    }
+                    self.take(&etcd, &response).await?;
+                }
+                _ = ticks.tick() => ask(&etcd, &mut stream, heard.elapsed(), self.options.silence).await?,
+            }
+        }
+    }
+
+    /// Checks that the watch still is one.
+    fn alive(&mut self, etcd: &Etcd, response: &WatchResponse) -> Result<(), Trouble> {
+        if !response.canceled() {
+            return Ok(());
+        }
+        // What was missed cannot be told any more, or why it was cancelled is not known: look at everything again.
+        self.position = None;
+        let endpoint = etcd.endpoint();
+        if response.compact_revision() > 0 {
+            let text = format!("the watch of etcd at {endpoint} fell behind revision {}", response.compact_revision());
+            return Err(Trouble::new(Kind::Compacted, text));
+        }
+        let denied = response.cancel_reason().contains("permission denied");
+        let kind = if denied { Kind::Denied } else { Kind::Failed };
+        Err(Trouble::new(kind, format!("etcd at {endpoint} cancelled the watch: {}", response.cancel_reason())))
+    }
+
+    /// Takes in what a watch tells. A head counts when everything written in its transaction is known, in whatever order
+    /// it is told.
+    async fn take(&mut self, etcd: &Etcd, response: &WatchResponse) -> Result<(), Trouble> {
+        let head_key = self.options.keys.head().into_bytes();
+        let mut head: Option<(Option<Head>, i64)> = None;
+        let mut news = false;
+        for kv in response.events().iter().filter_map(|event| event.kv()) {
+            let revision = kv.mod_revision();
+            if let Some((new, at)) = head.take_if(|(_, at)| *at != revision) {
+                self.commit(etcd, new, at).await?;
+            }
+            if kv.key() == head_key {
+                let put = write(kv).value;
+                head = Some((
+                    put.map(|value| etcd.parse_head(&value, revision)).transpose()?.map(|(head, _)| head),
+                    revision,
+                ));
+            } else if kv.key().starts_with(self.options.keys.documents().as_bytes()) {
+                news |= self.shared.change(|state| state.image.note(write(kv)));
+            }
+        }
+        match head {
+            Some((head, at)) => self.commit(etcd, head, at).await?,
+            None if news => self.shared.announce(),
+            None => {}
+        }
+        let last =
+            response.events().iter().filter_map(|event| event.kv()).map(etcd_client::KeyValue::mod_revision).max();
+        if let (Some(position), Some(last)) = (&mut self.position, last) {
+            position.seen = position.seen.max(last);
+        }
+        Ok(())
+    }
+
+    /// A new head: what was written up to it is in force.
+    async fn commit(&mut self, etcd: &Etcd, head: Option<Head>, revision: i64) -> Result<(), Trouble> {
+        if let Err(why) = judge(self.anchor.as_ref(), head.as_ref()) {
+            self.position = None;
+            return Err(held(etcd, &why));
+        }
+        let Some(head) = head else { return Ok(()) };
+        let staged = etcd.staged(&head, revision).await?;
+        let (changed, fits) = self.shared.change(|state| {
+            let changed = state.image.commit(staged, revision);
+            (changed, state.image.verify(&head, revision))
+        });
+        if !fits && self.verified != revision {
+            // Either somebody wrote without gridctl, or an event is missing. The store knows.
+            let read = HeadRead { head: Some((head, revision)), revision: 0, cluster: self.cluster() };
+            self.list(etcd, read).await?;
+            return Ok(());
+        }
+        self.follow(&head, changed);
+        Ok(())
+    }
+
+    /// Lists everything at the revision of the head, and returns the revision that the watch begins behind.
+    async fn list(&mut self, etcd: &Etcd, read: HeadRead) -> Result<i64, Trouble> {
+        let anchor = if self.accept { None } else { self.anchor.as_ref() };
+        judge(anchor, read.head.as_ref().map(|(head, _)| head)).map_err(|why| held(etcd, &why))?;
+        let Some((head, head_revision)) = read.head else {
+            // Nothing was published here yet. What may lie there is not in force.
+            let (documents, at) = etcd.documents(0).await?;
+            self.shared.change(|state| {
+                state.image.replace(documents, Vec::new(), 0);
+                state.generation = None;
+            });
+            self.settled(read.cluster, at);
+            return Ok(at);
+        };
+        let (documents, at) = etcd.documents(head_revision).await?;
+        let staged = etcd.staged(&head, head_revision).await?;
+        if at > head_revision && anchor.is_some() {
+            let found = self.shared.change(|state| state.image.count(&documents, &staged));
+            if found < head.documents {
+                let why = format!(
+                    "generation {} (revision {head_revision}) has {} documents, and {found} of them are left: the others \
+                     were deleted without gridctl",
+                    head.generation, head.documents
+                );
+                return Err(held(etcd, &why));
+            }
+        }
+        self.shared.change(|state| {
+            state.image.replace(documents, staged, head_revision);
+            state.image.verify(&head, head_revision);
+            state.generation = Some(head.generation);
+        });
+        self.verified = head_revision;
+        self.settled(read.cluster, at);
+        self.follow(&head, false);
+        Ok(at)
+    }
+
+    fn settled(&mut self, cluster: String, seen: i64) {
+        self.accept = false;
+        self.position = Some(Position { cluster, seen });
+        self.shared.announce();
+    }
+
+    fn cluster(&self) -> String {
+        self.position.as_ref().map(|position| position.cluster.clone()).unwrap_or_default()
+    }
+
+    /// Tells that a generation is in force, and remembers it.
+    fn follow(&mut self, head: &Head, changed: bool) {
+        let generation = Some(head.generation);
+        let before = self.shared.change(|state| std::mem::replace(&mut state.generation, generation));
+        // The end of a settled change moves the head and says nothing new.
+        if changed || before != generation {
+            self.shared.announce();
+        }
+        let anchor = Anchor::of(head);
+        if self.anchor.as_ref() == Some(&anchor) {
+            return;
+        }
+        if let Some(path) = &self.options.anchor
+            && let Err(error) = anchor.save(path)
+        {
+            tracing::warn!("cannot keep what is in force from etcd in {}: {error}", path.display());
+        }
+        self.anchor = Some(anchor);
+    }
+}
+
+/// Asks the watch itself how far it has come: no other request proves that it is alive.
+async fn ask(etcd: &Etcd, stream: &mut WatchStream, silent: Duration, most: Duration) -> Result<(), Trouble> {
+    if silent >= most {
+        let text = format!("the watch of etcd at {} has said nothing for {silent:.1?}", etcd.endpoint());
+        return Err(Trouble::new(Kind::Failed, text));
+    }
+    etcd.on_watch(stream.request_progress()).await
+}
+
+fn held(etcd: &Etcd, why: &str) -> Trouble {
+    Trouble::new(
+        Kind::Held,
+        format!("etcd at {} is not followed below {}: {why}", etcd.endpoint(), etcd.keys().prefix()),
+    )
+}

@@ -1,0 +1,174 @@
+//! The head: what says which generation is in force. And the digest of a generation.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Lineages that a head remembers to have taken the place of.
+const REPLACED: usize = 16;
+
+/// What `head` holds. Fields that this version does not know are left alone: a newer gridctl may have written it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// The generation in force, counted from 1.
+    pub generation: u64,
+    /// Who published it.
+    pub author: String,
+    /// Why.
+    #[serde(default)]
+    pub message: String,
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// Digest of its documents.
+    pub digest: Digest,
+    /// How many documents it has.
+    pub documents: u64,
+    /// The history that this generation belongs to, drawn at random when the first one was published. A store that was
+    /// emptied and filled again has another, whatever its generations are called.
+    pub lineage: String,
+    /// Lineages that this one takes the place of, by the word of an operator; the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<String>,
+    /// The etcd cluster that it was published in, in hexadecimal: a backup that is restored makes another cluster.
+    pub cluster: String,
+    /// The act of publishing it, drawn at random: tells a writer whose answer was lost whether it was its own.
+    pub writer: String,
+    /// Where the change is, when it was too big for one transaction and is not yet settled into the documents' keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
+}
+
+/// Chunks of changes that lie over the documents' keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Staged {
+    /// The writer in the chunks' keys.
+    pub writer: String,
+    /// How many there are.
+    pub chunks: usize,
+}
+
+impl Head {
+    /// Reads a head. The error says what is wrong with it.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Head, String> {
+        serde_json::from_slice(bytes).map_err(|error| format!("is not what gridctl writes: {error}"))
+    }
+
+    /// Notes that an operator put this lineage in the place of others.
+    pub(super) fn replace(&mut self, lineages: impl IntoIterator<Item = String>) {
+        let older = std::mem::take(&mut self.replaces);
+        for lineage in lineages.into_iter().chain(older) {
+            if lineage != self.lineage && !self.replaces.contains(&lineage) && self.replaces.len() < REPLACED {
+                self.replaces.push(lineage);
+            }
+        }
+    }
+}
+
+/// A digest of documents that can be kept up to date change by change: the sum of the hashes of every document with its
+/// name. It notices what got lost or mixed up, not forgery.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// Adds a document, named as in [`crate::keys::document`].
+    pub(super) fn add(&mut self, key: &str, bytes: &[u8]) {
+        self.0 = self.0.wrapping_add(hash(key, bytes));
+    }
+
+    /// Takes a document away again.
+    pub(super) fn remove(&mut self, key: &str, bytes: &[u8]) {
+        self.0 = self.0.wrapping_sub(hash(key, bytes));
+    }
+}
+
+fn hash(key: &str, bytes: &[u8]) -> u128 {
+    let mut hash = Xxh3::new();
+    hash.update(key.as_bytes());
+    // No name has this byte, so that name and bytes cannot be confused.
+    hash.update(&[0]);
+    hash.update(bytes);
+    hash.digest128()
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = u128::from_str_radix(&text, 16).ok().filter(|_| text.len() == 32);
+        number.map(Digest).ok_or_else(|| serde::de::Error::custom("a digest has 32 hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn head(generation: u64, lineage: &str) -> Head {
+        Head {
+            generation,
+            author: "ann".to_owned(),
+            message: String::new(),
+            time: 1,
+            digest: Digest(u128::from(generation)),
+            documents: 0,
+            lineage: lineage.to_owned(),
+            replaces: Vec::new(),
+            cluster: "c".to_owned(),
+            writer: "w".to_owned(),
+            staged: None,
+        }
+    }
+
+    #[test]
+    fn a_digest_does_not_depend_on_the_order_and_changes_can_be_taken_back() {
+        let (mut one, mut other) = (Digest::default(), Digest::default());
+        one.add("a", b"1");
+        one.add("b", b"2");
+        other.add("b", b"2");
+        other.add("a", b"old");
+        other.remove("a", b"old");
+        assert_ne!(one, other);
+        other.add("a", b"1");
+        assert_eq!(one, other);
+    }
+
+    #[test]
+    fn a_head_survives_being_written_and_read() {
+        let mut head = head(3, "x");
+        head.staged = Some(Staged { writer: "w".to_owned(), chunks: 2 });
+        let text = serde_json::to_string(&head).unwrap();
+        assert_eq!(Head::parse(text.as_bytes()).unwrap(), head);
+        assert!(Head::parse(text.replace("\"time\"", "\"newer\":1,\"time\"").as_bytes()).is_ok());
+        assert!(Head::parse(b"{}").unwrap_err().contains("missing field"));
+        assert!(Head::parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn replaced_lineages_are_bounded_and_named_once() {
+        let mut head = head(3, "own");
+        head.replace((0..40).map(|n| format!("{}", n % 20)));
+        head.replace(["own".to_owned(), "new".to_owned()]);
+        assert_eq!(head.replaces.len(), REPLACED);
+        assert_eq!(head.replaces[0], "new");
+    }
+}

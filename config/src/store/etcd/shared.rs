@@ -1,0 +1,130 @@
+//! What the thread that follows etcd and the thread that asks the store have in common.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::image::Image;
+use crate::store::{Listing, StoreError};
+
+/// The state of the store, and a bell for whoever waits for news.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+/// What is known. A listing is made of it only when somebody asks, so that a storm of changes costs one.
+pub(super) struct State {
+    pub(super) image: Image,
+    pub(super) generation: Option<u64>,
+    /// Grows with every change that a listing would show; 0 before the first one.
+    version: u64,
+    /// What is wrong, and what to do about it.
+    error: Option<(String, &'static str)>,
+    /// Grows whenever that changes.
+    errors: u64,
+    endpoint: String,
+}
+
+/// How much of the news somebody has been told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    version: u64,
+    errors: u64,
+}
+
+impl Shared {
+    pub(super) fn new(image: Image) -> Arc<Self> {
+        let state = State { image, generation: None, version: 0, error: None, errors: 0, endpoint: String::new() };
+        Arc::new(Self { state: Mutex::new(state), news: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state without telling anybody yet.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.lock())
+    }
+
+    /// Tells that a listing may differ from the last one.
+    pub(super) fn announce(&self) {
+        self.lock().version += 1;
+        self.news.notify_all();
+    }
+
+    /// Tells that the store cannot be followed just now.
+    pub(super) fn fail(&self, what: String, remedy: &'static str) {
+        let mut state = self.lock();
+        if state.error.as_ref().is_none_or(|(before, _)| *before != what) {
+            state.error = Some((what, remedy));
+            state.errors += 1;
+            self.news.notify_all();
+        }
+    }
+
+    /// Tells that it can.
+    pub(super) fn fine(&self, endpoint: &str) {
+        let mut state = self.lock();
+        if state.endpoint != endpoint {
+            endpoint.clone_into(&mut state.endpoint);
+        }
+        if state.error.take().is_some() {
+            state.errors += 1;
+            self.news.notify_all();
+        }
+    }
+
+    pub(super) fn has_listed(&self) -> bool {
+        self.lock().version > 0
+    }
+
+    /// The member that is followed; empty before the first.
+    pub(super) fn endpoint(&self) -> String {
+        self.lock().endpoint.clone()
+    }
+
+    /// Waits until there is something that was not told yet.
+    pub(super) fn wait(&self, told: Told, timeout: Duration) -> bool {
+        let state = self.lock();
+        let quiet = |state: &mut State| (Told { version: state.version, errors: state.errors }) == told;
+        let (_state, waited) =
+            self.news.wait_timeout_while(state, timeout, quiet).unwrap_or_else(PoisonError::into_inner);
+        !waited.timed_out()
+    }
+
+    /// What is in force, waiting for the first listing or the first failure. An error that stands is told once all the
+    /// documents that came before it have been.
+    pub(super) fn list(&self, told: &mut Told, last: &mut Listing, patience: Duration) -> Result<Listing, StoreError> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        while state.version == 0 && state.error.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(StoreError::new(
+                    format!("etcd has not answered within {patience:?}"),
+                    "it is tried again; check the endpoints and that etcd is up",
+                ));
+            }
+            state = self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.version > told.version {
+            told.version = state.version;
+            if state.error.is_none() {
+                told.errors = state.errors;
+            }
+            let (entries, faults) = (state.image.entries(), state.image.faults());
+            let same = Arc::as_ptr;
+            let same_entries = entries.iter().map(same).eq(last.entries.iter().map(same));
+            if last.revision == 0 || !same_entries || faults != last.faults || state.generation != last.generation {
+                *last = Listing { entries, faults, revision: last.revision + 1, generation: state.generation };
+            }
+            return Ok(last.clone());
+        }
+        told.errors = state.errors;
+        match &state.error {
+            Some((what, remedy)) => Err(StoreError::new(what.clone(), remedy)),
+            None => Ok(last.clone()),
+        }
+    }
+}

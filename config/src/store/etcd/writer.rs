@@ -1,0 +1,306 @@
+//! Publishing: how a change becomes a generation.
+//!
+//! One transaction moves `head`, and compares that nobody else has moved it meanwhile. A change that fits is in the same
+//! transaction. One that does not is staged first, as chunks that no head names yet and no reader looks at; the
+//! transaction then makes the head name them, and they lie over the documents' keys until they are settled into them.
+//! Whoever comes next settles what a writer left, and sweeps what no head names.
+
+mod commit;
+mod error;
+mod record;
+mod settle;
+
+use etcd_client::GetOptions;
+
+use super::backoff::Random;
+use super::chunk::{Bytes, Changed};
+use super::client::{Etcd, Kind, Trouble, write};
+use super::head::{Digest, Head};
+use super::image::Image;
+use super::options::EtcdOptions;
+use super::runtime;
+use crate::codec::SourceDocument;
+use crate::ids::DocumentId;
+use crate::keys::end_of;
+use crate::store::{Listing, StoreError};
+
+pub use self::error::{Lost, PublishError};
+pub use self::record::History;
+
+/// Documents with more bytes than this, as JSON, are not published: they would not fit into a request in quotes.
+pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
+/// Operations in one transaction, for which etcd's servers have the limit 128.
+const OPERATIONS: usize = 100;
+/// How many generations the history keeps.
+const KEPT: u64 = 100;
+/// The history of a change does not say what was in the documents when that is more than this.
+const HISTORY_BYTES: usize = 64 * 1024 * 1024;
+
+/// One document to write or to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    id: DocumentId,
+    after: Bytes,
+}
+
+impl Change {
+    /// Writes a document, whether or not there is one by its name.
+    pub fn put(document: &SourceDocument) -> Result<Self, String> {
+        let bytes = serde_json::to_vec(&document.raw)
+            .map_err(|error| format!("{} cannot be written as JSON: {error}", document.id))?;
+        if bytes.len() > MAX_DOCUMENT_BYTES {
+            return Err(format!(
+                "{} has {} bytes as JSON; {MAX_DOCUMENT_BYTES} are the most",
+                document.id,
+                bytes.len()
+            ));
+        }
+        Ok(Self { id: document.id.clone(), after: Some(bytes.into()) })
+    }
+
+    /// Deletes a document, if there is one by its name.
+    pub fn delete(id: DocumentId) -> Self {
+        Self { id, after: None }
+    }
+
+    /// Back to what was there before another change.
+    pub fn undo(changed: &Changed) -> Self {
+        Self { id: changed.id.clone(), after: changed.before.clone() }
+    }
+
+    /// The document.
+    pub fn id(&self) -> &DocumentId {
+        &self.id
+    }
+}
+
+/// Who changes something, and why.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Who.
+    pub author: String,
+    /// Why; may be empty.
+    pub message: String,
+    /// An operator's word that this store takes the place of what routers follow now.
+    pub adopt: Option<Adopt>,
+}
+
+/// Makes routers follow a store that was restored, moved or emptied: they hold on to what they have until they are told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adopt {
+    /// Lineages that this one replaces, as the routers name them. The one in the store's own head need not be named.
+    pub replaces: Vec<String>,
+    /// The highest generation that a router has in force; the new one gets a higher number.
+    pub above: u64,
+}
+
+/// What a change starts from: a generation, which has to be the one in force when the change is committed.
+#[derive(Debug, Clone)]
+pub struct Base {
+    head: Option<Head>,
+    digest: Digest,
+    documents: u64,
+    /// The revision at which digest and documents are right.
+    at: i64,
+}
+
+impl Base {
+    /// The generation; 0 before anything was published.
+    pub fn generation(&self) -> u64 {
+        self.head.as_ref().map_or(0, |head| head.generation)
+    }
+
+    /// The head of that generation.
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+}
+
+/// Everything that is in force.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// What a change of this starts from.
+    pub base: Base,
+    /// The documents, and what is wrong with the store.
+    pub listing: Listing,
+}
+
+/// A published change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The generation that is in force now.
+    pub generation: u64,
+    /// The revision of its head.
+    pub revision: i64,
+    /// Documents that it changed; with none, nothing was published and this is the generation from before.
+    pub changed: usize,
+}
+
+/// Publishes, and reads what was published. Every call blocks; each speaks to whatever member answers.
+pub struct Writer {
+    runtime: tokio::runtime::Runtime,
+    session: Session,
+}
+
+impl Writer {
+    /// A writer. Nothing is asked of etcd before the first call.
+    pub fn new(options: EtcdOptions, random: Random) -> Result<Self, StoreError> {
+        Ok(Self { runtime: runtime()?, session: Session { options, random, etcd: None, member: 0 } })
+    }
+
+    /// The generation in force, to change documents without reading them all.
+    pub fn base(&mut self) -> Result<Base, StoreError> {
+        Ok(self.runtime.block_on(self.session.read(Session::base))?)
+    }
+
+    /// Everything that is in force, from one moment. A change that starts from this makes documents that somebody wrote
+    /// without a head part of its generation.
+    pub fn read(&mut self) -> Result<View, StoreError> {
+        Ok(self.runtime.block_on(self.session.read(Session::view))?)
+    }
+
+    /// Publishes changes as one generation. When somebody else was faster, nothing is changed and the error says who.
+    pub fn publish(&mut self, base: &Base, changes: &[Change], about: &About) -> Result<Published, PublishError> {
+        self.runtime.block_on(self.session.publish(base, changes, about))
+    }
+
+    /// Ends what a writer left unfinished, which the next one would do too. Returns whether there was anything.
+    pub fn settle(&mut self) -> Result<bool, StoreError> {
+        Ok(self.runtime.block_on(self.session.finish())?)
+    }
+
+    /// The last generations, the newest first.
+    pub fn history(&mut self, most: usize) -> Result<Vec<History>, StoreError> {
+        Ok(self.runtime.block_on(self.session.history(most))?)
+    }
+
+    /// What a generation changed: nothing when the history does not know the generation any more.
+    pub fn changes(&mut self, generation: u64) -> Result<Option<Vec<Changed>>, StoreError> {
+        Ok(self.runtime.block_on(self.session.changes(generation))?)
+    }
+}
+
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        let remedy = trouble.remedy();
+        StoreError::new(trouble.to_string(), remedy)
+    }
+}
+
+/// The asynchronous half.
+struct Session {
+    options: EtcdOptions,
+    random: Random,
+    etcd: Option<Etcd>,
+    member: usize,
+}
+
+impl Session {
+    /// A member that answers.
+    async fn connected(&mut self) -> Result<&Etcd, Trouble> {
+        if self.etcd.is_none() {
+            let mut trouble = Trouble::new(Kind::Failed, "etcd has no endpoints");
+            for _ in 0..self.options.endpoints.len() {
+                match self.try_member().await {
+                    Ok(etcd) => {
+                        self.etcd = Some(etcd);
+                        break;
+                    }
+                    Err(error) => trouble = error,
+                }
+                self.member = self.member.wrapping_add(1);
+            }
+            return self.etcd.as_ref().ok_or(trouble);
+        }
+        self.etcd.as_ref().ok_or_else(|| Trouble::new(Kind::Failed, "etcd has no endpoints"))
+    }
+
+    async fn try_member(&mut self) -> Result<Etcd, Trouble> {
+        let etcd = Etcd::connect(&self.options, self.member).await?;
+        // Connecting sends nothing: only an answer is a sign of life.
+        etcd.get(&self.options.keys.head(), GetOptions::new().with_keys_only()).await?;
+        Ok(etcd)
+    }
+
+    /// Something that may be done twice: on the next member when the one at hand is gone.
+    async fn read<T>(&mut self, read: impl AsyncFn(&Etcd) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let had = self.etcd.is_some();
+        match read(self.connected().await?).await {
+            Err(trouble) if trouble.kind == Kind::Failed => {
+                self.forget();
+                if had { read(self.connected().await?).await } else { Err(trouble) }
+            }
+            other => other,
+        }
+    }
+
+    /// Speaks to another member next time.
+    fn forget(&mut self) {
+        self.etcd = None;
+        self.member = self.member.wrapping_add(1);
+    }
+
+    async fn base(etcd: &Etcd) -> Result<Base, Trouble> {
+        let read = etcd.head().await?;
+        Ok(match read.head {
+            Some((head, at)) => Base { digest: head.digest, documents: head.documents, head: Some(head), at },
+            None => Base { head: None, digest: Digest::default(), documents: 0, at: read.revision },
+        })
+    }
+
+    async fn view(etcd: &Etcd) -> Result<View, Trouble> {
+        let read = etcd.head().await?;
+        let documents = etcd.keys().documents();
+        let (listed, at) = etcd.range(&documents, &end_of(&documents), read.revision).await?;
+        let (staged, head_revision) = match &read.head {
+            Some((head, revision)) => (etcd.staged(head, *revision).await?, *revision),
+            None => (Vec::new(), 0),
+        };
+        // What is there, and what of it is in force.
+        let (mut there, mut image) = (Image::new(etcd.keys().clone()), Image::new(etcd.keys().clone()));
+        there.replace(listed.clone(), staged.clone(), i64::MAX);
+        image.replace(listed, staged, head_revision);
+        let head = read.head.map(|(head, _)| head);
+        if let Some(head) = &head {
+            image.verify(head, head_revision);
+        }
+        let generation = head.as_ref().map(|head| head.generation);
+        let listing = Listing { entries: image.entries(), faults: image.faults(), revision: 1, generation };
+        Ok(View { base: Base { head, digest: there.digest(), documents: there.documents(), at }, listing })
+    }
+
+    /// What documents were at a revision, or are now when that revision is no more.
+    async fn texts(etcd: &Etcd, ids: &[&DocumentId], at: i64) -> Result<Vec<Bytes>, Trouble> {
+        let mut texts = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(OPERATIONS) {
+            let read = |at: i64| {
+                let get = |id: &&DocumentId| {
+                    etcd_client::TxnOp::get(etcd.keys().document(id), Some(GetOptions::new().with_revision(at)))
+                };
+                etcd.txn(etcd_client::Txn::new().and_then(ids.iter().map(get).collect::<Vec<_>>()))
+            };
+            let answer = match read(at).await {
+                Err(trouble) if trouble.kind == Kind::Compacted => read(0).await?,
+                other => other?,
+            };
+            for response in answer.op_responses() {
+                if let etcd_client::TxnOpResponse::Get(found) = response {
+                    texts.push(found.kvs().first().and_then(|kv| write(kv).value));
+                }
+            }
+        }
+        if texts.len() == ids.len() {
+            Ok(texts)
+        } else {
+            Err(Trouble::new(Kind::Failed, format!("etcd answered {} of {} questions", texts.len(), ids.len())))
+        }
+    }
+
+    async fn history(&mut self, most: usize) -> Result<Vec<History>, Trouble> {
+        self.read(async |etcd| record::newest(etcd, most).await).await
+    }
+
+    async fn changes(&mut self, generation: u64) -> Result<Option<Vec<Changed>>, Trouble> {
+        self.read(async |etcd| record::changes(etcd, generation).await).await
+    }
+}

@@ -1,0 +1,113 @@
+//! The history: who changed what, and what it was before.
+
+use etcd_client::{GetOptions, SortOrder, SortTarget};
+use serde::{Deserialize, Serialize};
+
+use super::HISTORY_BYTES;
+use crate::keys::end_of;
+use crate::store::etcd::chunk::{self, CHUNK_BYTES, Changed};
+use crate::store::etcd::client::{Etcd, Kind, Trouble};
+use crate::store::etcd::head::{Digest, Head, Staged};
+
+/// Documents that an entry names; the others are in its parts.
+const NAMED: usize = 100;
+
+/// A generation, as the history has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// The generation.
+    pub generation: u64,
+    /// Who published it.
+    pub author: String,
+    /// Why.
+    #[serde(default)]
+    pub message: String,
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// The digest of its documents.
+    pub digest: Digest,
+    /// The act of publishing it.
+    pub writer: String,
+    /// How many documents it changed.
+    pub changed: usize,
+    /// Which, as `Kind/name`; the first hundred.
+    #[serde(default)]
+    pub documents: Vec<String>,
+    /// What was in them before and after, when that is little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inline: Option<String>,
+    /// Where it is, when it is more. With neither, it was too much to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parts: Option<Staged>,
+}
+
+/// An entry ready to be written: its value, and its parts.
+pub(super) struct Prepared {
+    pub(super) entry: Vec<u8>,
+    pub(super) parts: Vec<Vec<u8>>,
+}
+
+/// Puts an entry together.
+pub(super) fn prepare(head: &Head, changes: &[Changed]) -> Result<Prepared, String> {
+    let mut parts = chunk::history(changes)?;
+    if parts.iter().map(Vec::len).sum::<usize>() > HISTORY_BYTES {
+        parts.clear();
+    }
+    let small = matches!(parts.as_slice(), [one] if one.len() <= CHUNK_BYTES / 2);
+    let inline = if small { parts.pop().and_then(|bytes| String::from_utf8(bytes).ok()) } else { None };
+    let history = History {
+        generation: head.generation,
+        author: head.author.clone(),
+        message: head.message.clone(),
+        time: head.time,
+        digest: head.digest,
+        writer: head.writer.clone(),
+        changed: changes.len(),
+        documents: changes.iter().take(NAMED).map(|change| change.id.to_string()).collect(),
+        inline,
+        parts: (!parts.is_empty()).then(|| Staged { writer: head.writer.clone(), chunks: parts.len() }),
+    };
+    let entry =
+        serde_json::to_vec(&history).map_err(|error| format!("the history cannot be written as JSON: {error}"))?;
+    Ok(Prepared { entry, parts })
+}
+
+/// The last entries, the newest first. One that cannot be read is left out.
+pub(super) async fn newest(etcd: &Etcd, most: usize) -> Result<Vec<History>, Trouble> {
+    let from = etcd.keys().histories();
+    // The parts lie between the entries: first the keys alone, then the values of those that are asked for.
+    let options = GetOptions::new().with_range(end_of(&from)).with_keys_only();
+    let (keys, ..) = etcd.get(&from, options.with_sort(SortTarget::Key, SortOrder::Descend)).await?;
+    let generations = keys.iter().filter_map(|kv| etcd.keys().generation_of(kv.key()));
+    let mut found = Vec::new();
+    for generation in generations.take(most) {
+        found.extend(entry(etcd, generation).await?);
+    }
+    Ok(found)
+}
+
+/// One entry, if the history has it and it can be read.
+pub(super) async fn entry(etcd: &Etcd, generation: u64) -> Result<Option<History>, Trouble> {
+    let (kvs, ..) = etcd.get(&etcd.keys().history(generation), GetOptions::new()).await?;
+    Ok(kvs.first().and_then(|kv| serde_json::from_slice(kv.value()).ok()))
+}
+
+/// What a generation changed, if the history still knows.
+pub(super) async fn changes(etcd: &Etcd, generation: u64) -> Result<Option<Vec<Changed>>, Trouble> {
+    let Some(history) = entry(etcd, generation).await? else { return Ok(None) };
+    let damaged = |why: String| Trouble::new(Kind::Failed, format!("{} {why}", etcd.keys().history(generation)));
+    if let Some(inline) = &history.inline {
+        return chunk::read_history([inline.as_bytes()]).map(Some).map_err(damaged);
+    }
+    let Some(Staged { writer, chunks }) = &history.parts else {
+        return Ok((history.changed == 0).then(Vec::new));
+    };
+    let from = etcd.keys().history_parts(generation, writer);
+    let (parts, _) = etcd.range(&from, &end_of(&from), 0).await?;
+    if parts.len() != *chunks {
+        return Err(damaged(format!("has {} of {chunks} parts", parts.len())));
+    }
+    let parts = parts.iter().map(|part| part.value.as_deref().unwrap_or_default());
+    chunk::read_history(parts).map(Some).map_err(damaged)
+}
