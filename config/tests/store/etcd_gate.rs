@@ -182,3 +182,39 @@ fn documents_deleted_without_a_head_stay_in_force() {
     let base = eventually("reading", || writer.base().map_err(|error| error.to_string()));
     assert_eq!(base.generation(), 3);
 }
+
+/// The restored store has come as far as the one before when it is seen again: its revision alone tells nothing.
+#[test]
+fn a_restored_backup_that_has_caught_up_is_not_resumed() {
+    let mut server = Server::start();
+    let options = options(&server.urls());
+    let mut first = writer(&options);
+    publish(&mut first, &[put("a", "1"), put("b", "1")]);
+    server.shut_down();
+    let backup = server.home().join("backup");
+    copy(&server.data(), &backup);
+    assert!(server.run());
+    let proxy = super::support::proxy::Proxy::to(server.port());
+    let mut reader = Reader::etcd(&super::support::options(&[proxy.url()]));
+    let mut first = writer(&options);
+    publish(&mut first, &[put("a", "2")]);
+    publish(&mut first, &[put("a", "3")]);
+    reader.until_generation(3);
+    proxy.cut();
+    server.shut_down();
+    std::fs::remove_dir_all(server.data()).unwrap();
+    copy(&backup, &server.data());
+    assert!(server.run());
+    let mut second = writer(&options);
+    for body in ["w", "x", "y", "z"] {
+        publish(&mut second, &[put("b", body)]);
+    }
+    proxy.heal();
+    reader.until_error("generation 3 had other documents");
+    assert_eq!(reader.bodies(), bodies(&[("a", "3"), ("b", "1")]));
+    let base = second.base().unwrap();
+    second.publish(&base, &[], &adopting(Adopt::default())).unwrap();
+    reader.until_generation(6);
+    assert_eq!(reader.bodies(), bodies(&[("a", "1"), ("b", "z")]));
+    assert_eq!(reader.listing.faults, []);
+}

@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Denied,
     /// The store is not followed on purpose.
     Held,
+    /// What the store says of its generation cannot be read, or is not there.
+    Broken,
     /// Somebody else moved the head.
     Moved,
     /// The head was published in another cluster.
@@ -59,6 +61,7 @@ impl Trouble {
             Kind::Compacted | Kind::Failed => "it is tried again; what is in force stays",
             Kind::Denied => "check the user, its password, its rights below the prefix, and the certificates",
             Kind::Held => super::gate::REMEDY,
+            Kind::Broken => "what is in force stays; publish again with gridctl, or put back what was there",
             Kind::Moved => "read it again and repeat the change",
             Kind::Foreign => "if this store is right, publish with the option that adopts it, and routers follow it",
         }
@@ -154,31 +157,31 @@ impl Etcd {
         &self.keys
     }
 
-    /// Some keys, at a revision or now (0), up to a limit (0: none).
-    pub(super) async fn get(
-        &self,
-        key: &str,
-        options: GetOptions,
-    ) -> Result<(Vec<KeyValue>, bool, i64, String), Trouble> {
+    /// A key, or what the options say; with the store's revision and cluster.
+    pub(super) async fn get(&self, key: &str, options: GetOptions) -> Result<(Vec<KeyValue>, i64, String), Trouble> {
         let mut kv = self.kv.clone();
         let mut answer = limited("read", &self.endpoint, self.patience, kv.get(key, Some(options))).await?;
         let (revision, cluster) = header(answer.header());
-        Ok((answer.take_kvs(), answer.more(), revision, cluster))
+        Ok((answer.take_kvs(), revision, cluster))
     }
 
     /// The head, from a majority of the cluster.
     pub(super) async fn head(&self) -> Result<HeadRead, Trouble> {
-        let (kvs, _, revision, cluster) = self.get(&self.keys.head(), GetOptions::new()).await?;
+        self.head_at(0).await
+    }
+
+    /// The head as it was at a revision; now is 0.
+    pub(super) async fn head_at(&self, revision: i64) -> Result<HeadRead, Trouble> {
+        let options = GetOptions::new().with_revision(revision);
+        let (kvs, revision, cluster) = self.get(&self.keys.head(), options).await?;
         let head = kvs.first().map(|kv| self.parse_head(kv.value(), kv.mod_revision())).transpose()?;
         Ok(HeadRead { head, revision, cluster })
     }
 
     /// Reads a head. One that cannot be read is a reason to change nothing.
     pub(super) fn parse_head(&self, value: &[u8], revision: i64) -> Result<(Head, i64), Trouble> {
-        let head = Head::parse(value).map_err(|why| {
-            let text = format!("{} at revision {revision} {why}; publish again with gridctl", self.keys.head());
-            Trouble::new(Kind::Failed, text)
-        })?;
+        let head = Head::parse(value)
+            .map_err(|why| Trouble::new(Kind::Broken, format!("{} at revision {revision} {why}", self.keys.head())))?;
         Ok((head, revision))
     }
 
@@ -229,7 +232,7 @@ impl Etcd {
         let torn = |why: &str| {
             let text =
                 format!("staged change of generation {} (revision {revision}) below {from} {why}", head.generation);
-            Trouble::new(Kind::Failed, text)
+            Trouble::new(Kind::Broken, text)
         };
         if found.len() != *chunks {
             return Err(torn(&format!("has {} of {chunks} chunks", found.len())));

@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{WatchResponse, WatchStream};
+use etcd_client::{KeyValue, WatchResponse, WatchStream};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::backoff::{Backoff, Random};
 use super::client::{Etcd, HeadRead, Kind, Trouble, write};
 use super::gate::{Anchor, judge};
 use super::head::Head;
+use super::image::Write;
 use super::options::EtcdOptions;
 use super::shared::Shared;
+use super::writer::record;
 
 /// Who keeps [`Shared`] as the store is.
 pub(super) struct Follower {
@@ -29,18 +31,31 @@ pub(super) struct Follower {
     position: Option<Position>,
     /// The revision of the head that was listed again because its digest did not fit.
     verified: i64,
+    /// Whether the newest head is not followed. The watch goes on, because the next one may be.
+    refused: bool,
 }
 
+/// Up to where the store is known.
 struct Position {
     cluster: String,
+    /// Everything up to this revision was taken in.
     seen: i64,
+    /// The head at that revision.
+    head: Option<HeadMark>,
+}
+
+/// What tells a head from every other: the act of writing it, and when it was written.
+type HeadMark = (String, i64);
+
+fn mark(head: &Head, revision: i64) -> HeadMark {
+    (head.writer.clone(), revision)
 }
 
 impl Follower {
     pub(super) fn new(options: EtcdOptions, shared: Arc<Shared>, random: Random) -> Self {
         let anchor = options.anchor.as_deref().and_then(Anchor::load);
         let accept = options.accept;
-        Self { options, shared, random, anchor, accept, position: None, verified: 0 }
+        Self { options, shared, random, anchor, accept, position: None, verified: 0, refused: false }
     }
 
     /// Follows the store for ever.
@@ -60,7 +75,7 @@ impl Follower {
             let first_round = failures < self.options.endpoints.len() && !self.shared.has_listed();
             tracing::debug!(%trouble, failures, lasted = ?established.elapsed(), "etcd session ended");
             // A member that goes away is no trouble as long as the next one answers.
-            let on_purpose = matches!(trouble.kind, Kind::Held | Kind::Denied);
+            let on_purpose = matches!(trouble.kind, Kind::Held | Kind::Broken | Kind::Denied);
             if on_purpose
                 || (failures > 1 && trouble.kind != Kind::Compacted)
                 || !first_round && !self.shared.has_listed()
@@ -83,11 +98,13 @@ impl Follower {
     ) -> Result<std::convert::Infallible, Trouble> {
         let etcd = Etcd::connect(&self.options, member).await?;
         let read = etcd.head().await?;
-        let known = self.position.as_ref();
-        // A lower revision or another cluster is a store that was restored or replaced: nothing can be resumed.
-        let seen = match known.filter(|known| known.cluster == read.cluster && known.seen <= read.revision) {
-            Some(known) => known.seen,
-            None => self.list(&etcd, read).await?,
+        let seen = match self.resumed(&etcd, &read).await? {
+            Some(seen) => seen,
+            None => {
+                // Whatever comes of the listing: nothing that was known before may be resumed from any more.
+                self.position = None;
+                self.list(&etcd, read).await?
+            }
         };
         let mut stream = etcd.watch(seen + 1).await?;
         let mut ticks = interval_at(Instant::now() + self.options.progress, self.options.progress);
@@ -102,16 +119,38 @@ impl Follower {
                         Trouble::new(Kind::Failed, format!("the watch of etcd at {} ended", etcd.endpoint()))
                     })?;
                     self.alive(&etcd, &response)?;
-                    self.shared.fine(etcd.endpoint());
                     *failures = 0;
                     if response.events().is_empty() && !response.created() {
                         backoff.reset();
                     }
                     self.take(&etcd, &response).await?;
+                    if !self.refused {
+                        self.shared.fine(etcd.endpoint());
+                    }
                 }
                 _ = ticks.tick() => ask(&etcd, &mut stream, heard.elapsed(), self.options.silence).await?,
             }
         }
+    }
+
+    /// The revision that can be resumed from: nothing when the store may be another than before. A lower revision or
+    /// another cluster was restored or replaced; and so may be one that has come as far again meanwhile, which shows by
+    /// the head that it had then.
+    async fn resumed(&self, etcd: &Etcd, now: &HeadRead) -> Result<Option<i64>, Trouble> {
+        let Some(known) = self.position.as_ref().filter(|_| !self.refused) else { return Ok(None) };
+        if known.cluster != now.cluster || known.seen > now.revision {
+            return Ok(None);
+        }
+        let head = now.head.as_ref().map(|(head, revision)| mark(head, *revision));
+        if head == known.head {
+            return Ok(Some(known.seen));
+        }
+        let then = match etcd.head_at(known.seen).await {
+            Err(trouble) if trouble.kind == Kind::Compacted => return Ok(None),
+            other => other?,
+        };
+        let then = then.head.as_ref().map(|(head, revision)| mark(head, *revision));
+        Ok((then == known.head).then_some(known.seen))
     }
 
     /// Checks that the watch still is one.
@@ -135,42 +174,56 @@ impl Follower {
     /// it is told.
     async fn take(&mut self, etcd: &Etcd, response: &WatchResponse) -> Result<(), Trouble> {
         let head_key = self.options.keys.head().into_bytes();
-        let mut head: Option<(Option<Head>, i64)> = None;
+        let documents = self.options.keys.documents().into_bytes();
+        let mut head: Option<Write> = None;
         let mut news = false;
         for kv in response.events().iter().filter_map(|event| event.kv()) {
-            let revision = kv.mod_revision();
-            if let Some((new, at)) = head.take_if(|(_, at)| *at != revision) {
-                self.commit(etcd, new, at).await?;
+            if let Some(complete) = head.take_if(|head| head.revision != kv.mod_revision()) {
+                self.take_head(etcd, &complete).await?;
             }
             if kv.key() == head_key {
-                let put = write(kv).value;
-                head = Some((
-                    put.map(|value| etcd.parse_head(&value, revision)).transpose()?.map(|(head, _)| head),
-                    revision,
-                ));
-            } else if kv.key().starts_with(self.options.keys.documents().as_bytes()) {
+                head = Some(write(kv));
+            } else if kv.key().starts_with(&documents) {
                 news |= self.shared.change(|state| state.image.note(write(kv)));
             }
         }
         match head {
-            Some((head, at)) => self.commit(etcd, head, at).await?,
+            Some(head) => self.take_head(etcd, &head).await?,
             None if news => self.shared.announce(),
             None => {}
         }
-        let last =
-            response.events().iter().filter_map(|event| event.kv()).map(etcd_client::KeyValue::mod_revision).max();
-        if let (Some(position), Some(last)) = (&mut self.position, last) {
-            position.seen = position.seen.max(last);
+        let seen = response.events().iter().filter_map(|event| event.kv()).map(KeyValue::mod_revision).max();
+        if let (Some(position), Some(seen)) = (&mut self.position, seen) {
+            position.seen = position.seen.max(seen);
         }
         Ok(())
     }
 
+    /// A head that is not followed is told, and the watch goes on.
+    async fn take_head(&mut self, etcd: &Etcd, written: &Write) -> Result<(), Trouble> {
+        let revision = written.revision;
+        let head = written.value.as_deref().map(|value| etcd.parse_head(value, revision)).transpose();
+        let outcome = match head {
+            Ok(head) => self.commit(etcd, head.map(|(head, _)| head), revision).await,
+            Err(trouble) => Err(trouble),
+        };
+        match outcome {
+            Err(trouble) if matches!(trouble.kind, Kind::Held | Kind::Broken) => {
+                self.refused = true;
+                self.shared.fail(trouble.to_string(), trouble.remedy());
+                Ok(())
+            }
+            Err(trouble) => Err(trouble),
+            Ok(()) => {
+                self.refused = false;
+                Ok(())
+            }
+        }
+    }
+
     /// A new head: what was written up to it is in force.
     async fn commit(&mut self, etcd: &Etcd, head: Option<Head>, revision: i64) -> Result<(), Trouble> {
-        if let Err(why) = judge(self.anchor.as_ref(), head.as_ref()) {
-            self.position = None;
-            return Err(held(etcd, &why));
-        }
+        judge(self.anchor.as_ref(), head.as_ref()).map_err(|why| held(etcd, &why))?;
         let Some(head) = head else { return Ok(()) };
         let staged = etcd.staged(&head, revision).await?;
         let (changed, fits) = self.shared.change(|state| {
@@ -182,6 +235,9 @@ impl Follower {
             let read = HeadRead { head: Some((head, revision)), revision: 0, cluster: self.cluster() };
             self.list(etcd, read).await?;
             return Ok(());
+        }
+        if let Some(position) = &mut self.position {
+            position.head = Some(mark(&head, revision));
         }
         self.follow(&head, changed);
         Ok(())
@@ -198,9 +254,15 @@ impl Follower {
                 state.image.replace(documents, Vec::new(), 0);
                 state.generation = None;
             });
-            self.settled(read.cluster, at);
+            self.settled(Position { cluster: read.cluster, seen: at, head: None });
             return Ok(at);
         };
+        if let Some((anchor, ancestor)) = anchor.and_then(|anchor| Some((anchor, anchor.ancestor(&head)?)))
+            // What the history has forgotten cannot be compared.
+            && let Some(then) = record::entry(etcd, ancestor).await?
+        {
+            anchor.descends(then.digest).map_err(|why| held(etcd, &why))?;
+        }
         let (documents, at) = etcd.documents(head_revision).await?;
         let staged = etcd.staged(&head, head_revision).await?;
         if at > head_revision && anchor.is_some() {
@@ -220,14 +282,14 @@ impl Follower {
             state.generation = Some(head.generation);
         });
         self.verified = head_revision;
-        self.settled(read.cluster, at);
+        self.settled(Position { cluster: read.cluster, seen: at, head: Some(mark(&head, head_revision)) });
         self.follow(&head, false);
         Ok(at)
     }
 
-    fn settled(&mut self, cluster: String, seen: i64) {
-        self.accept = false;
-        self.position = Some(Position { cluster, seen });
+    fn settled(&mut self, position: Position) {
+        (self.accept, self.refused) = (false, false);
+        self.position = Some(position);
         self.shared.announce();
     }
 

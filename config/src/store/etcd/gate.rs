@@ -23,6 +23,24 @@ impl Anchor {
         Self { lineage: head.lineage.clone(), generation: head.generation, digest: head.digest }
     }
 
+    /// The generation whose history a head has to share, when it is later in the same line than what was in force.
+    pub(super) fn ancestor(&self, head: &Head) -> Option<u64> {
+        (head.lineage == self.lineage && head.generation > self.generation).then_some(self.generation)
+    }
+
+    /// Checks what the history of the store says of that generation. A backup that was restored and has gone on from there
+    /// has come to the same number by another way.
+    pub(super) fn descends(&self, then: Digest) -> Result<(), String> {
+        if then == self.digest {
+            return Ok(());
+        }
+        Err(format!(
+            "its generation {} had other documents than the one that was in force, as in a restored backup that has gone \
+             on: that one was of lineage {}",
+            self.generation, self.lineage
+        ))
+    }
+
     /// What was kept by a process before this one. One that cannot be read is none: the gate is a second line, and the
     /// last good generation has its own.
     pub(super) fn load(path: &Path) -> Option<Self> {
@@ -100,6 +118,15 @@ mod tests {
         let mut adopted_below = head(5, "b");
         adopted_below.replace(["a".to_owned()]);
         assert!(why(Some(&adopted_below)).contains("went back"));
+    }
+
+    #[test]
+    fn a_later_generation_has_to_descend_from_the_one_in_force() {
+        let anchor = Anchor::of(&head(5, "a"));
+        assert_eq!(anchor.ancestor(&head(6, "a")), Some(5));
+        assert_eq!((anchor.ancestor(&head(5, "a")), anchor.ancestor(&head(6, "b"))), (None, None));
+        assert_eq!(anchor.descends(head(5, "a").digest), Ok(()));
+        assert!(anchor.descends(Digest::default()).unwrap_err().contains("generation 5 had other documents"));
     }
 
     #[test]

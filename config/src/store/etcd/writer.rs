@@ -7,7 +7,7 @@
 
 mod commit;
 mod error;
-mod record;
+pub(super) mod record;
 mod settle;
 
 use etcd_client::GetOptions;

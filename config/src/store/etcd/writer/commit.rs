@@ -307,6 +307,6 @@ fn commit_operations(etcd: &Etcd, ready: &Ready) -> Result<Vec<TxnOp>, Trouble> 
 fn lost_or(trouble: Trouble) -> PublishError {
     match trouble.kind {
         Kind::Moved => PublishError::Lost(Box::new(Lost { base: 0, head: None, since: Vec::new() })),
-        Kind::Compacted | Kind::Denied | Kind::Held | Kind::Failed | Kind::Foreign => trouble.into(),
+        Kind::Compacted | Kind::Denied | Kind::Held | Kind::Broken | Kind::Failed | Kind::Foreign => trouble.into(),
     }
 }

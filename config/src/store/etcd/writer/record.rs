@@ -88,7 +88,7 @@ pub(super) async fn newest(etcd: &Etcd, most: usize) -> Result<Vec<History>, Tro
 }
 
 /// One entry, if the history has it and it can be read.
-pub(super) async fn entry(etcd: &Etcd, generation: u64) -> Result<Option<History>, Trouble> {
+pub(in crate::store::etcd) async fn entry(etcd: &Etcd, generation: u64) -> Result<Option<History>, Trouble> {
     let (kvs, ..) = etcd.get(&etcd.keys().history(generation), GetOptions::new()).await?;
     Ok(kvs.first().and_then(|kv| serde_json::from_slice(kv.value()).ok()))
 }
@@ -96,7 +96,7 @@ pub(super) async fn entry(etcd: &Etcd, generation: u64) -> Result<Option<History
 /// What a generation changed, if the history still knows.
 pub(super) async fn changes(etcd: &Etcd, generation: u64) -> Result<Option<Vec<Changed>>, Trouble> {
     let Some(history) = entry(etcd, generation).await? else { return Ok(None) };
-    let damaged = |why: String| Trouble::new(Kind::Failed, format!("{} {why}", etcd.keys().history(generation)));
+    let damaged = |why: String| Trouble::new(Kind::Broken, format!("{} {why}", etcd.keys().history(generation)));
     if let Some(inline) = &history.inline {
         return chunk::read_history([inline.as_bytes()]).map(Some).map_err(damaged);
     }
