@@ -214,3 +214,57 @@ fn state(given: Option<PathBuf>, config: &Path, etcd: Option<&EtcdOptions>) -> O
     let hash = xxhash_rust::xxh3::xxh3_64(identity.as_encoded_bytes());
     Some(base.join(format!("{hash:016x}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Result<Options, String> {
+        let arguments = std::iter::once("gridrouter").chain(arguments.iter().copied());
+        match Cli::try_parse_from(arguments).map_err(|error| error.to_string())?.settle()? {
+            (Run::Router(options) | Run::Quickstart(options, _), _) => Ok(options),
+        }
+    }
+
+    fn settings(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_configuration_is_in_one_place() {
+        assert!(options(&[]).unwrap_err().contains("--etcd URL"));
+        assert!(options(&["--config", "/c", "--etcd", "http://a"]).unwrap_err().contains("at once"));
+        assert!(options(&["--etcd", "a"]).unwrap_err().contains("is no URL"));
+        let etcd = options(&["--etcd", "http://a:2379,http://b:2379", "--etcd-prefix", "/x"]).unwrap().etcd.unwrap();
+        assert_eq!(etcd.identity(), "etcd http://a:2379,http://b:2379/x/");
+        assert!(options(&["--config", "/c"]).unwrap().etcd.is_none());
+    }
+
+    #[test]
+    fn flags_go_before_the_file() {
+        let file = settings("etcd: {endpoints: ['http://a:1'], prefix: /file, connectTimeout: 1s}");
+        let path = file.path().to_str().unwrap();
+        let identity = |more: &[&str]| {
+            let arguments = [&["--settings", path][..], more].concat();
+            options(&arguments).unwrap().etcd.map(|etcd| etcd.identity())
+        };
+        assert_eq!(identity(&[]).unwrap(), "etcd http://a:1/file/");
+        assert_eq!(identity(&["--etcd", "http://b:1"]).unwrap(), "etcd http://b:1/file/");
+        assert_eq!(identity(&["--etcd-prefix", "/flag"]).unwrap(), "etcd http://a:1/flag/");
+        assert_eq!(identity(&["--config", "/c"]), None);
+        let file = settings("config: /c");
+        let arguments = ["--settings", file.path().to_str().unwrap(), "--etcd", "http://b:1"];
+        assert!(options(&arguments).unwrap().etcd.is_some());
+        let file = settings("etcd: {endpoint: 'http://a:1'}");
+        assert!(options(&["--settings", file.path().to_str().unwrap()]).unwrap_err().contains("unknown field"));
+    }
+
+    #[test]
+    fn each_etcd_has_a_state_of_its_own_whatever_the_order_of_its_members() {
+        let state = |etcd: &str| options(&["--state", "/s", "--etcd", etcd]).unwrap().state.unwrap();
+        assert_eq!(state("http://a:1,http://b:1"), state("http://b:1,http://a:1"));
+        assert_ne!(state("http://a:1"), state("http://b:1"));
+    }
+}

@@ -119,9 +119,9 @@ fn a_writer_that_dies_half_way_leaves_the_old_generation_or_the_new_one_and_the_
         assert_eq!(reader.error, None, "revision {revision}");
         let (count, body) = if revision < published.revision { (COUNT, "old") } else { (COUNT - 1, "new") };
         if body == "old" {
-            old += 1
+            old += 1;
         } else {
-            new += 1
+            new += 1;
         }
         assert_eq!((reader.listing.entries.len(), reader.listing.faults.as_slice()), (count, &[][..]), "{revision}");
         assert!(all_have(&reader.listing, &format!("\"{body}")), "revision {revision}");

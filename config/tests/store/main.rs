@@ -1,9 +1,16 @@
 //! What every store owes its users, and what etcd can do to one: against real directories and real etcd servers.
 
+#[cfg(test)]
 mod contract;
+#[cfg(test)]
 mod etcd_faults;
+#[cfg(test)]
 mod etcd_gate;
+#[cfg(test)]
 mod etcd_publishing;
+#[cfg(test)]
 mod etcd_secrets;
+#[cfg(test)]
 mod etcd_values;
+#[cfg(test)]
 mod support;

@@ -98,13 +98,12 @@ impl Follower {
     ) -> Result<std::convert::Infallible, Trouble> {
         let etcd = Etcd::connect(&self.options, member).await?;
         let read = etcd.head().await?;
-        let seen = match self.resumed(&etcd, &read).await? {
-            Some(seen) => seen,
-            None => {
-                // Whatever comes of the listing: nothing that was known before may be resumed from any more.
-                self.position = None;
-                self.list(&etcd, read).await?
-            }
+        let seen = if let Some(seen) = self.resumed(&etcd, &read).await? {
+            seen
+        } else {
+            // Whatever comes of the listing: nothing that was known before may be resumed from any more.
+            self.position = None;
+            self.list(&etcd, read).await?
         };
         let mut stream = etcd.watch(seen + 1).await?;
         let mut ticks = interval_at(Instant::now() + self.options.progress, self.options.progress);
