@@ -178,10 +178,11 @@ impl Source {
     }
 
     /// What the store holds. A store that held documents and now holds none at all was emptied by accident, or is not
-    /// mounted: that would take everything out of force at once.
+    /// mounted: that would take everything out of force at once. Only a generation without any is meant.
     fn list(&mut self) -> Result<Listing, store::StoreError> {
         let listing = self.store.list()?;
-        if listing.entries.is_empty() && !self.in_force.documents().is_empty() {
+        let meant = listing.generation.is_some();
+        if listing.entries.is_empty() && !meant && !self.in_force.documents().is_empty() {
             return Err(store::StoreError::new(
                 format!("{} holds no documents any more", self.store.describe()),
                 "what was in force stays; remove the state directory and start again if that is meant",
@@ -219,8 +220,9 @@ impl Source {
         let Advanced { in_force, quarantined, changed, .. } = generation::advance(previous, &self.parsed);
         log_quarantine(&self.lock().quarantined, &quarantined);
         self.in_force = in_force;
-        // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here.
-        let generation = listing.generation.unwrap_or(self.generation + u64::from(changed)).max(self.generation);
+        // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here. It
+        // sees to it that they do not go backwards.
+        let generation = listing.generation.unwrap_or(self.generation + u64::from(changed));
         let changed = changed || generation != self.generation;
         self.generation = generation;
         let mut status = self.lock();

@@ -31,6 +31,10 @@ pub use self::chunk::Changed;
 pub use self::head::{Digest, Head, Staged};
 pub use self::options::{EtcdOptions, EtcdSettings};
 
+/// How long the first listing is waited for by a process that was here before: it has a last good generation to serve,
+/// and an etcd that does not answer must not keep it from that.
+const BRIEFLY: Duration = Duration::from_secs(1);
+
 /// Documents in etcd.
 pub struct EtcdStore {
     identity: String,
@@ -48,7 +52,8 @@ impl EtcdStore {
     pub fn start(options: EtcdOptions, random: Random) -> Result<Self, StoreError> {
         let shared = Shared::new(Image::new(options.keys.clone()));
         let identity = options.identity();
-        let patience = options.connect_timeout + options.request_timeout;
+        let known = options.anchor.as_deref().is_some_and(std::path::Path::exists);
+        let patience = if known { BRIEFLY } else { options.connect_timeout + options.request_timeout };
         let runtime = runtime()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let follower = Follower::new(options, Arc::clone(&shared), random);

@@ -76,7 +76,7 @@ pub(crate) fn options(endpoints: &[String]) -> EtcdOptions {
     let settings = EtcdSettings {
         endpoints: endpoints.to_vec(),
         connect_timeout: Some("2s".to_owned()),
-        request_timeout: Some("5s".to_owned()),
+        request_timeout: Some("10s".to_owned()),
         ..EtcdSettings::default()
     };
     hurried(settings)

@@ -58,7 +58,7 @@ impl Trouble {
     /// What to do about it.
     pub(super) fn remedy(&self) -> &'static str {
         match self.kind {
-            Kind::Compacted | Kind::Failed => "it is tried again; what is in force stays",
+            Kind::Compacted | Kind::Failed => "it is tried again",
             Kind::Denied => "check the user, its password, its rights below the prefix, and the certificates",
             Kind::Held => super::gate::REMEDY,
             Kind::Broken => "what is in force stays; publish again with gridctl, or put back what was there",
