@@ -5,9 +5,9 @@ mod split;
 
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64;
-
+use crate::digest::Digest;
 use crate::ids::{DocumentId, Kind, Name};
+use crate::keys;
 use crate::node::{self, Mark, Node, Value};
 use crate::path::Path;
 use crate::problem::{Problem, quoted_list, split_advice};
@@ -28,8 +28,8 @@ pub struct SourceDocument {
     pub line: u32,
     /// What it says.
     pub raw: raw::Document,
-    /// A hash of what it says, whatever its layout and comments: xxh3 of its canonical JSON.
-    pub digest: u64,
+    /// The digest of what it says, whatever its layout and comments: that of its canonical JSON.
+    pub digest: Digest,
     /// Positions; the texts have been dropped.
     node: Node,
 }
@@ -104,7 +104,8 @@ impl SourceDocument {
 
     fn new(id: DocumentId, file: Arc<str>, node: Node, raw: raw::Document) -> Result<SourceDocument, String> {
         let canonical = serde_json::to_vec(&raw).map_err(|error| format!("cannot be written as JSON: {error}"))?;
-        Ok(SourceDocument { id, file, line: node.at.line, raw, digest: xxh3_64(&canonical), node })
+        let digest = Digest::of(&keys::document(&id), &canonical);
+        Ok(SourceDocument { id, file, line: node.at.line, raw, digest, node })
     }
 
     /// A problem of this document at a field.

@@ -3,23 +3,26 @@
 //! A document that is bad is quarantined alone: its last good version stays in force, and everything else goes live.
 
 mod gather;
+mod models;
 mod refusals;
 mod settle;
+mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::check::ModelDocument;
 use crate::codec::{Parsed, SourceDocument, parse};
-use crate::ids::DocumentId;
+use crate::digest::Digest;
+use crate::ids::{DocumentId, Kind, Name};
 use crate::model::Model;
 use crate::problem::Problem;
+use crate::tenants::{TenantChange, TenantTable};
 
 use gather::{Gathered, gather};
-use settle::settle;
+use tenants::{Before, Dangling, settle_all};
 
 /// A document in force: what was written and what came of it.
 #[derive(Debug, Clone)]
@@ -33,15 +36,33 @@ pub struct Entry {
 /// The documents in force. Every reference among them resolves.
 #[derive(Debug, Clone, Default)]
 pub struct InForce {
-    documents: BTreeMap<DocumentId, Entry>,
+    documents: Arc<Documents>,
+    tenants: TenantTable,
     model: Arc<Model>,
-    digest: u64,
+    digest: Digest,
 }
 
+type Documents = BTreeMap<DocumentId, Entry>;
+
 impl InForce {
-    /// The documents.
+    /// The documents, but for those in [`InForce::tenants`].
     pub fn documents(&self) -> &BTreeMap<DocumentId, Entry> {
         &self.documents
+    }
+
+    /// The tenants that were listed as a table.
+    pub fn tenants(&self) -> &TenantTable {
+        &self.tenants
+    }
+
+    /// How many documents there are in all.
+    pub fn len(&self) -> usize {
+        self.documents.len() + self.tenants.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The same documents as a model.
@@ -49,47 +70,23 @@ impl InForce {
         &self.model
     }
 
-    /// A hash of what all the documents say, whatever their order, files and layout; stable across runs.
-    pub fn digest(&self) -> u64 {
+    /// The digest of what all the documents say, whatever their order, files and layout; stable across runs.
+    pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The digest as people see it: 16 hexadecimal digits.
-    pub fn digest_hex(&self) -> String {
-        format!("{:016x}", self.digest)
-    }
-
-    fn new(documents: BTreeMap<DocumentId, Entry>) -> InForce {
-        let mut hash = Xxh3::new();
-        for (id, entry) in &documents {
-            // The lengths are fixed or the text is ended by a byte that no name has, so that no two sets of documents
-            // give the same bytes.
-            hash.update(id.kind.as_str().as_bytes());
-            hash.update(&[0]);
-            hash.update(id.name.as_str().as_bytes());
-            hash.update(&[0]);
-            hash.update(&entry.source.digest.to_le_bytes());
-        }
-        let model = Arc::new(model_of(&documents));
-        InForce { digest: hash.digest(), model, documents }
+    /// Whether the two differ in tenants of the table alone, as far as pointers tell.
+    pub fn same_documents(&self, other: &InForce) -> bool {
+        Arc::ptr_eq(&self.documents, &other.documents)
     }
 }
 
-fn model_of(documents: &BTreeMap<DocumentId, Entry>) -> Model {
-    let mut model = Model::default();
-    for (id, entry) in documents {
-        let name = id.name.clone();
-        match &entry.model {
-            ModelDocument::Listener(one) => drop(model.listeners.insert(name, Arc::clone(one))),
-            ModelDocument::Grid(one) => drop(model.grids.insert(name, Arc::clone(one))),
-            ModelDocument::Cell(one) => drop(model.cells.insert(name, Arc::clone(one))),
-            ModelDocument::Service(one) => drop(model.services.insert(name, Arc::clone(one))),
-            ModelDocument::Route(one) => drop(model.routes.insert(name, Arc::clone(one))),
-            ModelDocument::Limit(one) => drop(model.limits.insert(name, Arc::clone(one))),
-            ModelDocument::Tenant(one) => drop(model.tenants.insert(name, Arc::clone(one))),
-        }
+fn digest_of(documents: &Documents, tenants: &TenantTable) -> Digest {
+    let mut digest = tenants.digest();
+    for entry in documents.values() {
+        digest.add(entry.source.digest);
     }
-    model
+    digest
 }
 
 /// What is in force in place of a document that was refused.
@@ -131,31 +128,55 @@ pub struct Advanced {
 }
 
 /// The next generation. `files` are all the files there are, in any order; a file that is not among them is deleted,
-/// and a file that cannot be read is [`Parsed::unreadable`].
-pub fn advance(previous: Option<&InForce>, files: &[Parsed]) -> Advanced {
-    let nothing = BTreeMap::new();
-    let before = previous.map_or(&nothing, |in_force| &in_force.documents);
-    let mut gathered = gather(before, files);
-    settle(before, &mut gathered);
+/// and a file that cannot be read is [`Parsed::unreadable`]. `tenants` are documents that are good by themselves; none of
+/// them is in a file too.
+pub fn advance(previous: Option<&InForce>, files: &[Parsed], tenants: &TenantTable) -> Advanced {
+    let before = Before::of(previous, files, tenants);
+    let mut gathered = gather(&before.documents, files);
+    let tenants = settle_all(&before, tenants, &mut gathered);
     let Gathered { documents, refusals, .. } = gathered;
-    let changed = previous.is_none() || !same_models(before, &documents);
+    let digest = digest_of(&documents, &tenants);
     let in_force = match previous {
         // Positions may have moved; what is said has not.
-        Some(previous) if !changed => {
-            InForce { documents, model: Arc::clone(&previous.model), digest: previous.digest }
+        Some(previous) if previous.digest == digest => {
+            InForce { documents: Arc::new(documents), tenants, model: Arc::clone(&previous.model), digest }
         }
-        _ => InForce::new(documents),
+        _ => {
+            let model = Arc::new(models::model_of(previous, &documents, &tenants));
+            InForce { documents: Arc::new(documents), tenants, model, digest }
+        }
     };
-    let (problems, quarantined) = refusals.report(&in_force.documents);
+    let changed = previous.is_none_or(|previous| previous.digest != digest);
+    let known = |id: &DocumentId| {
+        in_force.documents.contains_key(id)
+            || id.kind == Kind::Tenant && in_force.tenants.get(id.name.as_str()).is_some()
+    };
+    let (problems, quarantined) = refusals.report(known);
     Advanced { in_force, problems, quarantined, changed }
 }
 
-fn same_models(one: &BTreeMap<DocumentId, Entry>, other: &BTreeMap<DocumentId, Entry>) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .all(|((id, entry), (other_id, other))| id == other_id && entry.model.same(&other.model))
+/// The next generation where no document differs but for tenants of the table, and nothing was refused before. Costs as
+/// much as there are changes. Nothing if something is wrong with them, so that [`advance`] has to look at everything.
+pub fn advance_tenants(previous: &InForce, tenants: &TenantTable) -> Option<InForce> {
+    let changes = tenants.changes(&previous.tenants);
+    let elsewhere = |change: &TenantChange<'_>| {
+        let name = change.after.or(change.before).and_then(|tenant| Name::tenant(tenant.name()).ok());
+        name.is_none_or(|name| previous.documents.contains_key(&DocumentId { kind: Kind::Tenant, name }))
+    };
+    if changes.iter().any(elsewhere) || !Dangling::find(tenants, &previous.documents).is_empty() {
+        return None;
+    }
+    let mut model = Model::clone(&previous.model);
+    if models::has_tenants(&previous.documents) {
+        models::apply(&mut model.tenants, &changes);
+    } else {
+        model.tenants = tenants.clone();
+    }
+    let mut digest = previous.digest;
+    digest.remove(previous.tenants.digest());
+    digest.add(tenants.digest());
+    let documents = Arc::clone(&previous.documents);
+    Some(InForce { documents, tenants: tenants.clone(), model: Arc::new(model), digest })
 }
 
 /// What a check of files by themselves found.
@@ -174,7 +195,7 @@ pub struct CheckReport {
 pub fn check_sources(files: &[(String, Vec<u8>)]) -> CheckReport {
     let parsed: Vec<Parsed> = files.iter().map(|(name, bytes)| parse(name, bytes)).collect();
     let documents = parsed.iter().map(|file| file.documents.len() + file.broken.len()).sum();
-    let Advanced { in_force, mut problems, quarantined, .. } = advance(None, &parsed);
+    let Advanced { in_force, mut problems, quarantined, .. } = advance(None, &parsed, &TenantTable::default());
     let refused: BTreeSet<&DocumentId> = quarantined.iter().filter_map(|one| one.id.as_ref()).collect();
     problems.retain(|problem| problem.missing.as_ref().is_none_or(|missing| !refused.contains(missing)));
     CheckReport { problems, documents, in_force }

@@ -113,7 +113,21 @@ impl Keys {
 
 /// The part of a document's key that is the same below every prefix: `route/checkout`.
 pub fn document(id: &DocumentId) -> String {
-    format!("{}/{}", id.kind.as_str().to_ascii_lowercase(), id.name)
+    document_of(id.kind, id.name.as_str())
+}
+
+/// The same of a kind and a name.
+pub fn document_of(kind: Kind, name: &str) -> String {
+    let kind = match kind {
+        Kind::Listener => "listener",
+        Kind::Grid => "grid",
+        Kind::Cell => "cell",
+        Kind::Service => "service",
+        Kind::Route => "route",
+        Kind::Limit => "limit",
+        Kind::Tenant => "tenant",
+    };
+    [kind, "/", name].concat()
 }
 
 /// Reads what [`document`] writes.

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod codec;
+pub mod digest;
 pub mod generation;
 pub mod ids;
 pub mod keys;
@@ -17,4 +18,5 @@ pub mod raw;
 pub mod schema;
 pub mod store;
 mod structure;
+pub mod tenants;
 pub mod units;

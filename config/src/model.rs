@@ -23,23 +23,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::Name;
+use crate::tenants::TenantTable;
+
+/// Documents of one kind by name. Where nothing of a kind changed, it is the same `Arc` in consecutive generations.
+pub type Map<T> = Arc<BTreeMap<Name, Arc<T>>>;
 
 /// Every document of one generation, checked. Equal documents of consecutive generations are the same `Arc`, so that
 /// whoever compiles a model can see by pointer what did not change.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     /// The listeners.
-    pub listeners: BTreeMap<Name, Arc<Listener>>,
+    pub listeners: Map<Listener>,
     /// The grids.
-    pub grids: BTreeMap<Name, Arc<Grid>>,
+    pub grids: Map<Grid>,
     /// The cells.
-    pub cells: BTreeMap<Name, Arc<Cell>>,
+    pub cells: Map<Cell>,
     /// The services.
-    pub services: BTreeMap<Name, Arc<Service>>,
+    pub services: Map<Service>,
     /// The routes.
-    pub routes: BTreeMap<Name, Arc<Route>>,
+    pub routes: Map<Route>,
     /// The limits.
-    pub limits: BTreeMap<Name, Arc<Limit>>,
+    pub limits: Map<Limit>,
     /// The tenants that have a document.
-    pub tenants: BTreeMap<Name, Arc<Tenant>>,
+    pub tenants: TenantTable,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gridrouter_config::codec::{Parsed, parse};
 use gridrouter_config::generation::{InForce, advance};
+use gridrouter_config::tenants::TenantTable;
 use gridrouter_config::problem::{Problem, SourceText};
 use proptest::prelude::*;
 
@@ -20,7 +21,7 @@ const DOCUMENTS: [&str; 8] = [
 ];
 
 fn in_force(files: &[Parsed]) -> InForce {
-    let advanced = advance(None, files);
+    let advanced = advance(None, files, &TenantTable::default());
     assert!(advanced.problems.is_empty(), "{:#?}", advanced.problems);
     advanced.in_force
 }
@@ -41,7 +42,7 @@ fn survives(bytes: &[u8]) {
         assert!(!broken.problems.is_empty());
         render_all(&broken.problems, &source);
     }
-    render_all(&advance(None, &[parsed]).problems, &source);
+    render_all(&advance(None, &[parsed], &TenantTable::default()).problems, &source);
 }
 
 /// One thing done to a text.
@@ -158,17 +159,17 @@ proptest! {
             }
         };
         let before = in_force(&whole(None));
-        let after = advance(Some(&before), &whole(Some(apply(DOCUMENTS[which], &edits)))).in_force;
+        let after = advance(Some(&before), &whole(Some(apply(DOCUMENTS[which], &edits))), &TenantTable::default()).in_force;
         let touched = parse("x", DOCUMENTS[which].as_bytes()).documents[0].id.clone();
         for (id, entry) in before.documents().iter().filter(|(id, _)| **id != touched) {
             let now = after.documents().get(id);
             prop_assert!(now.is_some_and(|now| now.model.same(&entry.model)), "{id} was unseated");
         }
-        let again = advance(Some(&before), &whole(Some(apply(DOCUMENTS[which], &edits)))).in_force;
+        let again = advance(Some(&before), &whole(Some(apply(DOCUMENTS[which], &edits))), &TenantTable::default()).in_force;
         prop_assert_eq!(again.digest(), after.digest());
         // What is in force is consistent in the eyes of somebody who has not seen it come about.
         let documents = after.documents().values().map(|entry| Arc::clone(&entry.source)).collect();
-        let fresh = advance(None, &[Parsed::from_documents("all", documents)]);
+        let fresh = advance(None, &[Parsed::from_documents("all", documents)], &TenantTable::default());
         prop_assert!(fresh.problems.is_empty(), "{:#?}", fresh.problems);
         prop_assert_eq!(fresh.in_force.digest(), after.digest());
     }
@@ -209,11 +210,11 @@ fn ten_thousand_routes_and_a_hundred_thousand_tenants() {
     let first = in_force(&[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", tenants.as_bytes())]);
     assert_eq!(first.documents().len(), 7 + 10_000 + 100_000);
     let moved = tenants.replacen("cell: eu-1", "cell: eu-2", 1);
-    let second = advance(Some(&first), &[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", moved.as_bytes())]);
+    let second = advance(Some(&first), &[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", moved.as_bytes())], &TenantTable::default());
     assert!(second.problems.is_empty() && second.changed);
     let (old, new) = (first.model(), second.in_force.model());
     assert!(old.routes.iter().all(|(name, route)| Arc::ptr_eq(route, &new.routes[name])));
-    assert_eq!(old.tenants.iter().filter(|(name, tenant)| !Arc::ptr_eq(tenant, &new.tenants[*name])).count(), 1);
+    assert_eq!(new.tenants.changes(&old.tenants).len(), 1);
 }
 
 /// One mistake may be in every document: the problems are as many, and the time is still of the documents' number.
@@ -227,7 +228,7 @@ fn ten_thousand_routes_and_a_hundred_thousand_tenants_all_bad() {
     for n in 0..100_000 {
         writeln!(text, "---\nkind: Tenant\nname: t{}\ngrid: g\ncell: 5\nzone: x", n / 2).unwrap();
     }
-    let advanced = advance(None, &[parse("a.yaml", text.as_bytes())]);
+    let advanced = advance(None, &[parse("a.yaml", text.as_bytes())], &TenantTable::default());
     let count = |what: &str| advanced.problems.iter().filter(|problem| problem.message.starts_with(what)).count();
     assert_eq!(count("there is no Service"), 10_000);
     assert_eq!(count("there is no Limit"), 10_000);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Entry, Fallback, Quarantined};
+use super::{Fallback, Quarantined};
 use crate::ids::DocumentId;
 use crate::problem::Problem;
 
@@ -45,7 +45,7 @@ impl Refusals {
     }
 
     /// All problems in reading order, and the documents that were refused.
-    pub(super) fn report(self, in_force: &BTreeMap<DocumentId, Entry>) -> (Vec<Problem>, Vec<Quarantined>) {
+    pub(super) fn report(self, in_force: impl Fn(&DocumentId) -> bool) -> (Vec<Problem>, Vec<Quarantined>) {
         let mut quarantined = Vec::new();
         for (file, problems) in self.unnamed {
             let fallback = if self.kept.contains(&file) { Fallback::LastGood } else { Fallback::Absent };
@@ -59,7 +59,7 @@ impl Refusals {
                     problem.help = Some(format!("it is there, at {at}, with a problem of its own"));
                 }
             }
-            let fallback = if in_force.contains_key(&id) { Fallback::LastGood } else { Fallback::Absent };
+            let fallback = if in_force(&id) { Fallback::LastGood } else { Fallback::Absent };
             quarantined.push(Quarantined { id: Some(id), file, fallback, problems });
         }
         for (id, problem) in self.held {

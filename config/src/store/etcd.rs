@@ -28,7 +28,7 @@ use super::{Listing, Store, StoreError};
 
 pub use self::backoff::Random;
 pub use self::chunk::Changed;
-pub use self::head::{Digest, Head, Staged};
+pub use self::head::{Head, Staged};
 pub use self::options::{EtcdOptions, EtcdSettings};
 
 /// How long the first listing is waited for by a process that was here before: it has a last good generation to serve,

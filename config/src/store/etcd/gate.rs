@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::head::{Digest, Head};
+use super::head::Head;
+use crate::digest::Digest;
 
 /// What was last in force from a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

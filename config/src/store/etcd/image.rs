@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::chunk::Bytes;
-use super::head::{Digest, Head};
+use super::head::Head;
+use crate::digest::Digest;
 use crate::ids::DocumentId;
 use crate::keys::{self, Keys};
 use crate::store::{Entry, Key};
@@ -188,9 +189,9 @@ impl Image {
             return false;
         }
         if let Some(entry) = before {
-            self.digest.remove(&key, &entry.bytes);
+            self.digest.remove(Digest::of(&key, &entry.bytes));
         }
-        self.digest.add(&key, &bytes);
+        self.digest.add(Digest::of(&key, &bytes));
         // A path that is known is shared: with many documents, the texts would weigh more than the rest.
         let path = before.map_or_else(|| Arc::from(self.keys.document(&id)), |entry| Arc::clone(&entry.path));
         let entry = Arc::new(Entry { path, bytes, key: Some(Key { id, revision }) });
@@ -200,7 +201,7 @@ impl Image {
 
     fn unset(&mut self, key: &str) -> bool {
         let Some(entry) = self.held.remove(key) else { return false };
-        self.digest.remove(key, &entry.bytes);
+        self.digest.remove(Digest::of(key, &entry.bytes));
         true
     }
 }
@@ -287,8 +288,8 @@ mod tests {
         expect(&image, &[("route/a", "1"), ("route/c", "1")]);
         assert!(Arc::ptr_eq(&before[0], &image.entries()[0]));
         let mut digest = Digest::default();
-        digest.add("route/a", b"1");
-        digest.add("route/c", b"1");
+        digest.add(Digest::of("route/a", b"1"));
+        digest.add(Digest::of("route/c", b"1"));
         assert_eq!(image.digest(), digest);
         let mut head = head(3, "l");
         assert!(!image.verify(&head, 9) && image.faults()[0].1.contains("written without gridctl"));

@@ -8,6 +8,7 @@ use etcd_client::{Txn, TxnOp};
 use super::record::{self, Prepared};
 use super::settle::{delete_range, fenced, json, put_or_delete, settle};
 use super::{About, Base, Change, KEPT, Lost, OPERATIONS, PublishError, Published, Session};
+use crate::digest::Digest;
 use crate::keys::{self, end_of};
 use crate::store::etcd::chunk::{self, CHUNK_BYTES, Changed};
 use crate::store::etcd::client::{Etcd, Kind, Trouble};
@@ -242,11 +243,11 @@ fn next_head(base: &Base, start: Start, changes: &[Changed], about: &About, writ
     for change in changes {
         let key = keys::document(&change.id);
         if let Some(before) = &change.before {
-            digest.remove(&key, before);
+            digest.remove(Digest::of(&key, before));
             documents = documents.saturating_sub(1);
         }
         if let Some(after) = &change.after {
-            digest.add(&key, after);
+            digest.add(Digest::of(&key, after));
             documents += 1;
         }
     }

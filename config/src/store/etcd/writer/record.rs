@@ -7,7 +7,8 @@ use super::HISTORY_BYTES;
 use crate::keys::end_of;
 use crate::store::etcd::chunk::{self, CHUNK_BYTES, Changed};
 use crate::store::etcd::client::{Etcd, Kind, Trouble};
-use crate::store::etcd::head::{Digest, Head, Staged};
+use crate::digest::Digest;
+use crate::store::etcd::head::{Head, Staged};
 
 /// Documents that an entry names; the others are in its parts.
 const NAMED: usize = 100;

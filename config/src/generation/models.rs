@@ -1,0 +1,95 @@
+//! The model of what is in force. What did not change is taken over from the one before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Documents, InForce};
+use crate::check::ModelDocument;
+use crate::ids::{Kind, Name};
+use crate::model::{Map, Model};
+use crate::raw;
+use crate::tenants::{TenantChange, TenantTable};
+
+pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenants: &TenantTable) -> Model {
+    let mut maps = Maps::default();
+    for (id, entry) in documents {
+        let name = id.name.clone();
+        match &entry.model {
+            ModelDocument::Listener(one) => drop(maps.listeners.insert(name, Arc::clone(one))),
+            ModelDocument::Grid(one) => drop(maps.grids.insert(name, Arc::clone(one))),
+            ModelDocument::Cell(one) => drop(maps.cells.insert(name, Arc::clone(one))),
+            ModelDocument::Service(one) => drop(maps.services.insert(name, Arc::clone(one))),
+            ModelDocument::Route(one) => drop(maps.routes.insert(name, Arc::clone(one))),
+            ModelDocument::Limit(one) => drop(maps.limits.insert(name, Arc::clone(one))),
+            ModelDocument::Tenant(_) => {}
+        }
+    }
+    let nothing = Model::default();
+    let old = previous.map_or(&nothing, |previous| &*previous.model);
+    Model {
+        listeners: keep(&old.listeners, maps.listeners),
+        grids: keep(&old.grids, maps.grids),
+        cells: keep(&old.cells, maps.cells),
+        services: keep(&old.services, maps.services),
+        routes: keep(&old.routes, maps.routes),
+        limits: keep(&old.limits, maps.limits),
+        tenants: tenants_of(previous, documents, tenants),
+    }
+}
+
+#[derive(Default)]
+struct Maps {
+    listeners: BTreeMap<Name, Arc<crate::model::Listener>>,
+    grids: BTreeMap<Name, Arc<crate::model::Grid>>,
+    cells: BTreeMap<Name, Arc<crate::model::Cell>>,
+    services: BTreeMap<Name, Arc<crate::model::Service>>,
+    routes: BTreeMap<Name, Arc<crate::model::Route>>,
+    limits: BTreeMap<Name, Arc<crate::model::Limit>>,
+}
+
+/// The same map as before, if it has the same documents.
+fn keep<T>(old: &Map<T>, new: BTreeMap<Name, Arc<T>>) -> Map<T> {
+    let same = old.len() == new.len() && old.values().zip(new.values()).all(|(old, new)| Arc::ptr_eq(old, new));
+    if same { Arc::clone(old) } else { Arc::new(new) }
+}
+
+fn tenant_documents(documents: &Documents) -> impl Iterator<Item = (&Arc<crate::model::Tenant>, &raw::Tenant)> {
+    // They are the last kind in the order of the map.
+    let tenants = documents.iter().rev().take_while(|(id, _)| id.kind == Kind::Tenant);
+    tenants.filter_map(|(_, entry)| match (&entry.model, &entry.source.raw) {
+        (ModelDocument::Tenant(model), raw::Document::Tenant(raw)) => Some((model, raw)),
+        _ => None,
+    })
+}
+
+/// Whether there are tenants besides those of the table.
+pub(super) fn has_tenants(documents: &Documents) -> bool {
+    tenant_documents(documents).next().is_some()
+}
+
+/// The tenants of the table, and those that were listed otherwise.
+fn tenants_of(previous: Option<&InForce>, documents: &Documents, tenants: &TenantTable) -> TenantTable {
+    if let Some(previous) = previous
+        && previous.tenants.same(tenants)
+        && tenant_documents(documents).map(|(model, _)| Arc::as_ptr(model)).eq(tenant_documents(&previous.documents)
+            .map(|(model, _)| Arc::as_ptr(model)))
+    {
+        return previous.model.tenants.clone();
+    }
+    let mut table = tenants.clone();
+    for (model, raw) in tenant_documents(documents) {
+        table.put(raw, model);
+    }
+    table
+}
+
+/// Makes changes in a table that has other tenants too.
+pub(super) fn apply(table: &mut TenantTable, changes: &[TenantChange<'_>]) {
+    for change in changes {
+        match (change.after, change.before) {
+            (Some(after), _) => table.put_from(after),
+            (None, Some(before)) => drop(table.remove(before.name())),
+            (None, None) => {}
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Tenants that have a document, by the million: a table that is looked into once a request, and of which the next
+//! version shares all that did not change with the one before. Pure.
+//!
+//! A tenant takes 64 bytes, one cache line, id included. A look-up reads that line, or two, and the table of shards,
+//! which stays in the processor's cache. What many tenants share, their pin's grid and cell and their own limit values,
+//! is kept once. A change copies one shard of a thousand rows, whatever the size of the table.
+
+mod canonical;
+mod interned;
+mod row;
+mod shard;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use self::canonical::{KIND, Writing, Written};
+use self::interned::{Interned, Keyed};
+use self::row::NONE;
+use self::shard::Shard;
+use crate::check::{ModelDocument, convert};
+use crate::codec::{SourceDocument, parse};
+use crate::digest::Digest;
+use crate::ids::{Kind, Name};
+use crate::keys;
+use crate::model::{self, Pin};
+use crate::raw;
+
+pub use self::row::Row;
+
+/// Rows of a shard, in the mean, before there are twice as many shards.
+const ROWS: usize = 1024;
+
+/// Tenants by id.
+#[derive(Clone, Default)]
+pub struct TenantTable {
+    /// What the place of every document begins with, as shown to people; its tenant's id follows.
+    place: Arc<str>,
+    shards: Arc<[Shard]>,
+    len: usize,
+    digest: Digest,
+    pins: Interned<Pin>,
+    limits: Interned<OwnLimits>,
+}
+
+/// Limit values that tenants have of their own.
+#[derive(Debug, PartialEq)]
+pub struct OwnLimits {
+    /// As written, in JSON: what tells them from others.
+    json: String,
+    /// As written.
+    pub raw: BTreeMap<String, raw::LimitOverride>,
+    /// As checked.
+    pub model: BTreeMap<Name, model::LimitOverride>,
+}
+
+impl Keyed for Pin {
+    fn key(&self) -> [&str; 2] {
+        [self.grid.as_str(), self.cell.as_str()]
+    }
+}
+
+impl Keyed for OwnLimits {
+    fn key(&self) -> [&str; 2] {
+        [&self.json, ""]
+    }
+}
+
+/// A tenant of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Tenant<'a> {
+    table: &'a TenantTable,
+    row: &'a Row,
+}
+
+/// What two tables say of one tenant.
+#[derive(Debug, Clone, Copy)]
+pub struct TenantChange<'a> {
+    /// In the older one.
+    pub before: Option<Tenant<'a>>,
+    /// In the newer one.
+    pub after: Option<Tenant<'a>>,
+}
+
+/// The hash that [`TenantTable::find`] takes: xxh3-64 of the id, of which placement takes the bucket too.
+pub fn hash_of(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
+impl TenantTable {
+    /// An empty table for documents that are kept below a place, such as `/gridrouter/config/tenant/`.
+    pub fn below(place: &str) -> Self {
+        Self { place: place.into(), ..Self::default() }
+    }
+
+    /// The same place, and no tenant.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { place: Arc::clone(&self.place), ..Self::default() }
+    }
+
+    /// What the place of every document begins with.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The tenant of an id and its [`hash_of`].
+    pub fn find(&self, hash: u64, id: &str) -> Option<&Row> {
+        self.shard(hash)?.get(hash, id)
+    }
+
+    /// The tenant of an id.
+    pub fn get(&self, id: &str) -> Option<Tenant<'_>> {
+        Some(Tenant { table: self, row: self.find(hash_of(id), id)? })
+    }
+
+    /// Every tenant, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = Tenant<'_>> {
+        self.shards.iter().flat_map(Shard::iter).map(|row| Tenant { table: self, row })
+    }
+
+    /// How many tenants there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The digest of their documents.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Every grid and cell that some tenant is pinned to, with the number that rows have for them.
+    pub fn pins(&self) -> impl Iterator<Item = (u32, &Arc<Pin>)> {
+        self.pins.iter()
+    }
+
+    /// All limit values that some tenant has of its own, with the number that rows have for them.
+    pub fn limits(&self) -> impl Iterator<Item = (u32, &Arc<OwnLimits>)> {
+        self.limits.iter()
+    }
+
+    /// Whether two are one and the same, not merely equal.
+    pub fn same(&self, other: &TenantTable) -> bool {
+        Arc::ptr_eq(&self.shards, &other.shards) && self.same_numbers(other)
+    }
+
+    /// Whether the numbers of pins and limits mean the same in both, for certain.
+    pub fn same_numbers(&self, other: &TenantTable) -> bool {
+        self.pins.same(&other.pins) && self.limits.same(&other.limits)
+    }
+
+    fn shard(&self, hash: u64) -> Option<&Shard> {
+        self.shards.get(shard_of(hash, self.shards.len()))
+    }
+
+    /// Puts a tenant in, in the place of what was known of it.
+    pub fn put(&mut self, raw: &raw::Tenant, model: &model::Tenant) {
+        let pin = model.pin.as_ref().map(|pin| self.number_of_pin(pin));
+        let json = (!raw.limits.is_empty()).then(|| limits_json(&raw.limits));
+        let limits = json.map(|json| {
+            self.limits.find([&json, ""]).unwrap_or_else(|| {
+                let (raw, model) = (raw.limits.clone(), model.limits.clone());
+                self.limits.add(Arc::new(OwnLimits { json, raw, model }))
+            })
+        });
+        self.put_row(Row::new(model.name.as_str(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
+    }
+
+    /// Puts in what another table says of a tenant.
+    pub fn put_from(&mut self, tenant: Tenant<'_>) {
+        let pin = tenant.pin().map(|pin| self.number_of_pin(pin));
+        let limits = tenant.shared_limits().map(|own| {
+            self.limits.find(own.key()).unwrap_or_else(|| self.limits.add(Arc::clone(own)))
+        });
+        self.put_row(Row::new(tenant.name(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
+    }
+
+    /// Puts a tenant in, if its document is good by itself and written in the form of [`Tenant::json`]. Otherwise the
+    /// table is unchanged, and the answer no.
+    pub fn put_json(&mut self, name: &Name, json: &[u8]) -> bool {
+        let Some((pin, limits)) = self.read(name, json) else { return false };
+        let row = Row::new(name.as_str(), pin.unwrap_or(NONE), limits.unwrap_or(NONE));
+        let mut canonical = Vec::with_capacity(json.len());
+        Tenant { table: self, row: &row }.json(&mut canonical);
+        let fits = canonical == json;
+        if fits {
+            self.put_row(row);
+        } else {
+            self.forget_unused(pin, limits);
+        }
+        fits
+    }
+
+    /// The numbers of what a document says.
+    fn read(&mut self, name: &Name, json: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
+        let written: Written<'_> = serde_json::from_slice(json).ok()?;
+        if written.kind != KIND || written.name != name.as_str() {
+            return None;
+        }
+        let limits = written.limits.filter(|limits| !limits.is_empty());
+        let limits_json = limits.as_ref().map(limits_json);
+        let pin = match (written.grid, written.cell) {
+            (None, None) => None,
+            (Some(grid), Some(cell)) => Some([grid, cell]),
+            (Some(_), None) | (None, Some(_)) => return None,
+        };
+        let known = (
+            pin.map(|pin| self.pins.find(pin)),
+            limits_json.as_ref().map(|json| self.limits.find([json, ""])),
+        );
+        if known.0 != Some(None) && known.1 != Some(None) {
+            return Some((known.0.flatten(), known.1.flatten()));
+        }
+        // Something in it is new: it is checked as every other document is.
+        let parsed = parse("", json);
+        let [document] = parsed.documents.as_slice() else { return None };
+        let ModelDocument::Tenant(model) = convert(document).ok()? else { return None };
+        let raw::Document::Tenant(raw) = &document.raw else { return None };
+        let pin = model.pin.as_ref().map(|pin| self.number_of_pin(pin));
+        let limits = limits_json.map(|json| {
+            self.limits.find([&json, ""]).unwrap_or_else(|| {
+                let (raw, model) = (raw.limits.clone(), model.limits.clone());
+                self.limits.add(Arc::new(OwnLimits { json, raw, model }))
+            })
+        });
+        Some((pin, limits))
+    }
+
+    fn number_of_pin(&mut self, pin: &Pin) -> u32 {
+        self.pins.find(pin.key()).unwrap_or_else(|| self.pins.add(Arc::new(pin.clone())))
+    }
+
+    fn put_row(&mut self, row: Row) {
+        let hash = hash_of(row.name());
+        self.count(&row, true);
+        if self.shards.is_empty() {
+            self.shards = Arc::new([Shard::default()]);
+        }
+        let place = shard_of(hash, self.shards.len());
+        let Some(shard) = Arc::make_mut(&mut self.shards).get_mut(place) else { return };
+        if let Some(old) = shard.replace(hash, row.clone()) {
+            self.count(&old, false);
+            return;
+        }
+        shard.add(hash, row);
+        self.len += 1;
+        if self.len > self.shards.len() * ROWS {
+            self.double();
+        }
+    }
+
+    /// Takes a tenant out. Returns whether it was there.
+    pub fn remove(&mut self, id: &str) -> bool {
+        let hash = hash_of(id);
+        if self.find(hash, id).is_none() {
+            return false;
+        }
+        let place = shard_of(hash, self.shards.len());
+        let shard = Arc::make_mut(&mut self.shards).get_mut(place);
+        let Some(old) = shard.and_then(|shard| shard.remove(hash, id)) else { return false };
+        self.len -= 1;
+        self.count(&old, false);
+        true
+    }
+
+    /// Takes a row into account, or out of it.
+    fn count(&mut self, row: &Row, there: bool) {
+        let digest = Tenant { table: self, row }.digest();
+        if there {
+            self.digest.add(digest);
+        } else {
+            self.digest.remove(digest);
+        }
+        let change = |(pins, limits): (&mut Interned<Pin>, &mut Interned<OwnLimits>)| match there {
+            true => {
+                row.pin().into_iter().for_each(|number| pins.used(number));
+                row.limits().into_iter().for_each(|number| limits.used(number));
+            }
+            false => {
+                row.pin().into_iter().for_each(|number| pins.unused(number));
+                row.limits().into_iter().for_each(|number| limits.unused(number));
+            }
+        };
+        change((&mut self.pins, &mut self.limits));
+    }
+
+    /// Gives numbers back that nothing came of.
+    fn forget_unused(&mut self, pin: Option<u32>, limits: Option<u32>) {
+        if let Some(number) = pin {
+            self.pins.used(number);
+            self.pins.unused(number);
+        }
+        if let Some(number) = limits {
+            self.limits.used(number);
+            self.limits.unused(number);
+        }
+    }
+
+    /// Twice as many shards. One is split at a time, so that no second table is needed.
+    fn double(&mut self) {
+        let mut shards = Vec::with_capacity(self.shards.len() * 2);
+        let doubled = self.shards.len() * 2;
+        let mut old = std::mem::take(&mut self.shards);
+        for (n, shard) in Arc::make_mut(&mut old).iter_mut().enumerate() {
+            shards.extend(std::mem::take(shard).split(|hash| shard_of(hash, doubled) > 2 * n));
+        }
+        self.shards = shards.into();
+    }
+
+    /// What differs from an older table, in no particular order. Costs as much as there are shards that differ, if both
+    /// come from one table.
+    pub fn changes<'a>(&'a self, older: &'a TenantTable) -> Vec<TenantChange<'a>> {
+        let same_numbers = self.same_numbers(older);
+        let differs = |one: Tenant<'a>, other: Tenant<'a>| {
+            if same_numbers {
+                (one.row.pin(), one.row.limits()) != (other.row.pin(), other.row.limits())
+            } else {
+                one.pin() != other.pin() || one.limits_json() != other.limits_json()
+            }
+        };
+        let alike = self.shards.len() == older.shards.len();
+        let mut changes = Vec::new();
+        let differing = |own: &'a TenantTable, other: &'a TenantTable| {
+            let pairs = own.shards.iter().enumerate();
+            let other = pairs.filter(move |(n, one)| !alike || other.shards.get(*n).is_none_or(|other| !one.same(other)));
+            other.flat_map(|(_, shard)| shard.iter()).map(move |row| Tenant { table: own, row })
+        };
+        // Where nothing changes its number, equal shards have equal rows.
+        let (own, old) = (differing(self, older), differing(older, self));
+        for after in own {
+            let before = older.find(hash_of(after.name()), after.name()).map(|row| Tenant { table: older, row });
+            if before.is_none_or(|before| differs(after, before)) {
+                changes.push(TenantChange { before, after: Some(after) });
+            }
+        }
+        for before in old {
+            if self.find(hash_of(before.name()), before.name()).is_none() {
+                changes.push(TenantChange { before: Some(before), after: None });
+            }
+        }
+        changes
+    }
+}
+
+/// The shard of a hash.
+fn shard_of(hash: u64, shards: usize) -> usize {
+    (((hash >> 32) * shards as u64) >> 32) as usize
+}
+
+fn limits_json(limits: &BTreeMap<String, raw::LimitOverride>) -> String {
+    // Maps of text have a form in JSON.
+    serde_json::to_string(limits).unwrap_or_default()
+}
+
+impl fmt::Debug for TenantTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantTable").field("len", &self.len).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Tenant<'a> {
+    /// Its row.
+    pub fn row(&self) -> &'a Row {
+        self.row
+    }
+
+    /// The tenant's id.
+    pub fn name(&self) -> &'a str {
+        self.row.name()
+    }
+
+    /// Its pin to a cell, if it has one.
+    pub fn pin(&self) -> Option<&'a Pin> {
+        Some(self.table.pins.get(self.row.pin()?)?.as_ref())
+    }
+
+    /// Its own limit values, if it has any.
+    pub fn limits(&self) -> Option<&'a OwnLimits> {
+        self.shared_limits().map(|own| &**own)
+    }
+
+    fn shared_limits(&self) -> Option<&'a Arc<OwnLimits>> {
+        self.table.limits.get(self.row.limits()?)
+    }
+
+    fn limits_json(&self) -> Option<&'a str> {
+        self.limits().map(|own| own.json.as_str())
+    }
+
+    /// Its document in JSON, in place of what `into` held.
+    pub fn json(&self, into: &mut Vec<u8>) {
+        let pin = self.pin();
+        Writing {
+            kind: KIND,
+            name: self.name(),
+            grid: pin.map(|pin| pin.grid.as_str()),
+            cell: pin.map(|pin| pin.cell.as_str()),
+            limits: self.limits().map(|own| &own.raw),
+        }
+        .write(into);
+    }
+
+    /// The digest of its document.
+    pub fn digest(&self) -> Digest {
+        let mut json = Vec::with_capacity(128);
+        self.json(&mut json);
+        Digest::of(&keys::document_of(Kind::Tenant, self.name()), &json)
+    }
+
+    /// Where its document is, as shown to people.
+    pub fn place(&self) -> String {
+        format!("{}{}", self.table.place, self.name())
+    }
+
+    /// Its document, as it would have been read.
+    pub fn source(&self) -> Option<Arc<SourceDocument>> {
+        let mut json = Vec::new();
+        self.json(&mut json);
+        parse(&self.place(), &json).documents.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests;
