@@ -168,7 +168,7 @@ pub fn advance_tenants(previous: &InForce, tenants: &TenantTable) -> Option<InFo
     }
     let mut model = Model::clone(&previous.model);
     if models::has_tenants(&previous.documents) {
-        models::apply(&mut model.tenants, &changes);
+        model.tenants.apply(&changes);
     } else {
         model.tenants = tenants.clone();
     }

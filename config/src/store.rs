@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::DocumentId;
+use crate::tenants::TenantTable;
 
 /// A place that documents are read from.
 pub trait Store: Send {
@@ -30,8 +31,11 @@ pub trait Store: Send {
 /// All that a store holds at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
-    /// What could be read, sorted by path.
-    pub entries: Vec<Arc<Entry>>,
+    /// What could be read, sorted by path; the same allocation as before where nothing changed.
+    pub entries: Arc<[Arc<Entry>]>,
+    /// Tenants that a store with one key for each document has as [`TenantTable::put_json`] takes them. They are not in
+    /// `entries`.
+    pub tenants: TenantTable,
     /// What could not be read, and why, sorted by path. A path that was readable before is in `entries` too, with the
     /// bytes it had then.
     pub faults: Vec<(Arc<str>, String)>,
@@ -39,6 +43,22 @@ pub struct Listing {
     pub revision: u64,
     /// The generation that the store itself numbers this as, if it does.
     pub generation: Option<u64>,
+}
+
+impl Listing {
+    /// The faults of paths of which there are no earlier bytes either.
+    pub fn unreadable(&self) -> impl Iterator<Item = &(Arc<str>, String)> {
+        self.faults.iter().filter(|(path, _)| {
+            let listed = self.entries.binary_search_by(|entry| entry.path.cmp(path)).is_ok();
+            let tenant = path.strip_prefix(self.tenants.place()).and_then(|name| self.tenants.get(name));
+            !listed && tenant.is_none()
+        })
+    }
+
+    /// Whether nothing could be read.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.tenants.is_empty()
+    }
 }
 
 /// The bytes of one file or key.

@@ -176,9 +176,9 @@ impl TenantTable {
     /// Puts in what another table says of a tenant.
     pub fn put_from(&mut self, tenant: Tenant<'_>) {
         let pin = tenant.pin().map(|pin| self.number_of_pin(pin));
-        let limits = tenant.shared_limits().map(|own| {
-            self.limits.find(own.key()).unwrap_or_else(|| self.limits.add(Arc::clone(own)))
-        });
+        let limits = tenant
+            .shared_limits()
+            .map(|own| self.limits.find(own.key()).unwrap_or_else(|| self.limits.add(Arc::clone(own))));
         self.put_row(Row::new(tenant.name(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
     }
 
@@ -211,10 +211,7 @@ impl TenantTable {
             (Some(grid), Some(cell)) => Some([grid, cell]),
             (Some(_), None) | (None, Some(_)) => return None,
         };
-        let known = (
-            pin.map(|pin| self.pins.find(pin)),
-            limits_json.as_ref().map(|json| self.limits.find([json, ""])),
-        );
+        let known = (pin.map(|pin| self.pins.find(pin)), limits_json.as_ref().map(|json| self.limits.find([json, ""])));
         if known.0 != Some(None) && known.1 != Some(None) {
             return Some((known.0.flatten(), known.1.flatten()));
         }
@@ -278,28 +275,23 @@ impl TenantTable {
         } else {
             self.digest.remove(digest);
         }
-        let change = |(pins, limits): (&mut Interned<Pin>, &mut Interned<OwnLimits>)| match there {
-            true => {
-                row.pin().into_iter().for_each(|number| pins.used(number));
-                row.limits().into_iter().for_each(|number| limits.used(number));
-            }
-            false => {
-                row.pin().into_iter().for_each(|number| pins.unused(number));
-                row.limits().into_iter().for_each(|number| limits.unused(number));
-            }
-        };
-        change((&mut self.pins, &mut self.limits));
+        if let Some(number) = row.pin() {
+            self.pins.count(number, there);
+        }
+        if let Some(number) = row.limits() {
+            self.limits.count(number, there);
+        }
     }
 
     /// Gives numbers back that nothing came of.
     fn forget_unused(&mut self, pin: Option<u32>, limits: Option<u32>) {
         if let Some(number) = pin {
-            self.pins.used(number);
-            self.pins.unused(number);
+            self.pins.count(number, true);
+            self.pins.count(number, false);
         }
         if let Some(number) = limits {
-            self.limits.used(number);
-            self.limits.unused(number);
+            self.limits.count(number, true);
+            self.limits.count(number, false);
         }
     }
 
@@ -312,6 +304,29 @@ impl TenantTable {
             shards.extend(std::mem::take(shard).split(|hash| shard_of(hash, doubled) > 2 * n));
         }
         self.shards = shards.into();
+    }
+
+    /// A table that says what `newer` says, and shares with `older` what is the same in both.
+    #[must_use]
+    pub fn sharing(older: &TenantTable, newer: TenantTable) -> TenantTable {
+        let changes = newer.changes(older);
+        if changes.len() > older.len() / 4 {
+            return newer;
+        }
+        let mut shared = older.clone();
+        shared.apply(&changes);
+        shared
+    }
+
+    /// Makes changes of other tables.
+    pub fn apply(&mut self, changes: &[TenantChange<'_>]) {
+        for change in changes {
+            match (change.after, change.before) {
+                (Some(after), _) => self.put_from(after),
+                (None, Some(before)) => drop(self.remove(before.name())),
+                (None, None) => {}
+            }
+        }
     }
 
     /// What differs from an older table, in no particular order. Costs as much as there are shards that differ, if both
@@ -329,7 +344,8 @@ impl TenantTable {
         let mut changes = Vec::new();
         let differing = |own: &'a TenantTable, other: &'a TenantTable| {
             let pairs = own.shards.iter().enumerate();
-            let other = pairs.filter(move |(n, one)| !alike || other.shards.get(*n).is_none_or(|other| !one.same(other)));
+            let other =
+                pairs.filter(move |(n, one)| !alike || other.shards.get(*n).is_none_or(|other| !one.same(other)));
             other.flat_map(|(_, shard)| shard.iter()).map(move |row| Tenant { table: own, row })
         };
         // Where nothing changes its number, equal shards have equal rows.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gridrouter_config::codec::{Parsed, parse};
 use gridrouter_config::generation::{InForce, advance};
-use gridrouter_config::tenants::TenantTable;
 use gridrouter_config::problem::{Problem, SourceText};
+use gridrouter_config::tenants::TenantTable;
 use proptest::prelude::*;
 
 const DOCUMENTS: [&str; 8] = [
@@ -210,7 +210,11 @@ fn ten_thousand_routes_and_a_hundred_thousand_tenants() {
     let first = in_force(&[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", tenants.as_bytes())]);
     assert_eq!(first.documents().len(), 7 + 10_000 + 100_000);
     let moved = tenants.replacen("cell: eu-1", "cell: eu-2", 1);
-    let second = advance(Some(&first), &[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", moved.as_bytes())], &TenantTable::default());
+    let second = advance(
+        Some(&first),
+        &[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", moved.as_bytes())],
+        &TenantTable::default(),
+    );
     assert!(second.problems.is_empty() && second.changed);
     let (old, new) = (first.model(), second.in_force.model());
     assert!(old.routes.iter().all(|(name, route)| Arc::ptr_eq(route, &new.routes[name])));

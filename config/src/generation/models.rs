@@ -8,7 +8,7 @@ use crate::check::ModelDocument;
 use crate::ids::{Kind, Name};
 use crate::model::{Map, Model};
 use crate::raw;
-use crate::tenants::{TenantChange, TenantTable};
+use crate::tenants::TenantTable;
 
 pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenants: &TenantTable) -> Model {
     let mut maps = Maps::default();
@@ -71,8 +71,9 @@ pub(super) fn has_tenants(documents: &Documents) -> bool {
 fn tenants_of(previous: Option<&InForce>, documents: &Documents, tenants: &TenantTable) -> TenantTable {
     if let Some(previous) = previous
         && previous.tenants.same(tenants)
-        && tenant_documents(documents).map(|(model, _)| Arc::as_ptr(model)).eq(tenant_documents(&previous.documents)
-            .map(|(model, _)| Arc::as_ptr(model)))
+        && tenant_documents(documents)
+            .map(|(model, _)| Arc::as_ptr(model))
+            .eq(tenant_documents(&previous.documents).map(|(model, _)| Arc::as_ptr(model)))
     {
         return previous.model.tenants.clone();
     }
@@ -81,15 +82,4 @@ fn tenants_of(previous: Option<&InForce>, documents: &Documents, tenants: &Tenan
         table.put(raw, model);
     }
     table
-}
-
-/// Makes changes in a table that has other tenants too.
-pub(super) fn apply(table: &mut TenantTable, changes: &[TenantChange<'_>]) {
-    for change in changes {
-        match (change.after, change.before) {
-            (Some(after), _) => table.put_from(after),
-            (None, Some(before)) => drop(table.remove(before.name())),
-            (None, None) => {}
-        }
-    }
 }

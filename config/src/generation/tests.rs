@@ -123,7 +123,8 @@ fn a_bad_document_keeps_its_last_good_version_and_the_rest_goes_live() {
 
 #[test]
 fn a_bad_document_that_never_was_good_is_absent() {
-    let now = advance(None, &parsed(&[("a.yaml", BASE), ("t.yaml", &ACME.replace("eu-2", "eu-9"))]), &TenantTable::default());
+    let now =
+        advance(None, &parsed(&[("a.yaml", BASE), ("t.yaml", &ACME.replace("eu-2", "eu-9"))]), &TenantTable::default());
     assert_eq!(only(&now).1, Fallback::Absent);
     assert_eq!(now.in_force.documents().len(), 6);
 }
@@ -182,8 +183,11 @@ fn a_half_written_file_removes_nothing() {
 #[test]
 fn a_file_that_cannot_be_read_removes_nothing() {
     let first = good(&[("a.yaml", BASE), ("t.yaml", ACME)]);
-    let now =
-        advance(Some(&first), &[parse("a.yaml", BASE.as_bytes()), Parsed::unreadable("t.yaml", "permission denied")], &TenantTable::default());
+    let now = advance(
+        Some(&first),
+        &[parse("a.yaml", BASE.as_bytes()), Parsed::unreadable("t.yaml", "permission denied")],
+        &TenantTable::default(),
+    );
     assert_eq!(only(&now), (None, Fallback::LastGood, "permission denied".to_owned()));
     assert_same_documents(&first, &now.in_force);
 }

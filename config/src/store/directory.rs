@@ -167,7 +167,8 @@ impl DirectoryStore {
         let faults: Vec<_> = faults.into_iter().collect();
         let same_entries = entries.iter().map(Arc::as_ptr).eq(self.listing.entries.iter().map(Arc::as_ptr));
         if self.listing.revision == 0 || !same_entries || faults != self.listing.faults {
-            self.listing = Listing { entries, faults, revision: self.listing.revision + 1, generation: None };
+            let revision = self.listing.revision + 1;
+            self.listing = Listing { entries: entries.into(), faults, revision, ..Listing::default() };
         }
         self.listing.clone()
     }

@@ -88,22 +88,16 @@ impl<T: Keyed> Interned<T> {
             *place = Some(value);
         }
         let Values { list, index, .. } = values;
-        let rehash = |number: &u32| list.get(*number as usize).and_then(Option::as_ref).map_or(0, |one| hash_of(one.key()));
+        let rehash =
+            |number: &u32| list.get(*number as usize).and_then(Option::as_ref).map_or(0, |one| hash_of(one.key()));
         index.insert_unique(hash, number, rehash);
         number
     }
 
-    /// Counts a user.
-    pub(super) fn used(&mut self, number: u32) {
-        if let Some(uses) = self.uses.get_mut(number as usize) {
-            *uses += 1;
-        }
-    }
-
-    /// Takes a user away.
-    pub(super) fn unused(&mut self, number: u32) {
+    /// Counts a user, or takes one away; with the last one, the value goes.
+    pub(super) fn count(&mut self, number: u32, there: bool) {
         let Some(uses) = self.uses.get_mut(number as usize) else { return };
-        *uses = uses.saturating_sub(1);
+        *uses = if there { *uses + 1 } else { uses.saturating_sub(1) };
         if *uses > 0 {
             return;
         }

@@ -52,7 +52,9 @@ impl Row {
     /// The tenant's id.
     pub fn name(&self) -> &str {
         match &self.long {
-            None => self.id.get(..usize::from(self.len)).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default(),
+            None => {
+                self.id.get(..usize::from(self.len)).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
+            }
             Some(long) => long,
         }
     }

@@ -117,10 +117,16 @@ fn world() -> impl Strategy<Value = Vec<(String, String)>> {
     (cells, any::<bool>(), tenants).prop_map(|(cells, limit, tenants)| {
         let mut documents: Vec<_> = cells
             .iter()
-            .map(|n| (format!("cell/eu-{n}"), json(&format!("kind: Cell\nname: eu-{n}\ningress: [{{address: 10.0.0.1:1}}]\n"))))
+            .map(|n| {
+                (
+                    format!("cell/eu-{n}"),
+                    json(&format!("kind: Cell\nname: eu-{n}\ningress: [{{address: 10.0.0.1:1}}]\n")),
+                )
+            })
             .collect();
         let names: Vec<_> = cells.iter().map(|n| format!("eu-{n}")).collect();
-        documents.push(("grid/shop".to_owned(), json(&format!("kind: Grid\nname: shop\ncells: [{}]\n", names.join(", ")))));
+        documents
+            .push(("grid/shop".to_owned(), json(&format!("kind: Grid\nname: shop\ncells: [{}]\n", names.join(", ")))));
         if limit {
             documents.push(("limit/l".to_owned(), json("kind: Limit\nname: l\ntokenBucket: {rate: 1/s}\n")));
         }

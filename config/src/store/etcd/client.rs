@@ -188,36 +188,54 @@ impl Etcd {
     /// Every key of a range, read page by page as it was at one revision (0: now, whatever that is when the first page is
     /// read). Returns the revision.
     pub(super) async fn range(&self, from: &str, to: &str, revision: i64) -> Result<(Vec<Write>, i64), Trouble> {
-        let (mut found, mut at, mut limit): (Vec<Write>, i64, usize) = (Vec::new(), revision, FIRST_PAGE);
-        let mut bytes = 0;
+        let mut found = Vec::new();
+        let at = self.each(from, to, revision, 0, &mut |write| found.push(write)).await?;
+        Ok((found, at))
+    }
+
+    /// The documents' keys as they were at a revision, or now (0), one by one: with a million of them, a page at a time is
+    /// in memory. With `since`, only those that were written at that revision or later. Returns the revision.
+    pub(super) async fn documents(
+        &self,
+        revision: i64,
+        since: i64,
+        each: &mut impl FnMut(Write),
+    ) -> Result<i64, Trouble> {
+        let from = self.keys.documents();
+        self.each(&from, &end_of(&from), revision, since, each).await
+    }
+
+    async fn each(
+        &self,
+        from: &str,
+        to: &str,
+        revision: i64,
+        since: i64,
+        each: &mut impl FnMut(Write),
+    ) -> Result<i64, Trouble> {
+        let (mut at, mut limit, mut bytes, mut count) = (revision, FIRST_PAGE, 0, 0);
         let mut from = from.as_bytes().to_vec();
         loop {
             let options = GetOptions::new().with_range(to).with_limit(i64::try_from(limit).unwrap_or(i64::MAX));
+            let options = options.with_revision(at).with_min_mod_revision(since);
             let mut kv = self.kv.clone();
-            let reading = kv.get(from, Some(options.with_revision(at)));
-            let mut answer = limited("list", &self.endpoint, self.patience, reading).await?;
+            let mut answer =
+                limited("list", &self.endpoint, self.patience, kv.get(from.as_slice(), Some(options))).await?;
             if at == 0 {
                 at = header(answer.header()).0;
             }
             let more = answer.more();
-            for kv in answer.take_kvs() {
-                bytes += kv.key().len() + kv.value().len();
-                found.push(write(&kv));
-            }
-            let Some(last) = found.last().filter(|_| more) else { return Ok((found, at)) };
-            from = last.key.clone();
+            let page = answer.take_kvs();
+            let Some(last) = page.last().filter(|_| more).map(|kv| kv.key().to_vec()) else {
+                page.iter().map(write).for_each(each);
+                return Ok(at);
+            };
+            count += page.len();
+            bytes += page.iter().map(|kv| kv.key().len() + kv.value().len()).sum::<usize>();
+            page.iter().map(write).for_each(&mut *each);
+            from = last;
             from.push(0);
-            let average = (bytes / found.len()).max(1);
-            limit = (PAGE_BYTES / average).clamp(100, LARGEST_PAGE);
-        }
-    }
-
-    /// The documents' keys at the revision of a head, or now when that revision is no more.
-    pub(super) async fn documents(&self, head_revision: i64) -> Result<(Vec<Write>, i64), Trouble> {
-        let from = self.keys.documents();
-        match self.range(&from, &end_of(&from), head_revision).await {
-            Err(trouble) if trouble.kind == Kind::Compacted => self.range(&from, &end_of(&from), 0).await,
-            other => other,
+            limit = (PAGE_BYTES / (bytes / count.max(1)).max(1)).clamp(100, LARGEST_PAGE);
         }
     }
 

@@ -10,13 +10,15 @@ use etcd_client::{KeyValue, WatchResponse, WatchStream};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::backoff::{Backoff, Random};
+use super::chunk::Bytes;
 use super::client::{Etcd, HeadRead, Kind, Trouble, write};
 use super::gate::{Anchor, judge};
 use super::head::Head;
-use super::image::Write;
+use super::image::{Relisting, Write};
 use super::options::EtcdOptions;
 use super::shared::Shared;
 use super::writer::record;
+use crate::ids::DocumentId;
 
 /// Who keeps [`Shared`] as the store is.
 pub(super) struct Follower {
@@ -29,6 +31,8 @@ pub(super) struct Follower {
     /// The cluster and the revision up to which everything is known; none before the first listing, or when it has to be
     /// listed again.
     position: Option<Position>,
+    /// The position that cannot be resumed from because the history between it and now was compacted.
+    behind: Option<Position>,
     /// The revision of the head that was listed again because its digest did not fit.
     verified: i64,
     /// Whether the newest head is not followed. The watch goes on, because the next one may be.
@@ -55,7 +59,7 @@ impl Follower {
     pub(super) fn new(options: EtcdOptions, shared: Arc<Shared>, random: Random) -> Self {
         let anchor = options.anchor.as_deref().and_then(Anchor::load);
         let accept = options.accept;
-        Self { options, shared, random, anchor, accept, position: None, verified: 0, refused: false }
+        Self { options, shared, random, anchor, accept, position: None, behind: None, verified: 0, refused: false }
     }
 
     /// Follows the store for ever.
@@ -102,8 +106,9 @@ impl Follower {
             seen
         } else {
             // Whatever comes of the listing: nothing that was known before may be resumed from any more.
-            self.position = None;
-            self.list(&etcd, read).await?
+            let known = self.position.take().or(self.behind.take()).filter(|_| !self.refused);
+            let known = known.filter(|known| known.cluster == read.cluster && known.seen <= read.revision);
+            self.list(&etcd, read, known.map(|known| known.seen)).await?
         };
         let mut stream = etcd.watch(seen + 1).await?;
         let mut ticks = interval_at(Instant::now() + self.options.progress, self.options.progress);
@@ -158,9 +163,10 @@ impl Follower {
             return Ok(());
         }
         // What was missed cannot be told any more, or why it was cancelled is not known: look at everything again.
-        self.position = None;
+        let position = self.position.take();
         let endpoint = etcd.endpoint();
         if response.compact_revision() > 0 {
+            self.behind = position;
             let text = format!("the watch of etcd at {endpoint} fell behind revision {}", response.compact_revision());
             return Err(Trouble::new(Kind::Compacted, text));
         }
@@ -225,14 +231,18 @@ impl Follower {
         judge(self.anchor.as_ref(), head.as_ref()).map_err(|why| held(etcd, &why))?;
         let Some(head) = head else { return Ok(()) };
         let staged = etcd.staged(&head, revision).await?;
-        let (changed, fits) = self.shared.change(|state| {
+        let (changed, accepted) = self.shared.change(|state| {
             let changed = state.image.commit(staged, revision);
-            (changed, state.image.verify(&head, revision))
+            let fits = state.image.verify(&head, revision);
+            let accepted = fits || self.verified == revision;
+            state.unsettled = !accepted;
+            let before = if accepted { state.generation.replace(head.generation) } else { state.generation };
+            (changed || before != state.generation, accepted)
         });
-        if !fits && self.verified != revision {
+        if !accepted {
             // Either somebody wrote without gridctl, or an event is missing. The store knows.
             let read = HeadRead { head: Some((head, revision)), revision: 0, cluster: self.cluster() };
-            self.list(etcd, read).await?;
+            self.list(etcd, read, None).await?;
             return Ok(());
         }
         if let Some(position) = &mut self.position {
@@ -242,16 +252,18 @@ impl Follower {
         Ok(())
     }
 
-    /// Lists everything at the revision of the head, and returns the revision that the watch begins behind.
-    async fn list(&mut self, etcd: &Etcd, read: HeadRead) -> Result<i64, Trouble> {
+    /// Lists at the revision of the head, and returns the revision that the watch begins behind. What is known was right at
+    /// the revision `since`, if there is one.
+    async fn list(&mut self, etcd: &Etcd, read: HeadRead, since: Option<i64>) -> Result<i64, Trouble> {
         let anchor = if self.accept { None } else { self.anchor.as_ref() };
         judge(anchor, read.head.as_ref().map(|(head, _)| head)).map_err(|why| held(etcd, &why))?;
         let Some((head, head_revision)) = read.head else {
             // Nothing was published here yet. What may lie there is not in force.
-            let (documents, at) = etcd.documents(0).await?;
+            let mut listing = Relisting::new(self.options.keys.clone(), &[], 0);
+            let at = etcd.documents(0, 0, &mut |write| listing.add(write)).await?;
             self.shared.change(|state| {
-                state.image.replace(documents, Vec::new(), 0);
-                state.generation = None;
+                state.image.replace(listing);
+                (state.generation, state.unsettled) = (None, false);
             });
             self.settled(Position { cluster: read.cluster, seen: at, head: None });
             return Ok(at);
@@ -262,27 +274,81 @@ impl Follower {
         {
             anchor.descends(then.digest).map_err(|why| held(etcd, &why))?;
         }
-        let (documents, at) = etcd.documents(head_revision).await?;
         let staged = etcd.staged(&head, head_revision).await?;
-        if at > head_revision && anchor.is_some() {
-            let found = self.shared.change(|state| state.image.count(&documents, &staged));
-            if found < head.documents {
-                let why = format!(
-                    "generation {} (revision {head_revision}) has {} documents, and {found} of them are left: the others \
-                     were deleted without gridctl",
-                    head.generation, head.documents
-                );
-                return Err(held(etcd, &why));
-            }
-        }
-        self.shared.change(|state| {
-            state.image.replace(documents, staged, head_revision);
-            state.image.verify(&head, head_revision);
-            state.generation = Some(head.generation);
-        });
+        let at = match self.catch_up(etcd, &head, head_revision, &staged, since).await? {
+            Some(at) => at,
+            None => self.list_all(etcd, &head, head_revision, &staged).await?,
+        };
         self.verified = head_revision;
         self.settled(Position { cluster: read.cluster, seen: at, head: Some(mark(&head, head_revision)) });
         self.follow(&head, false);
+        Ok(at)
+    }
+
+    /// What was written since a revision is enough where the digest says so: nothing was deleted meanwhile, or what is
+    /// deleted is known. Returns the revision that the store was read at, or nothing when all of it has to be.
+    async fn catch_up(
+        &mut self,
+        etcd: &Etcd,
+        head: &Head,
+        head_revision: i64,
+        staged: &[(DocumentId, Bytes)],
+        since: Option<i64>,
+    ) -> Result<Option<i64>, Trouble> {
+        let Some(since) = since else { return Ok(None) };
+        let mut writes = Vec::new();
+        let at = etcd.documents(0, since + 1, &mut |write| writes.push(write)).await?;
+        let (now, later): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.revision <= head_revision);
+        let fits = self.shared.change(|state| {
+            for write in now {
+                state.image.note(write);
+            }
+            state.image.commit(staged.to_vec(), head_revision);
+            for write in later {
+                state.image.note(write);
+            }
+            let fits = state.image.verify(head, head_revision);
+            state.unsettled = !fits;
+            if fits {
+                state.generation = Some(head.generation);
+            }
+            fits
+        });
+        Ok(fits.then_some(at))
+    }
+
+    /// Every document of a generation.
+    async fn list_all(
+        &mut self,
+        etcd: &Etcd,
+        head: &Head,
+        head_revision: i64,
+        staged: &[(DocumentId, Bytes)],
+    ) -> Result<i64, Trouble> {
+        let begin = || Relisting::new(self.options.keys.clone(), staged, head_revision);
+        let mut listing = begin();
+        let at = match etcd.documents(head_revision, 0, &mut |write| listing.add(write)).await {
+            // The head's revision is no more: what is there now has to do, as far as it is not newer.
+            Err(trouble) if trouble.kind == Kind::Compacted => {
+                listing = begin();
+                etcd.documents(0, 0, &mut |write| listing.add(write)).await?
+            }
+            other => other?,
+        };
+        let found = listing.count();
+        if at > head_revision && !self.accept && self.anchor.is_some() && found < head.documents {
+            let why = format!(
+                "generation {} (revision {head_revision}) has {} documents, and {found} of them are left: the others \
+                 were deleted without gridctl",
+                head.generation, head.documents
+            );
+            return Err(held(etcd, &why));
+        }
+        self.shared.change(|state| {
+            state.image.replace(listing);
+            state.image.verify(head, head_revision);
+            (state.generation, state.unsettled) = (Some(head.generation), false);
+        });
         Ok(at)
     }
 
@@ -298,10 +364,8 @@ impl Follower {
 
     /// Tells that a generation is in force, and remembers it.
     fn follow(&mut self, head: &Head, changed: bool) {
-        let generation = Some(head.generation);
-        let before = self.shared.change(|state| std::mem::replace(&mut state.generation, generation));
         // The end of a settled change moves the head and says nothing new.
-        if changed || before != generation {
+        if changed {
             self.shared.announce();
         }
         let anchor = Anchor::of(head);

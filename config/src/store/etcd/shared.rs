@@ -16,6 +16,9 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) image: Image,
     pub(super) generation: Option<u64>,
+    /// The image is not that of the generation just now, because something in it turned out to be missing. Nobody is shown
+    /// it until it has been listed again.
+    pub(super) unsettled: bool,
     /// Grows with every change that a listing would show; 0 before the first one.
     version: u64,
     /// What is wrong, and what to do about it.
@@ -34,7 +37,15 @@ pub(super) struct Told {
 
 impl Shared {
     pub(super) fn new(image: Image) -> Arc<Self> {
-        let state = State { image, generation: None, version: 0, error: None, errors: 0, endpoint: String::new() };
+        let state = State {
+            image,
+            generation: None,
+            unsettled: false,
+            version: 0,
+            error: None,
+            errors: 0,
+            endpoint: String::new(),
+        };
         Arc::new(Self { state: Mutex::new(state), news: Condvar::new() })
     }
 
@@ -87,7 +98,8 @@ impl Shared {
     /// Waits until there is something that was not told yet.
     pub(super) fn wait(&self, told: Told, timeout: Duration) -> bool {
         let state = self.lock();
-        let quiet = |state: &mut State| (Told { version: state.version, errors: state.errors }) == told;
+        let quiet =
+            |state: &mut State| (state.unsettled || state.version == told.version) && state.errors == told.errors;
         let (_state, waited) =
             self.news.wait_timeout_while(state, timeout, quiet).unwrap_or_else(PoisonError::into_inner);
         !waited.timed_out()
@@ -108,16 +120,19 @@ impl Shared {
             }
             state = self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if state.version > told.version {
+        if state.version > told.version && !state.unsettled {
             told.version = state.version;
             if state.error.is_none() {
                 told.errors = state.errors;
             }
-            let (entries, faults) = (state.image.entries(), state.image.faults());
+            let (entries, tenants, faults) = (state.image.entries(), state.image.tenants(), state.image.faults());
             let same = Arc::as_ptr;
             let same_entries = entries.iter().map(same).eq(last.entries.iter().map(same));
-            if last.revision == 0 || !same_entries || faults != last.faults || state.generation != last.generation {
-                *last = Listing { entries, faults, revision: last.revision + 1, generation: state.generation };
+            let same_documents = same_entries && tenants.same(&last.tenants);
+            if last.revision == 0 || !same_documents || faults != last.faults || state.generation != last.generation {
+                let entries = if same_entries { Arc::clone(&last.entries) } else { entries };
+                let (tenants, generation) = (tenants.clone(), state.generation);
+                *last = Listing { entries, tenants, faults, revision: last.revision + 1, generation };
             }
             return Ok(last.clone());
         }

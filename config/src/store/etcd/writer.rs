@@ -16,13 +16,12 @@ use super::backoff::Random;
 use super::chunk::{Bytes, Changed};
 use super::client::{Etcd, Kind, Trouble, write};
 use super::head::Head;
-use crate::digest::Digest;
-use super::image::Image;
+use super::image::{Image, Relisting};
 use super::options::EtcdOptions;
 use super::runtime;
 use crate::codec::SourceDocument;
+use crate::digest::Digest;
 use crate::ids::DocumentId;
-use crate::keys::end_of;
 use crate::store::{Listing, StoreError};
 
 pub use self::error::{Lost, PublishError};
@@ -251,23 +250,24 @@ impl Session {
 
     async fn view(etcd: &Etcd) -> Result<View, Trouble> {
         let read = etcd.head().await?;
-        let documents = etcd.keys().documents();
-        let (listed, at) = etcd.range(&documents, &end_of(&documents), read.revision).await?;
         let (staged, head_revision) = match &read.head {
             Some((head, revision)) => (etcd.staged(head, *revision).await?, *revision),
             None => (Vec::new(), 0),
         };
-        // What is there, and what of it is in force.
-        let (mut there, mut image) = (Image::new(etcd.keys().clone()), Image::new(etcd.keys().clone()));
-        there.replace(listed.clone(), staged.clone(), i64::MAX);
-        image.replace(listed, staged, head_revision);
+        // What is in force, and what is there: a head that is written now makes it part of its generation.
+        let mut listing = Relisting::new(etcd.keys().clone(), &staged, head_revision);
+        let at = etcd.documents(read.revision, 0, &mut |write| listing.add(write)).await?;
+        let mut image = Image::new(etcd.keys().clone());
+        image.replace(listing);
         let head = read.head.map(|(head, _)| head);
         if let Some(head) = &head {
             image.verify(head, head_revision);
         }
         let generation = head.as_ref().map(|head| head.generation);
-        let listing = Listing { entries: image.entries(), faults: image.faults(), revision: 1, generation };
-        Ok(View { base: Base { head, digest: there.digest(), documents: there.documents(), at }, listing })
+        let (entries, tenants, faults) = (image.entries(), image.tenants().clone(), image.faults());
+        let listing = Listing { entries, tenants, faults, revision: 1, generation };
+        image.commit(Vec::new(), at);
+        Ok(View { base: Base { head, digest: image.digest(), documents: image.documents(), at }, listing })
     }
 
     /// What documents were at a revision, or are now when that revision is no more.

@@ -38,11 +38,9 @@ impl Reader {
             Ok(listing) => {
                 (self.on_listing)(&listing);
                 let mut parsed: Vec<Parsed> = listing.entries.iter().map(|entry| parse_entry(entry)).collect();
-                let known: Vec<&str> = listing.entries.iter().map(|entry| &*entry.path).collect();
-                let faults = listing.faults.iter().filter(|(path, _)| !known.contains(&&**path));
-                parsed.extend(faults.map(|(path, why)| Parsed::unreadable(path, why)));
+                parsed.extend(listing.unreadable().map(|(path, why)| Parsed::unreadable(path, why)));
                 let first = self.listing.revision == 0;
-                self.in_force = advance((!first).then_some(&self.in_force), &parsed).in_force;
+                self.in_force = advance((!first).then_some(&self.in_force), &parsed, &listing.tenants).in_force;
                 self.listing = listing;
                 self.error = None;
             }

@@ -4,10 +4,10 @@ use etcd_client::{GetOptions, SortOrder, SortTarget};
 use serde::{Deserialize, Serialize};
 
 use super::HISTORY_BYTES;
+use crate::digest::Digest;
 use crate::keys::end_of;
 use crate::store::etcd::chunk::{self, CHUNK_BYTES, Changed};
 use crate::store::etcd::client::{Etcd, Kind, Trouble};
-use crate::digest::Digest;
 use crate::store::etcd::head::{Head, Staged};
 
 /// Documents that an entry names; the others are in its parts.
