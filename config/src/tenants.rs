@@ -170,7 +170,7 @@ impl TenantTable {
                 self.limits.add(Arc::new(OwnLimits { json, raw, model }))
             })
         });
-        self.put_row(Row::new(model.name.as_str(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
+        self.put_new(Row::new(model.name.as_str(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
     }
 
     /// Puts in what another table says of a tenant.
@@ -179,19 +179,33 @@ impl TenantTable {
         let limits = tenant
             .shared_limits()
             .map(|own| self.limits.find(own.key()).unwrap_or_else(|| self.limits.add(Arc::clone(own))));
-        self.put_row(Row::new(tenant.name(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
+        self.put_new(Row::new(tenant.name(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
     }
 
     /// Puts a tenant in, if its document is good by itself and written in the form of [`Tenant::json`]. Otherwise the
     /// table is unchanged, and the answer no.
     pub fn put_json(&mut self, name: &Name, json: &[u8]) -> bool {
-        let Some((pin, limits)) = self.read(name, json) else { return false };
-        let row = Row::new(name.as_str(), pin.unwrap_or(NONE), limits.unwrap_or(NONE));
+        self.put_written(json, |written| written == name.as_str())
+    }
+
+    /// The same for a document of whatever tenant.
+    pub fn put_any_json(&mut self, json: &[u8]) -> bool {
+        self.put_written(json, |written| Name::tenant(written).is_ok())
+    }
+
+    fn put_written(&mut self, json: &[u8], name_fits: impl Fn(&str) -> bool) -> bool {
+        let Ok(written) = serde_json::from_slice::<Written<'_>>(json) else { return false };
+        if written.kind != KIND || !name_fits(written.name) {
+            return false;
+        }
+        let name = written.name;
+        let Some((pin, limits)) = self.numbers_of(written, json) else { return false };
+        let row = Row::new(name, pin.unwrap_or(NONE), limits.unwrap_or(NONE));
         let mut canonical = Vec::with_capacity(json.len());
         Tenant { table: self, row: &row }.json(&mut canonical);
         let fits = canonical == json;
         if fits {
-            self.put_row(row);
+            self.put_row(row, Digest::of(&keys::document_of(Kind::Tenant, name), json));
         } else {
             self.forget_unused(pin, limits);
         }
@@ -199,11 +213,7 @@ impl TenantTable {
     }
 
     /// The numbers of what a document says.
-    fn read(&mut self, name: &Name, json: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
-        let written: Written<'_> = serde_json::from_slice(json).ok()?;
-        if written.kind != KIND || written.name != name.as_str() {
-            return None;
-        }
+    fn numbers_of(&mut self, written: Written<'_>, json: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
         let limits = written.limits.filter(|limits| !limits.is_empty());
         let limits_json = limits.as_ref().map(limits_json);
         let pin = match (written.grid, written.cell) {
@@ -234,16 +244,21 @@ impl TenantTable {
         self.pins.find(pin.key()).unwrap_or_else(|| self.pins.add(Arc::new(pin.clone())))
     }
 
-    fn put_row(&mut self, row: Row) {
+    fn put_new(&mut self, row: Row) {
+        let digest = Tenant { table: self, row: &row }.digest();
+        self.put_row(row, digest);
+    }
+
+    fn put_row(&mut self, row: Row, digest: Digest) {
         let hash = hash_of(row.name());
-        self.count(&row, true);
+        self.count(&row, digest, true);
         if self.shards.is_empty() {
             self.shards = Arc::new([Shard::default()]);
         }
         let place = shard_of(hash, self.shards.len());
         let Some(shard) = Arc::make_mut(&mut self.shards).get_mut(place) else { return };
         if let Some(old) = shard.replace(hash, row.clone()) {
-            self.count(&old, false);
+            self.count_out(&old);
             return;
         }
         shard.add(hash, row);
@@ -263,13 +278,17 @@ impl TenantTable {
         let shard = Arc::make_mut(&mut self.shards).get_mut(place);
         let Some(old) = shard.and_then(|shard| shard.remove(hash, id)) else { return false };
         self.len -= 1;
-        self.count(&old, false);
+        self.count_out(&old);
         true
     }
 
-    /// Takes a row into account, or out of it.
-    fn count(&mut self, row: &Row, there: bool) {
+    fn count_out(&mut self, row: &Row) {
         let digest = Tenant { table: self, row }.digest();
+        self.count(row, digest, false);
+    }
+
+    /// Takes a row into account, or out of it.
+    fn count(&mut self, row: &Row, digest: Digest, there: bool) {
         if there {
             self.digest.add(digest);
         } else {

@@ -65,7 +65,7 @@ impl<'a> Locator<'a> {
     /// Where this tenant lives.
     pub fn locate<'b>(&'b self, tenant: &'b Name) -> Location<'b> {
         let bucket = bucket_of(tenant.as_str().as_bytes());
-        let pin = self.model.tenants.get(tenant).and_then(|tenant| tenant.pin.as_ref());
+        let pin = self.model.tenants.get(tenant.as_str()).and_then(|tenant| tenant.pin());
         let tenant = tenant.as_str();
         if let Some(pin) = pin.filter(|pin| pin.grid == self.grid.name) {
             let state = self.model.cells.get(&pin.cell).map(|cell| cell.state);

@@ -31,6 +31,7 @@ use gridrouter::snapshot::compile::compile;
 use gridrouter::snapshot::names::Names;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
+use gridrouter_config::tenants::TenantTable;
 use gridrouter_config::units::Rate;
 use http::{Method, Uri, Version, header};
 
@@ -43,8 +44,8 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-fn by_name<T>(documents: impl Iterator<Item = T>, name: impl Fn(&T) -> &Name) -> BTreeMap<Name, Arc<T>> {
-    documents.map(|document| (name(&document).clone(), Arc::new(document))).collect()
+fn by_name<T>(documents: impl Iterator<Item = T>, name: impl Fn(&T) -> &Name) -> model::Map<T> {
+    Arc::new(documents.map(|document| (name(&document).clone(), Arc::new(document))).collect())
 }
 
 fn host_of(route: usize) -> String {
@@ -94,6 +95,12 @@ fn model() -> model::Model {
         max_connections: 0,
     };
     let tracks = |number| model::Tracks { blue: vec![endpoint(8_000), endpoint(8_001 + number)], green: vec![] };
+    let mut tenants = TenantTable::default();
+    for number in 0..TENANTS {
+        let tenant = name(&format!("tenant-{number}"));
+        let json = format!(r#"{{"kind":"Tenant","name":"{tenant}","grid":"shop","cell":"{}"}}"#, cell(number));
+        assert!(tenants.put_json(&tenant, json.as_bytes()));
+    }
     model::Model {
         listeners: by_name(
             std::iter::once(model::Listener {
@@ -145,14 +152,7 @@ fn model() -> model::Model {
             }),
             |limit| &limit.name,
         ),
-        tenants: by_name(
-            (0..TENANTS).map(|number| model::Tenant {
-                name: name(&format!("tenant-{number}")),
-                pin: Some(model::Pin { grid: name("shop"), cell: cell(number) }),
-                limits: BTreeMap::new(),
-            }),
-            |tenant| &tenant.name,
-        ),
+        tenants,
     }
 }
 

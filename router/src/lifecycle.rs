@@ -95,7 +95,7 @@ impl Router {
             None => Box::new(DirectoryStore::new(&options.config)),
             Some(etcd) => Box::new(EtcdStore::start(etcd.clone(), Random::new()).map_err(|error| error.explain())?),
         };
-        let (source, snapshot) = Source::boot(store, options.state.clone())?;
+        let (source, snapshot) = Source::boot(store, options.state.as_deref())?;
         let status = source.status();
         let shared = Shared::new(snapshot, options.threads, LIMIT_KEYS);
         let mut sockets = Sockets::default();

@@ -20,7 +20,7 @@ use crate::limit::PreparedQuota;
 use crate::limit::headers::Label;
 use crate::placement::Assignment;
 use crate::routing::RouteTable;
-pub use tenants::{TenantPlan, TenantTable};
+pub use tenants::{TenantPlan, Tenants};
 
 /// Everything that requests of one generation are decided on.
 #[derive(Debug)]
@@ -34,13 +34,13 @@ pub struct Snapshot {
     /// The listeners, by their stable number.
     pub listeners: Vec<Option<ListenerPlan>>,
     /// The routes, by their position in this snapshot.
-    pub routes: Vec<Arc<RoutePlan>>,
+    pub routes: Arc<[Arc<RoutePlan>]>,
     /// The grids, by their stable number.
     pub grids: Vec<Option<Arc<GridPlan>>>,
     /// The cells, by their stable number.
     pub cells: Vec<Option<CellPlan>>,
     /// The tenants that have a document.
-    pub tenants: Arc<TenantTable>,
+    pub tenants: Tenants,
     /// How long reading and compiling it took.
     pub compiled_in: std::time::Duration,
 }

@@ -3,14 +3,14 @@
 //! store → raw → model → compile → publish, on a thread of its own. A document that is bad is quarantined alone; the
 //! last good generation is kept on disk, and the router boots from it when the store cannot be read.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gridrouter_config::codec::{self, Parsed, SourceDocument};
 use gridrouter_config::generation::{self, Advanced, InForce, Quarantined};
-use gridrouter_config::store::last_known_good::{self, Saved, SavedDocument};
+use gridrouter_config::store::last_known_good::{self, Keeper, Saved};
 use gridrouter_config::store::{self, Listing, Store};
 use serde::Serialize;
 
@@ -65,9 +65,15 @@ pub type SharedStatus = Arc<Mutex<Status>>;
 /// Reads the configuration and publishes each generation.
 pub struct Source {
     store: Box<dyn Store>,
-    /// Where the last good generation is kept, if anywhere.
-    state: Option<PathBuf>,
-    entries: Vec<Arc<store::Entry>>,
+    /// Keeps the last good generation, if it is kept anywhere.
+    keeper: Option<Keeper>,
+    /// Whether anything was listed yet.
+    listed: bool,
+    /// What was listed last.
+    entries: Arc<[Arc<store::Entry>]>,
+    /// What could not be read then.
+    unreadable: Vec<(Arc<str>, String)>,
+    /// What the entries hold, in their order.
     parsed: Vec<Parsed>,
     in_force: InForce,
     generation: u64,
@@ -75,30 +81,26 @@ pub struct Source {
     status: SharedStatus,
 }
 
-/// What a new generation consists of.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The snapshot.
-    pub snapshot: Snapshot,
-}
-
 impl Source {
     /// Reads the configuration for the first time: from the store, or else from the disk. With neither, the error says
     /// what is wrong with the store.
-    pub fn boot(store: Box<dyn Store>, state: Option<PathBuf>) -> Result<(Self, Snapshot), String> {
+    pub fn boot(store: Box<dyn Store>, state: Option<&Path>) -> Result<(Self, Snapshot), String> {
         let began = Instant::now();
-        let saved = state.as_deref().and_then(read_saved);
+        let saved = state.and_then(read_saved);
         let mut source = Self {
             status: Arc::new(Mutex::new(Status::new(store.describe()))),
-            state,
-            entries: Vec::new(),
+            keeper: state.map(Keeper::new),
+            listed: false,
+            entries: Arc::default(),
+            unreadable: Vec::new(),
             parsed: Vec::new(),
             in_force: InForce::default(),
             generation: 0,
             names: Names::default(),
             store: Box::new(Nowhere),
         };
-        if let Some(saved) = &saved {
+        let none_saved = saved.is_none();
+        if let Some(saved) = saved {
             source.generation = saved.generation;
             source.in_force = restore(saved);
         }
@@ -106,8 +108,8 @@ impl Source {
         let listing = source.list();
         let mut fresh = false;
         match listing {
-            Ok(listing) => fresh = source.take(listing),
-            Err(error) if saved.is_none() => return Err(error.explain()),
+            Ok(listing) => fresh = source.take(&listing),
+            Err(error) if none_saved => return Err(error.explain()),
             Err(error) => {
                 tracing::error!(
                     generation = source.generation,
@@ -168,7 +170,7 @@ impl Source {
         match self.list() {
             Err(error) => self.failed(&error),
             Ok(listing) => {
-                if self.take(listing) {
+                if self.take(&listing) {
                     let snapshot = self.compile(Some(&current()), began);
                     publish(snapshot, &self.names);
                     self.save();
@@ -182,7 +184,7 @@ impl Source {
     fn list(&mut self) -> Result<Listing, store::StoreError> {
         let listing = self.store.list()?;
         let meant = listing.generation.is_some();
-        if listing.entries.is_empty() && !meant && !self.in_force.documents().is_empty() {
+        if listing.is_empty() && !meant && !self.in_force.is_empty() {
             return Err(store::StoreError::new(
                 format!("{} holds no documents any more", self.store.describe()),
                 "what was in force stays; remove the state directory and start again if that is meant",
@@ -201,23 +203,20 @@ impl Source {
     }
 
     /// Takes over what the store holds. Returns whether what is in force changed.
-    fn take(&mut self, listing: Listing) -> bool {
-        let mut old: hashbrown::HashMap<_, _> =
-            self.entries.drain(..).map(|entry| Arc::as_ptr(&entry)).zip(self.parsed.drain(..)).collect();
-        for entry in &listing.entries {
-            let parsed = old.remove(&Arc::as_ptr(entry)).unwrap_or_else(|| codec::parse_entry(entry));
-            self.parsed.push(parsed);
-        }
-        self.entries = listing.entries;
-        for (path, reason) in &listing.faults {
-            // What was in force from an unreadable file stays; one whose old bytes are still listed is only reported.
-            if !self.entries.iter().any(|entry| entry.path == *path) {
-                self.entries.push(Arc::new(store::Entry { path: Arc::clone(path), bytes: Arc::default(), key: None }));
-                self.parsed.push(Parsed::unreadable(path, reason));
-            }
-        }
-        let previous = (self.generation > 0).then_some(&self.in_force);
-        let Advanced { in_force, quarantined, changed, .. } = generation::advance(previous, &self.parsed);
+    fn take(&mut self, listing: &Listing) -> bool {
+        let (in_force, quarantined, changed) = if let Some(in_force) = self.take_tenants(listing) {
+            let changed = in_force.digest() != self.in_force.digest();
+            (in_force, Vec::new(), changed)
+        } else {
+            self.read(listing);
+            let previous = (self.generation > 0).then_some(&self.in_force);
+            let files: Vec<_> = self.unreadable.iter().map(|(path, why)| Parsed::unreadable(path, why)).collect();
+            self.parsed.extend(files);
+            let Advanced { in_force, quarantined, changed, .. } =
+                generation::advance(previous, &self.parsed, &listing.tenants);
+            self.parsed.truncate(self.entries.len());
+            (in_force, quarantined, changed)
+        };
         log_quarantine(&self.lock().quarantined, &quarantined);
         self.in_force = in_force;
         // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here. It
@@ -233,8 +232,28 @@ impl Source {
         changed
     }
 
+    /// The short way, where nothing is listed differently but tenants, and all of it is good.
+    fn take_tenants(&self, listing: &Listing) -> Option<InForce> {
+        let same_files = Arc::ptr_eq(&self.entries, &listing.entries) && listing.unreadable().eq(&self.unreadable);
+        let good = self.listed && self.lock().quarantined.is_empty();
+        if same_files && good { generation::advance_tenants(&self.in_force, &listing.tenants) } else { None }
+    }
+
+    /// Reads what is listed, as far as it was not listed before.
+    fn read(&mut self, listing: &Listing) {
+        let mut old: hashbrown::HashMap<_, _> =
+            self.entries.iter().map(Arc::as_ptr).zip(self.parsed.drain(..)).collect();
+        let read =
+            |entry: &Arc<store::Entry>| old.remove(&Arc::as_ptr(entry)).unwrap_or_else(|| codec::parse_entry(entry));
+        self.parsed = listing.entries.iter().map(read).collect();
+        self.entries = Arc::clone(&listing.entries);
+        self.listed = true;
+        // What was in force from an unreadable file stays; one whose old bytes are still listed is only reported.
+        self.unreadable = listing.unreadable().cloned().collect();
+    }
+
     fn compile(&mut self, old: Option<&Snapshot>, began: Instant) -> Snapshot {
-        let digest = self.in_force.digest_hex();
+        let digest = self.in_force.digest().to_string();
         let model = Arc::clone(self.in_force.model());
         let mut snapshot = compile(model, self.generation, digest.as_str().into(), old, &mut self.names);
         snapshot.compiled_in = began.elapsed();
@@ -244,27 +263,16 @@ impl Source {
         status.generation = self.generation;
         status.digest = digest;
         status.since = unix_time();
-        status.documents = self.in_force.documents().len();
+        status.documents = self.in_force.len();
         drop(status);
         tracing::info!(generation = self.generation, digest = &*snapshot.digest, "configuration in force");
         snapshot
     }
 
     /// Keeps what is in force on disk.
-    fn save(&self) {
-        let Some(state) = &self.state else { return };
-        let documents = self.in_force.documents().values().map(|entry| SavedDocument {
-            file: entry.source.file.to_string(),
-            line: entry.source.line,
-            document: entry.source.raw.clone(),
-        });
-        let saved = Saved {
-            generation: self.generation,
-            digest: self.in_force.digest_hex(),
-            time: unix_time(),
-            documents: documents.collect(),
-        };
-        let result = last_known_good::save(state, &saved);
+    fn save(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let result = keeper.save(&self.in_force, self.generation, unix_time());
         if let Err(error) = &result {
             tracing::warn!("the last good generation cannot be kept: {error}");
         }
@@ -315,7 +323,7 @@ fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn read_saved(state: &std::path::Path) -> Option<Saved> {
+fn read_saved(state: &Path) -> Option<Saved> {
     match last_known_good::load(state) {
         Ok(loaded) => loaded.map(|loaded| {
             if let Some(why) = &loaded.passed_over {
@@ -331,16 +339,16 @@ fn read_saved(state: &std::path::Path) -> Option<Saved> {
 }
 
 /// The saved documents, checked again: another version of this program may have written them.
-fn restore(saved: &Saved) -> InForce {
-    let mut files: std::collections::BTreeMap<&str, Vec<Arc<SourceDocument>>> = std::collections::BTreeMap::new();
-    for saved in &saved.documents {
-        match SourceDocument::from_raw(&saved.file, saved.line, saved.document.clone()) {
-            Ok(document) => files.entry(&saved.file).or_default().push(Arc::new(document)),
+fn restore(saved: Saved) -> InForce {
+    let mut files: std::collections::BTreeMap<String, Vec<Arc<SourceDocument>>> = std::collections::BTreeMap::new();
+    for saved in saved.documents {
+        match SourceDocument::from_raw(&saved.file, saved.line, saved.document) {
+            Ok(document) => files.entry(saved.file).or_default().push(Arc::new(document)),
             Err(problem) => tracing::warn!("a saved document is no longer accepted: {}", problem.message),
         }
     }
-    let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(file, documents)).collect();
-    generation::advance(None, &parsed).in_force
+    let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(&file, documents)).collect();
+    generation::advance(None, &parsed, &saved.tenants).in_force
 }
 
 /// Says what is newly refused, and what no longer is.

@@ -1,45 +1,56 @@
 //! The last good generation on disk, so that a router comes up when its store cannot be reached.
 //!
-//! A file is one header line and a JSON payload. The header says how long the payload is and what it hashes to, so a
-//! file that was torn, cut or damaged is refused as a whole: half a configuration is worse than an older one. One older
-//! file is kept beside it for that case.
+//! A file is a row of records (`record.rs`): a whole generation first, and then what each later one changed, so that one
+//! pin among a million costs a line. A file is begun anew when the changes weigh as much as what they change, and for as
+//! long as it is small. What is damaged counts for nothing, and neither does what comes after it: half a configuration is
+//! worse than an older one. One older file is kept beside it for that case.
 
+mod error;
+mod record;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
 
+use self::error::{ErrorKind, doing};
+use self::record::Kind;
+use crate::digest::Digest;
+use crate::generation::{Entry, InForce};
+use crate::ids;
 use crate::raw::Document;
+use crate::tenants::{Tenant, TenantTable};
+
+pub use self::error::LastKnownGoodError;
 
 const FILE: &str = "last-known-good";
 const PREVIOUS: &str = "last-known-good.previous";
 const MAGIC: &str = "gridrouter-last-known-good";
 /// Grows when a reader of the old form could misunderstand the new one.
-const VERSION: u32 = 1;
-/// No header is longer than this.
-const MAX_HEADER_BYTES: usize = 128;
-/// Beyond this a file cannot be ours; reading it would only fill the memory.
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+const VERSION: u32 = 2;
+/// A file below this size is written anew for each generation.
+const SMALL: u64 = 1024 * 1024;
+/// About how much goes into one record.
+const RECORD_BYTES: usize = 256 * 1024;
 
-/// A generation as it is kept on disk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// A generation as it was kept on disk.
+#[derive(Debug, Clone, Default)]
 pub struct Saved {
     /// The generation's number.
     pub generation: u64,
-    /// The digest of its documents, in hexadecimal.
-    pub digest: String,
+    /// The digest of its documents.
+    pub digest: Digest,
     /// When it came into force, in seconds since 1970.
     pub time: u64,
-    /// Its documents.
+    /// Its documents, but for those in `tenants`.
     pub documents: Vec<SavedDocument>,
+    /// Tenants that were listed as a table.
+    pub tenants: TenantTable,
 }
 
 /// A document, and where people wrote it.
@@ -54,109 +65,191 @@ pub struct SavedDocument {
     pub document: Document,
 }
 
-/// What [`load`] found.
+/// The record that ends a generation.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Mark {
+    generation: u64,
+    digest: Digest,
+    time: u64,
+}
+
+/// A document that is no more, or no more where it was.
+#[derive(Debug, Serialize, Deserialize)]
+struct Removed {
+    kind: String,
+    name: String,
+    /// Whether it was a tenant of the table.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    table: bool,
+}
+
+/// What was found on disk.
 #[derive(Debug)]
 pub struct Loaded {
     /// The newest generation that is intact.
     pub saved: Saved,
-    /// Why the newest file was passed over for the one before it, when it was; worth a warning.
+    /// Why something newer was passed over, when it was; worth a warning.
     pub passed_over: Option<LastKnownGoodError>,
 }
 
-/// Why a generation could not be saved or loaded.
+/// Keeps the last good generation in a directory.
 #[derive(Debug)]
-pub struct LastKnownGoodError {
-    path: PathBuf,
-    kind: ErrorKind,
+pub struct Keeper {
+    directory: PathBuf,
+    /// The file that ends with what was saved last, if this process wrote it.
+    open: Option<Open>,
 }
 
 #[derive(Debug)]
-enum ErrorKind {
-    Io {
-        doing: &'static str,
-        source: io::Error,
-    },
-    Foreign,
-    Version(String),
-    Damaged(&'static str),
-    Payload(serde_json::Error),
-    /// Neither the newest file nor the one before it is usable.
-    Both(Box<LastKnownGoodError>, Box<LastKnownGoodError>),
+struct Open {
+    file: File,
+    saved: InForce,
+    /// Bytes of the generation that the file begins with, and of all changes after it.
+    whole: u64,
+    changes: u64,
 }
 
-impl fmt::Display for LastKnownGoodError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.kind {
-            ErrorKind::Io { doing, .. } => {
-                write!(f, "cannot {doing} {path}; is there space, and may this user write there?")
-            }
-            ErrorKind::Foreign => {
-                write!(f, "{path} is not a last-known-good file; remove it, or name another state directory")
-            }
-            ErrorKind::Version(version) => {
-                let ours = VERSION;
-                write!(
-                    f,
-                    "{path} has format version {version}, this program reads {ours}; use the version that wrote it"
-                )
-            }
-            ErrorKind::Damaged(how) => write!(f, "{path} is damaged: {how}; remove it"),
-            ErrorKind::Payload(_) => write!(f, "{path} is intact but cannot be understood; remove it"),
-            ErrorKind::Both(newest, previous) => write!(f, "no usable generation: {newest}; {previous}"),
+impl Keeper {
+    /// A keeper of this directory, which is created when something is saved.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), open: None }
+    }
+
+    /// Saves a generation. When this returns without an error, it survives a power failure; when it does not, an earlier
+    /// one still stands.
+    pub fn save(&mut self, in_force: &InForce, generation: u64, time: u64) -> Result<(), LastKnownGoodError> {
+        let mark = Mark { generation, digest: in_force.digest(), time };
+        if let Some(mut open) = self.open.take().filter(|open| open.whole >= SMALL && open.changes <= open.whole) {
+            let mut bytes = Vec::new();
+            let written = changes(&mut bytes, &open.saved, in_force).and_then(|()| end(&mut bytes, &mark));
+            let written = written.and_then(|()| open.file.write_all(&bytes)).and_then(|()| open.file.sync_data());
+            doing("write", &self.directory.join(FILE), written)?;
+            open.changes += bytes.len() as u64;
+            open.saved = in_force.clone();
+            self.open = Some(open);
+            return Ok(());
         }
+        let file = self.begin(in_force, &mark)?;
+        let whole = doing("write", &self.directory.join(FILE), file.metadata())?.len();
+        self.open = Some(Open { file, saved: in_force.clone(), whole, changes: 0 });
+        Ok(())
+    }
+
+    /// Writes a whole generation. The file that was there becomes the previous one.
+    fn begin(&self, in_force: &InForce, mark: &Mark) -> Result<File, LastKnownGoodError> {
+        let directory = &self.directory;
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        doing("create directory", directory, created)?;
+        // The process id keeps two routers apart that share a directory while one takes over from the other.
+        let temporary = directory.join(format!("{FILE}.{}.tmp", std::process::id()));
+        let written = doing("write", &temporary, create(&temporary).and_then(|file| fill(file, in_force, mark)));
+        let outcome = written.and_then(|file| replace(directory, &temporary).map(|()| file));
+        if outcome.is_err() {
+            // The disk may be full, so the half file must not stay. That it is gone already is just as good.
+            let _ = fs::remove_file(&temporary);
+        }
+        outcome
     }
 }
 
-impl std::error::Error for LastKnownGoodError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.kind {
-            ErrorKind::Io { source, .. } => Some(source),
-            ErrorKind::Payload(source) => Some(source),
-            ErrorKind::Foreign | ErrorKind::Version(_) | ErrorKind::Damaged(_) | ErrorKind::Both(..) => None,
+fn create(path: &Path) -> io::Result<File> {
+    // A file that was left behind may have other permissions; a new one has ours.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn fill(file: File, in_force: &InForce, mark: &Mark) -> io::Result<File> {
+    let mut file = BufWriter::new(file);
+    writeln!(file, "{MAGIC} {VERSION}")?;
+    put(&mut file, in_force.documents().values())?;
+    put_tenants(&mut file, in_force.tenants().place(), in_force.tenants().iter())?;
+    end(&mut file, mark)?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// What differs from one generation to the next.
+fn changes(to: &mut impl Write, before: &InForce, now: &InForce) -> io::Result<()> {
+    let mut removed = Vec::new();
+    if !now.same_documents(before) {
+        let same = |one: &Entry, other: &Entry| {
+            let (one, other) = (&one.source, &other.source);
+            (one.digest, &one.file, one.line) == (other.digest, &other.file, other.line)
+        };
+        let (before, now) = (before.documents(), now.documents());
+        put(
+            to,
+            now.iter().filter(|(id, now)| before.get(id).is_none_or(|before| !same(before, now))).map(|(_, now)| now),
+        )?;
+        let gone = before.keys().filter(|id| !now.contains_key(id));
+        removed.extend(gone.map(|id| Removed { kind: id.kind.to_string(), name: id.name.to_string(), table: false }));
+    }
+    let tenants = now.tenants().changes(before.tenants());
+    put_tenants(to, now.tenants().place(), tenants.iter().filter_map(|change| change.after))?;
+    let gone = tenants.iter().filter(|change| change.after.is_none()).filter_map(|change| change.before);
+    removed.extend(gone.map(|tenant| Removed {
+        kind: ids::Kind::Tenant.to_string(),
+        name: tenant.name().to_owned(),
+        table: true,
+    }));
+    for removed in removed.chunks(RECORD_BYTES / 64) {
+        record::write(to, Kind::Removed, &serde_json::to_vec(removed)?)?;
+    }
+    Ok(())
+}
+
+fn put<'a>(to: &mut impl Write, entries: impl Iterator<Item = &'a Entry>) -> io::Result<()> {
+    let mut payload = Vec::new();
+    for entry in entries {
+        let source = &entry.source;
+        let saved = Reference { file: &source.file, line: source.line, document: &source.raw };
+        payload.extend_from_slice(if payload.is_empty() { b"[" } else { b"," });
+        serde_json::to_writer(&mut payload, &saved)?;
+        if payload.len() >= RECORD_BYTES {
+            payload.push(b']');
+            record::write(to, Kind::Documents, &payload)?;
+            payload.clear();
         }
     }
-}
-
-/// Adds what was being done, and to which path, to an error of the system.
-fn doing<T>(doing: &'static str, path: &Path, result: io::Result<T>) -> Result<T, LastKnownGoodError> {
-    result.map_err(|source| LastKnownGoodError { path: path.to_owned(), kind: ErrorKind::Io { doing, source } })
-}
-
-/// Writes a generation into `directory`, which is created when missing. What was there becomes the previous one. When
-/// this returns without an error, the generation survives a power failure; when it does not, the old files still stand.
-pub fn save(directory: &Path, saved: &Saved) -> Result<(), LastKnownGoodError> {
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    doing("create directory", directory, created)?;
-    // The process id keeps two routers apart that share a directory while one takes over from the other.
-    let temporary = directory.join(format!("{FILE}.{}.tmp", std::process::id()));
-    let outcome = write(&temporary, saved).and_then(|()| replace(directory, &temporary));
-    if outcome.is_err() {
-        // The disk may be full, so the half file must not stay. That it is gone already is just as good.
-        let _ = fs::remove_file(&temporary);
+    if payload.is_empty() {
+        return Ok(());
     }
-    outcome
+    payload.push(b']');
+    record::write(to, Kind::Documents, &payload)
 }
 
-fn write(path: &Path, saved: &Saved) -> Result<(), LastKnownGoodError> {
-    let payload = serde_json::to_vec(saved)
-        .map_err(|source| LastKnownGoodError { path: path.to_owned(), kind: ErrorKind::Payload(source) })?;
-    let attempt = || -> io::Result<()> {
-        // A file that was left behind may have other permissions; a new one has ours.
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+/// A [`SavedDocument`] of what is borrowed.
+#[derive(Serialize)]
+struct Reference<'a> {
+    file: &'a str,
+    line: u32,
+    document: &'a Document,
+}
+
+fn put_tenants<'a>(to: &mut impl Write, place: &str, tenants: impl Iterator<Item = Tenant<'a>>) -> io::Result<()> {
+    let (mut payload, mut json) = (Vec::new(), Vec::new());
+    for tenant in tenants {
+        if payload.is_empty() {
+            payload.extend_from_slice(place.as_bytes());
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        fill(&mut file, &payload)
-    };
-    doing("write", path, attempt())
+        tenant.json(&mut json);
+        payload.push(b'\n');
+        payload.extend_from_slice(&json);
+        if payload.len() >= RECORD_BYTES {
+            record::write(to, Kind::Tenants, &payload)?;
+            payload.clear();
+        }
+    }
+    if payload.is_empty() { Ok(()) } else { record::write(to, Kind::Tenants, &payload) }
 }
 
-fn fill(file: &mut File, payload: &[u8]) -> io::Result<()> {
-    file.write_all(header(payload).as_bytes())?;
-    file.write_all(payload)?;
-    file.sync_all()
+fn end(to: &mut impl Write, mark: &Mark) -> io::Result<()> {
+    record::write(to, Kind::Generation, &serde_json::to_vec(mark)?)
 }
 
 fn replace(directory: &Path, temporary: &Path) -> Result<(), LastKnownGoodError> {
@@ -172,15 +265,14 @@ fn replace(directory: &Path, temporary: &Path) -> Result<(), LastKnownGoodError>
 
 /// Reads the newest generation in `directory` that is intact: `None` when none was ever saved there.
 pub fn load(directory: &Path) -> Result<Option<Loaded>, LastKnownGoodError> {
-    let newest = read(&directory.join(FILE));
-    let refused = match newest {
-        Ok(Some(saved)) => return Ok(Some(Loaded { saved, passed_over: None })),
+    let refused = match read(&directory.join(FILE)) {
+        Ok(Some(loaded)) => return Ok(Some(loaded)),
         Ok(None) => None,
         Err(error) => Some(error),
     };
     match (read(&directory.join(PREVIOUS)), refused) {
-        (Ok(Some(saved)), passed_over) => Ok(Some(Loaded { saved, passed_over })),
-        (Ok(None), None) => Ok(None),
+        (Ok(Some(loaded)), Some(newest)) => Ok(Some(Loaded { passed_over: Some(newest), ..loaded })),
+        (Ok(loaded), None) => Ok(loaded),
         (Ok(None), Some(error)) | (Err(error), None) => Err(error),
         (Err(previous), Some(newest)) => {
             let kind = ErrorKind::Both(Box::new(newest), Box::new(previous));
@@ -189,38 +281,104 @@ pub fn load(directory: &Path) -> Result<Option<Loaded>, LastKnownGoodError> {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Saved>, LastKnownGoodError> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)) {
+fn read(path: &Path) -> Result<Option<Loaded>, LastKnownGoodError> {
+    let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         outcome => doing("read", path, outcome)?,
     };
-    decode(&bytes).map(Some).map_err(|kind| LastKnownGoodError { path: path.to_owned(), kind })
+    let wrong = |kind| LastKnownGoodError { path: path.to_owned(), kind };
+    let (saved, damage) = decode(&mut BufReader::with_capacity(1 << 16, file)).map_err(wrong)?;
+    Ok(Some(Loaded { saved, passed_over: damage.map(wrong) }))
 }
 
-fn header(payload: &[u8]) -> String {
-    format!("{MAGIC} {VERSION} {} {:032x}\n", payload.len(), xxh3_128(payload))
+/// The last generation before the end, or before the first damage. The error says why there is none.
+fn decode(from: &mut impl BufRead) -> Result<(Saved, Option<ErrorKind>), ErrorKind> {
+    let mut head = Vec::new();
+    let reading = from.by_ref().take(64).read_until(b'\n', &mut head);
+    reading.map_err(|source| ErrorKind::Io { doing: "read", source })?;
+    let version = std::str::from_utf8(&head).ok().and_then(|head| head.strip_suffix('\n')?.strip_prefix(MAGIC));
+    match version.map(|version| version.trim_start().split(' ').next().unwrap_or_default()) {
+        None => return Err(ErrorKind::Foreign),
+        Some(version) if version != VERSION.to_string() => return Err(ErrorKind::Version(version.to_owned())),
+        Some(_) => {}
+    }
+    let mut state = State::default();
+    let damage = loop {
+        match record::read(from).and_then(|record| record.map(|(kind, payload)| state.take(kind, &payload)).transpose())
+        {
+            Ok(Some(())) => {}
+            Ok(None) => break None,
+            Err(damage) => break Some(damage),
+        }
+    };
+    let cut = || ErrorKind::Damaged("its last record is cut off");
+    let Some(mark) = state.mark else { return Err(damage.unwrap_or_else(cut)) };
+    let documents = state.documents.into_values().collect();
+    let (Mark { generation, digest, time }, tenants) = (mark, state.tenants);
+    let damage = damage.or_else(|| state.begun.then(cut));
+    Ok((Saved { generation, digest, time, documents, tenants }, damage))
 }
 
-fn decode(bytes: &[u8]) -> Result<Saved, ErrorKind> {
-    let start = bytes.get(..MAX_HEADER_BYTES).unwrap_or(bytes);
-    let end = start.iter().position(|byte| *byte == b'\n').ok_or(ErrorKind::Foreign)?;
-    let (head, payload) = bytes.split_at(end + 1);
-    let head = std::str::from_utf8(head).map_err(|_| ErrorKind::Foreign)?;
-    let mut words = head.trim_end().split(' ');
-    if words.next() != Some(MAGIC) {
-        return Err(ErrorKind::Foreign);
+/// What was read so far.
+#[derive(Default)]
+struct State {
+    mark: Option<Mark>,
+    documents: BTreeMap<(ids::Kind, String), SavedDocument>,
+    tenants: TenantTable,
+    /// Whether there are records behind the last generation's end, and what they say.
+    begun: bool,
+    put: Vec<SavedDocument>,
+    removed: Vec<Removed>,
+    next_tenants: TenantTable,
+}
+
+impl State {
+    fn take(&mut self, kind: Kind, payload: &[u8]) -> Result<(), ErrorKind> {
+        self.begun = kind != Kind::Generation;
+        match kind {
+            Kind::Documents => {
+                let put: Vec<SavedDocument> = serde_json::from_slice(payload).map_err(ErrorKind::Payload)?;
+                self.put.extend(put);
+            }
+            Kind::Tenants => self.take_tenants(payload)?,
+            Kind::Removed => {
+                let removed: Vec<Removed> = serde_json::from_slice(payload).map_err(ErrorKind::Payload)?;
+                self.removed.extend(removed);
+            }
+            Kind::Generation => {
+                let mark = serde_json::from_slice(payload).map_err(ErrorKind::Payload)?;
+                for Removed { kind, name, table } in self.removed.drain(..) {
+                    if table {
+                        self.next_tenants.remove(&name);
+                    } else if let Some(kind) = ids::Kind::parse(&kind) {
+                        self.documents.remove(&(kind, name));
+                    }
+                }
+                for put in self.put.drain(..) {
+                    self.documents.insert((put.document.kind(), put.document.name().to_owned()), put);
+                }
+                self.tenants = self.next_tenants.clone();
+                self.mark = Some(mark);
+            }
+        }
+        Ok(())
     }
-    let version = words.next().unwrap_or_default();
-    if version != VERSION.to_string() {
-        return Err(ErrorKind::Version(version.to_owned()));
+
+    fn take_tenants(&mut self, payload: &[u8]) -> Result<(), ErrorKind> {
+        let mut lines = payload.split(|byte| *byte == b'\n');
+        let place = lines.next().and_then(|place| std::str::from_utf8(place).ok()).unwrap_or_default();
+        if self.next_tenants.is_empty() {
+            self.next_tenants = TenantTable::below(place);
+        }
+        for json in lines {
+            if self.next_tenants.put_any_json(json) {
+                continue;
+            }
+            // Another version of this program wrote it, and took for good what this one does not: it is checked with the
+            // documents.
+            let document: Document = serde_json::from_slice(json).map_err(ErrorKind::Payload)?;
+            self.put.push(SavedDocument { file: format!("{place}{}", document.name()), line: 1, document });
+        }
+        Ok(())
     }
-    if words.next() != Some(payload.len().to_string().as_str()) {
-        return Err(ErrorKind::Damaged("its length is not the one in its header"));
-    }
-    // Comparing the whole line leaves no two ways of writing the same header.
-    if head != header(payload) {
-        return Err(ErrorKind::Damaged("its checksum is wrong"));
-    }
-    serde_json::from_slice(payload).map_err(ErrorKind::Payload)
 }

@@ -86,7 +86,7 @@ pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
             "routes": routes.keys().collect::<Vec<_>>(),
             "limits": limits.keys().collect::<Vec<_>>(),
             "tenants": tenants.len(),
-            "pins": tenants.values().filter(|tenant| tenant.pin.is_some()).count(),
+            "pins": tenants.iter().filter(|tenant| tenant.pin().is_some()).count(),
             "threads": view.shared.threads.len(),
         }),
     )

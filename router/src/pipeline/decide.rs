@@ -234,7 +234,7 @@ fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<Route
 struct Tenant<'a, 'r> {
     id: Cow<'r, str>,
     hash: u64,
-    plan: Option<&'a TenantPlan>,
+    plan: Option<TenantPlan<'a>>,
 }
 
 fn tenant_of<'a: 'r, 'r>(

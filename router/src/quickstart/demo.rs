@@ -28,7 +28,7 @@ struct Identity {
 pub(super) fn start(directory: &Path) -> Result<usize, String> {
     let listing = DirectoryStore::new(directory).list().map_err(|error| error.explain())?;
     let parsed: Vec<_> = listing.entries.iter().map(|entry| codec::parse(&entry.path, &entry.bytes)).collect();
-    let identities = identities(generation::advance(None, &parsed).in_force.model());
+    let identities = identities(generation::advance(None, &parsed, &listing.tenants).in_force.model());
     let count = identities.len();
     let mut sockets = Vec::new();
     for (address, identity) in identities {

@@ -1,6 +1,7 @@
 //! model + the snapshot before → a new snapshot. Pure, and its cost follows the change: what did not change is the same
 //! `Arc` in the model, and what was compiled from it is taken over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::names::Names;
 use super::tenants::Quotas;
 use super::{
     ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, QuotaPlan,
-    RoutePlan, Snapshot, Target, Targets, TenantPlan, TenantTable, replaced_prefix,
+    RoutePlan, Snapshot, Target, Targets, Tenants, replaced_prefix,
 };
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::limit::{PreparedQuota, Quota, headers};
@@ -27,13 +28,19 @@ pub fn compile(
     names: &mut Names,
 ) -> Snapshot {
     let same = Unchanged::between(old, &model);
+    let tenants = tenants(&model, old.filter(|_| same.limits), names);
+    let compiled_in = Duration::ZERO;
+    if let Some(old) = old.filter(|_| same.all()) {
+        let (listeners, routes, grids) = (old.listeners.clone(), Arc::clone(&old.routes), old.grids.clone());
+        let cells = old.cells.clone();
+        return Snapshot { generation, digest, model, listeners, routes, grids, cells, tenants, compiled_in };
+    }
     let cells = cells(&model, names);
     let grids = grids(&model, old, same.cells, names);
     let limits = Limits::prepare(&model, names);
-    let routes = routes(&model, old, &same, &limits, names);
+    let routes: Arc<[_]> = routes(&model, old, &same, &limits, names).into();
     let listeners = listeners(&model, old, &routes, names);
-    let tenants = tenants(&model, old, same.limits && same.grids, &limits, names);
-    Snapshot { generation, digest, listeners, routes, grids, cells, tenants, model, compiled_in: Duration::ZERO }
+    Snapshot { generation, digest, model, listeners, routes, grids, cells, tenants, compiled_in }
 }
 
 /// Which kinds are the same as in the snapshot before, to the pointer.
@@ -43,26 +50,36 @@ struct Unchanged {
     cells: bool,
     services: bool,
     limits: bool,
+    routes: bool,
+    listeners: bool,
 }
 
 impl Unchanged {
+    /// Whether nothing differs but tenants.
+    fn all(&self) -> bool {
+        self.grids && self.cells && self.services && self.limits && self.routes && self.listeners
+    }
+
     fn between(old: Option<&Snapshot>, new: &Model) -> Self {
         let Some(old) = old.map(|old| &old.model) else {
-            return Self { grids: false, cells: false, services: false, limits: false };
+            return Self {
+                grids: false,
+                cells: false,
+                services: false,
+                limits: false,
+                routes: false,
+                listeners: false,
+            };
         };
         Self {
-            grids: same_map(&old.grids, &new.grids),
-            cells: same_map(&old.cells, &new.cells),
-            services: same_map(&old.services, &new.services),
-            limits: same_map(&old.limits, &new.limits),
+            grids: Arc::ptr_eq(&old.grids, &new.grids),
+            cells: Arc::ptr_eq(&old.cells, &new.cells),
+            services: Arc::ptr_eq(&old.services, &new.services),
+            limits: Arc::ptr_eq(&old.limits, &new.limits),
+            routes: Arc::ptr_eq(&old.routes, &new.routes),
+            listeners: Arc::ptr_eq(&old.listeners, &new.listeners),
         }
     }
-}
-
-type Map<T> = std::collections::BTreeMap<Name, Arc<T>>;
-
-fn same_map<T>(old: &Map<T>, new: &Map<T>) -> bool {
-    old.len() == new.len() && old.values().zip(new.values()).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 /// Puts `value` at `index` of a sparse table.
@@ -120,7 +137,7 @@ fn place(model: &Model, grid: &Arc<model::Grid>, id: u32, before: Option<&GridPl
 }
 
 /// The limits by name, prepared.
-struct Limits(std::collections::BTreeMap<Name, Arc<LimitPlan>>);
+struct Limits(BTreeMap<Name, Arc<LimitPlan>>);
 
 impl Limits {
     fn prepare(model: &Model, names: &mut Names) -> Self {
@@ -304,7 +321,7 @@ fn listeners(
     names: &mut Names,
 ) -> Vec<Option<ListenerPlan>> {
     let mut shared: Vec<(Vec<u32>, Arc<RouteTable>)> = Vec::new();
-    let same_routes = old.is_some_and(|old| same_map(&old.model.routes, &model.routes));
+    let same_routes = old.is_some_and(|old| Arc::ptr_eq(&old.model.routes, &model.routes));
     let mut listeners = Vec::new();
     for listener in model.listeners.values() {
         let id = names.listeners.of(text(&listener.name));
@@ -344,28 +361,22 @@ fn table_for(
     table
 }
 
-fn tenants(
-    model: &Model,
-    old: Option<&Snapshot>,
-    same_limits: bool,
-    limits: &Limits,
-    names: &mut Names,
-) -> Arc<TenantTable> {
-    if let Some(old) = old.filter(|_| same_limits)
-        && same_map(&old.model.tenants, &model.tenants)
-    {
-        return Arc::clone(&old.tenants);
+/// The tenants: their table is taken as it is, and what its rows share is compiled if there is any news in it. `old` is
+/// the snapshot before, if no limit differs.
+fn tenants(model: &Model, old: Option<&Snapshot>, names: &mut Names) -> Tenants {
+    let table = model.tenants.clone();
+    if let Some(old) = old.filter(|old| old.tenants.table().same_numbers(&table)) {
+        return old.tenants.again(table);
     }
-    let mut table = TenantTable::with_capacity(model.tenants.len());
-    let mut quotas = QuotaCache::default();
-    for tenant in model.tenants.values() {
-        let before = old.filter(|_| same_limits).and_then(|old| old.tenants.of(tenant));
-        table.insert(match before {
-            Some(plan) => plan.again(),
-            None => tenant_plan(tenant, limits, &mut quotas, names),
-        });
+    let limits = Limits::prepare(model, names);
+    let (mut pins, mut quotas, mut cache) = (Vec::new(), Vec::new(), QuotaCache::default());
+    for (number, pin) in table.pins() {
+        put(&mut pins, number, (names.grids.of(text(&pin.grid)), names.cells.of(text(&pin.cell))));
     }
-    Arc::new(table)
+    for (number, own) in table.limits() {
+        put(&mut quotas, number, Arc::new(quotas_of(&own.model, &limits, &mut cache)));
+    }
+    Tenants::new(table, pins.into(), quotas.into())
 }
 
 /// Quotas of tenants, made once for all tenants that have the same: customers buy one of a few plans, and what is
@@ -383,11 +394,8 @@ impl QuotaCache {
     }
 }
 
-fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, quotas: &mut QuotaCache, names: &mut Names) -> TenantPlan {
-    let pin = tenant.pin.as_ref().map(|pin| (names.grids.of(text(&pin.grid)), names.cells.of(text(&pin.cell))));
-    let own: Quotas = tenant
-        .limits
-        .iter()
+fn quotas_of(own: &BTreeMap<Name, model::LimitOverride>, limits: &Limits, quotas: &mut QuotaCache) -> Quotas {
+    own.iter()
         .filter_map(|(name, own)| {
             let limit = limits.0.get(name)?;
             let Algorithm::TokenBucket(bucket) = limit.document.algorithm;
@@ -395,6 +403,5 @@ fn tenant_plan(tenant: &Arc<model::Tenant>, limits: &Limits, quotas: &mut QuotaC
                 model::TokenBucket { rate: own.rate.unwrap_or(bucket.rate), burst: own.burst.unwrap_or(bucket.burst) };
             Some((limit.id, quotas.of(limit, bucket)))
         })
-        .collect();
-    TenantPlan::new(Arc::clone(tenant), pin, Some(own).filter(|own| !own.is_empty()).map(Arc::new))
+        .collect()
 }
