@@ -1,5 +1,6 @@
 //! What all verbs have in common that change a store: from what is wanted to a generation that routers acknowledged.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::BufRead;
 use std::path::Path;
 use std::time::Duration;
@@ -21,8 +22,11 @@ use crate::site::{Place, Site, unreachable_store};
 use crate::sources::Sources;
 use crate::table::{columns, plural, printable};
 
-/// How often a change is repeated that lost to one of other documents.
-const ATTEMPTS: usize = 5;
+/// How often a change is tried that loses to those of other documents. Each loss is somebody's success, so that many
+/// writers together come to an end.
+const ATTEMPTS: usize = 20;
+/// The longest pause before another attempt. A random part of it is waited, so that two writers do not stay in step.
+const PAUSE: Duration = Duration::from_millis(400);
 /// Rows of a table.
 const ROWS: usize = 100;
 
@@ -179,6 +183,16 @@ impl Job<'_> {
         }
     }
 
+    fn again(&mut self, output: &mut Output) -> Attempt {
+        match self.place.read() {
+            Ok(now) => Attempt::Again(Box::new(now)),
+            Err(why) => {
+                output.error(why);
+                Attempt::Over(Status::Failed)
+            }
+        }
+    }
+
     /// Somebody else was faster. Where that was about other documents, the change is still what was wanted.
     fn lost(&mut self, before: &Site, text: &str, attempt: usize, output: &mut Output) -> Attempt {
         let now = match self.place.read() {
@@ -195,7 +209,11 @@ impl Job<'_> {
             output.note(format_args!(
                 "generation {generation} came meanwhile and changed none of these documents; trying again"
             ));
-            return Attempt::Again(Box::new(now));
+            // Every hasher of this kind begins with another number.
+            let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+            // Nobody unparks this thread, and an early attempt would be no harm.
+            std::thread::park_timeout(PAUSE.mul_f64(random));
+            return self.again(output);
         }
         output.error(text);
         if !clashes.is_empty() {
