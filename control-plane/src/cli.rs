@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::store::StoreFlags;
 use crate::output::{Colour, Output};
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
 
 /// Runs one command, reading standard input from `input` and printing to what `open` makes of the wish for colour.
 pub fn run(arguments: &[OsString], input: &mut dyn BufRead, open: impl FnOnce(Colour) -> Output) -> Status {
-    let (output, status) = match Arguments::try_parse_from(arguments) {
+    let (output, status) = match parse(arguments) {
         Ok(arguments) => {
             let mut output = open(arguments.color);
             let status = arguments.verb.run(&arguments.store, input, &mut output);
@@ -119,6 +119,13 @@ pub fn run(arguments: &[OsString], input: &mut dyn BufRead, open: impl FnOnce(Co
         }
     };
     if output.finish().is_err() { Status::Failed } else { status }
+}
+
+fn parse(arguments: &[OsString]) -> Result<Arguments, clap::Error> {
+    let matches = Arguments::command().try_get_matches_from(arguments)?;
+    let mut parsed = Arguments::from_arg_matches(&matches)?;
+    parsed.store.note_sources(&matches);
+    Ok(parsed)
 }
 
 impl Verb {
@@ -134,7 +141,7 @@ impl Verb {
             Verb::Import(import) => import.run(store.target(), input, output),
             Verb::Schema(schema) => schema.run(output),
             Verb::Status(status) => status.run(store.target(), output),
-            Verb::Tenant(tenant) => tenant.run(input, output),
+            Verb::Tenant(tenant) => tenant.run(store, input, output),
             Verb::Undo(undo) => undo.run(store.target(), input, output),
         }
     }

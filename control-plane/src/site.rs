@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gridrouter_config::codec::{Parsed, SourceDocument, parse_entry};
-use gridrouter_config::generation::InForce;
-use gridrouter_config::generation::advance;
+use gridrouter_config::generation::{Advanced, advance};
 use gridrouter_config::ids::DocumentId;
 use gridrouter_config::keys::Keys;
 use gridrouter_config::store::directory::DirectoryStore;
@@ -53,7 +52,7 @@ impl Place {
     pub fn read(&mut self) -> Result<Site, String> {
         match self {
             Place::Etcd { writer, keys } => {
-                let view = writer.read().map_err(|error| unreachable_store(&error.explain()))?;
+                let view = writer.read().map_err(|error| in_our_words(&error.explain()))?;
                 Ok(Site::of_listing(view.listing, Some(keys), Some(view.base)))
             }
             Place::Directory(path) => {
@@ -65,8 +64,9 @@ impl Place {
 }
 
 /// An error of the store as a command says it: a router tries again, a command ends.
-pub fn unreachable_store(text: &str) -> String {
+pub fn in_our_words(text: &str) -> String {
     text.replace("; it is tried again", "; is --store right, and is etcd running?")
+        .replace("publish with the option that adopts it, and routers follow it", "say --adopt, and routers follow it")
 }
 
 /// Everything that a store has in force at one moment.
@@ -164,7 +164,7 @@ impl Site {
     }
 
     /// What a router puts in force of this when it starts.
-    pub fn in_force(&self) -> InForce {
-        advance(None, &self.without(|_| false)).in_force
+    pub fn advance(&self) -> Advanced {
+        advance(None, &self.without(|_| false))
     }
 }

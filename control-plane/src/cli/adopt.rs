@@ -4,7 +4,7 @@ use clap::Args;
 use gridrouter_config::store::etcd::writer::Adopt;
 
 use crate::output::Output;
-use crate::site::{Place, unreachable_store};
+use crate::site::{Place, in_our_words};
 
 /// For a store that was emptied, restored from a backup or moved: routers hold on to what they have until they are told.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ impl AdoptFlags {
             return Ok(None);
         }
         let writer = place.writer("is not followed by generations, and needs no --adopt")?;
-        let routers = writer.routers().map_err(|error| unreachable_store(&error.explain()))?;
+        let routers = writer.routers().map_err(|error| in_our_words(&error.explain()))?;
         let highest = routers.iter().map(|router| router.generation).max().unwrap_or_default();
         let above = highest.max(origin.map_or(0, |origin| origin.generation)).max(self.above.unwrap_or_default());
         let lineage = origin.and_then(|origin| origin.lineage.clone());

@@ -89,7 +89,10 @@ impl Apply {
             let adopt = self.adopt.settle(&mut place, None, output)?;
             let wanted = Wanted { only: self.prune, ..Wanted::of_files(&files) };
             let reason = String::new();
-            Ok((Job { flags: &self.change, place, wanted, files, sources, reason, adopt, yes: self.yes }, site))
+            Ok((
+                Job { flags: &self.change, place, wanted, files, sources, reason, adopt, digest: None, yes: self.yes },
+                site,
+            ))
         });
         match outcome {
             Ok((job, site)) => job.run(site, input, output),
@@ -133,7 +136,7 @@ impl Delete {
         }
         let wanted = Wanted { delete: ids, ..Wanted::default() };
         let (files, sources, reason) = (Vec::new(), Sources::default(), String::new());
-        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, yes: true }
+        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, yes: true }
             .run(site, input, output)
     }
 

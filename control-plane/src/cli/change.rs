@@ -18,7 +18,7 @@ use crate::acknowledge::{self, Outcome};
 use crate::directory;
 use crate::output::{Answer, Output};
 use crate::plan::{Action, Plan, Wanted, clashes};
-use crate::site::{Place, Site, unreachable_store};
+use crate::site::{Place, Site, in_our_words};
 use crate::sources::Sources;
 use crate::table::{columns, plural, printable};
 
@@ -68,6 +68,8 @@ pub(super) struct Job<'a> {
     /// The message where none is given.
     pub(super) reason: String,
     pub(super) adopt: Option<Adopt>,
+    /// The digest that the documents have to have in the end, where that is known.
+    pub(super) digest: Option<String>,
     /// Whether documents may be deleted without a question.
     pub(super) yes: bool,
 }
@@ -173,7 +175,7 @@ impl Job<'_> {
                 self.lost(site, &text, attempt, output)
             }
             Err(error @ (PublishError::Refused(_) | PublishError::Store(_))) => {
-                output.error(unreachable_store(&printable(&error.to_string())));
+                output.error(in_our_words(&printable(&error.to_string())));
                 Attempt::Over(Status::Failed)
             }
             Err(error @ PublishError::Unknown(_)) => {
@@ -247,9 +249,23 @@ impl Job<'_> {
             }
             Format::Json | Format::Yaml | Format::Name => self.answer(plan, generation, published.is_some(), output),
         }
+        self.compare_digest(generation, output);
         match self.flags.wait {
             Some(timeout) if generation > 0 => self.wait(generation, timeout, output),
             Some(_) | None => Status::Fine,
+        }
+    }
+
+    /// Says so when the documents are not to the bit what they were elsewhere.
+    fn compare_digest(&mut self, generation: u64, output: &mut Output) {
+        let (Some(wanted), Place::Etcd { writer, .. }) = (&self.digest, &mut self.place) else { return };
+        let Ok(base) = writer.base() else { return };
+        let head = base.head().filter(|head| head.generation == generation);
+        if let Some(head) = head.filter(|head| head.digest.to_string() != *wanted) {
+            let digest = head.digest;
+            output.note(format_args!(
+                "the digest is {digest}, and the export's was {wanted}: it was edited, or written by another version"
+            ));
         }
     }
 

@@ -202,7 +202,8 @@ impl Import {
                 0 => "import".to_owned(),
                 generation => format!("import of generation {generation}"),
             };
-            Ok((Job { flags: &self.change, place, wanted, files, sources, reason, adopt, yes: self.yes }, site))
+            let (flags, digest, yes) = (&self.change, origin.digest, self.yes);
+            Ok((Job { flags, place, wanted, files, sources, reason, adopt, digest, yes }, site))
         });
         match outcome {
             Ok((job, site)) => job.run(site, input, output),

@@ -18,7 +18,7 @@ use super::{Status, attempt, open_place, read};
 use crate::diff::unified;
 use crate::output::Output;
 use crate::plan::{Wanted, document_yaml};
-use crate::site::{Site, unreachable_store};
+use crate::site::{Site, in_our_words};
 use crate::sources::Sources;
 use crate::table::{age, columns, now, plural, printable};
 use crate::target::Target;
@@ -94,7 +94,7 @@ impl Log {
     }
 
     fn list(&self, writer: &mut Writer, output: &mut Output) -> Result<Status, String> {
-        let entries = writer.history(self.n).map_err(|error| unreachable_store(&error.explain()))?;
+        let entries = writer.history(self.n).map_err(|error| in_our_words(&error.explain()))?;
         let now = now();
         let short = |one: &History| {
             let (generation, ago) = (one.generation.to_string(), age(one.time, now));
@@ -121,7 +121,7 @@ impl Log {
 
     fn one(&self, writer: &mut Writer, generation: u64, output: &mut Output) -> Result<Status, String> {
         let Some(changes) = changes(writer, generation, output)? else { return Ok(Status::Problems) };
-        let all = writer.history(usize::MAX).map_err(|error| unreachable_store(&error.explain()))?;
+        let all = writer.history(usize::MAX).map_err(|error| in_our_words(&error.explain()))?;
         let entry = all.iter().find(|one| one.generation == generation);
         match self.output {
             Format::Table | Format::Wide => {
@@ -171,7 +171,7 @@ fn entry_json(one: &History) -> serde_json::Value {
 /// What a generation changed; nothing, and the reason told, when the history does not have it.
 fn changes(writer: &mut Writer, generation: u64, output: &mut Output) -> Result<Option<Vec<Changed>>, String> {
     output.progress(format_args!("reading what generation {generation} changed"));
-    let found = writer.changes(generation).map_err(|error| unreachable_store(&error.explain()))?;
+    let found = writer.changes(generation).map_err(|error| in_our_words(&error.explain()))?;
     if found.is_none() {
         output.error(format_args!(
             "the history does not have what generation {generation} changed; `gridctl history` lists what it has"
@@ -199,7 +199,7 @@ impl Undo {
         let (wanted, files) = self.inverse(&changes);
         let reason = format!("undo generation {}", self.generation);
         let sources = Sources::default();
-        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, yes: true }
+        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, yes: true }
             .run(site, input, output)
     }
 

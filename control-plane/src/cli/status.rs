@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Status as Exit, attempt, open};
 use crate::acknowledge::{Standing, standing};
 use crate::output::Output;
-use crate::site::{Place, Site, unreachable_store};
+use crate::site::{Place, Site, in_our_words};
 use crate::table::{age, columns, now, plural, printable};
 use crate::target::Target;
 
@@ -51,7 +51,7 @@ impl Status {
             }
             let (mut place, site) = open(target, output)?;
             let Place::Etcd { writer, .. } = &mut place else { return Err("the store has no routers".to_owned()) };
-            let routers = writer.routers().map_err(|error| unreachable_store(&error.explain()))?;
+            let routers = writer.routers().map_err(|error| in_our_words(&error.explain()))?;
             Ok((site, routers))
         });
         let (site, routers) = match outcome {

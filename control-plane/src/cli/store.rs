@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use gridrouter_config::store::etcd::EtcdSettings;
 
 use crate::target::{Settings, Target, settle};
@@ -69,9 +70,22 @@ pub(super) struct StoreFlags {
     /// Time from one HTTP/2 ping to the next [default: 6s, at least 5s]
     #[arg(long, global = true, value_name = "DURATION", env = "GRIDROUTER_ETCD_KEEP_ALIVE", hide_short_help = true)]
     etcd_keep_alive: Option<String>,
+    /// Whether --store was on the command line.
+    #[arg(skip)]
+    by_flag: bool,
 }
 
 impl StoreFlags {
+    /// Notes where the values come from.
+    pub(super) fn note_sources(&mut self, matches: &ArgMatches) {
+        self.by_flag = matches.value_source("store") == Some(ValueSource::CommandLine);
+    }
+
+    /// Whether --store was on the command line, and not only in the environment.
+    pub(super) fn by_flag(&self) -> bool {
+        self.by_flag
+    }
+
     /// Settles where the documents are.
     pub(super) fn target(&self) -> Result<Target, String> {
         let file = self.settings.as_deref().map(Settings::read).transpose()?.unwrap_or_default();

@@ -70,9 +70,15 @@ fn a_store_is_named_by_flag_environment_or_file() {
     assert_eq!(names(&format!("{store}/from-file/")).len(), 4);
     assert_eq!(names(&store), Vec::<String>::new());
     // As a router is told, below another prefix.
-    let mut command = command("", &["get", "-o", "name"]);
+    let mut command = super::support::command("", &["get", "-o", "name"]);
     command.env("GRIDROUTER_ETCD", store.replace("etcd", "http")).env("GRIDROUTER_ETCD_PREFIX", "/from-file");
     assert_eq!(run(command, "").out(0).lines().count(), 4);
+    // A tenant is looked up where the command line says, whatever else the environment says.
+    let located = ["tenant", "where", "--grid", "shop", "acme", "--store"];
+    let place = format!("{store}/from-file");
+    let mut command = super::support::command("", &[&located[..], &[place.as_str()]].concat());
+    command.env("GRIDROUTER_CONFIG", "/nowhere");
+    assert!(run(command, "").out(0).contains("pin"));
     assert!(on("", &["get"]).err(2).contains("no store: give --store etcd://HOST:2379"));
     assert!(on("ftp://x", &["get"]).err(2).contains("none of etcd, etcds"));
     std::fs::write(file.path(), "stor: x\n").unwrap();
