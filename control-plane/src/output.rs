@@ -113,6 +113,7 @@ impl Output {
     pub fn progress(&mut self, text: impl Display) {
         if self.person {
             self.progress = true;
+            self.out.put(|to| to.flush());
             self.err.put(|to| {
                 write!(to, "\r\u{1b}[2K{text}")?;
                 to.flush()
