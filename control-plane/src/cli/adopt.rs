@@ -46,8 +46,8 @@ impl AdoptFlags {
         let above = highest.max(origin.map_or(0, |origin| origin.generation)).max(self.above.unwrap_or_default());
         let lineage = origin.and_then(|origin| origin.lineage.clone());
         let replaces: Vec<String> = self.replaces.iter().cloned().chain(lineage).collect();
-        let named = if replaces.is_empty() { "that of its own head".to_owned() } else { replaces.join(", ") };
-        output.note(format_args!("adopting the store above generation {above}; it replaces the lineage {named}"));
+        let named = if replaces.is_empty() { String::new() } else { format!(" and of {}", replaces.join(", ")) };
+        output.note(format_args!("adopting the store above generation {above}, in place of its own lineage{named}"));
         Ok(Some(Adopt { replaces, above }))
     }
 }

@@ -21,13 +21,12 @@ const REFERRERS: usize = 20;
 
 /// Refuses what must not go into force, with the reasons.
 pub(super) fn check(job: &mut Job<'_>, site: &Site, plan: &Plan, output: &mut Output) -> Result<(), Status> {
-    unseen(job, site, output)?;
     let mut problems = review(site, plan, &mut job.files);
     let faults = job.sources.faults.iter();
     problems.extend(faults.map(|(file, why)| Problem::of_file(&std::sync::Arc::from(&**file), why)));
     problems.sort_by(Problem::reading_order);
     if problems.is_empty() {
-        return Ok(());
+        return unseen(job, site, output);
     }
     let own: BTreeSet<&str> = job.files.iter().map(|file| &*file.file).collect();
     let needed = referrers(plan, &problems);
