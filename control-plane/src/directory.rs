@@ -131,7 +131,7 @@ fn verify(file: &Path, before: &str, after: &str, edits: &[(&DocumentId, &Edit)]
 }
 
 /// A new file in the old one's place, so that no reader sees half of it.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+pub fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     // A link stays one.
     let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     if let Some(parent) = file.parent() {

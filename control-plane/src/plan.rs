@@ -199,8 +199,8 @@ fn version(site: &Site, id: &DocumentId) -> Option<Version> {
     site.broken(id).map(|broken| Version::Bytes(Arc::clone(&broken.entry.bytes)))
 }
 
-/// Checks what would be in force. `files` are what is put, as it was read; problems that were there before and are not
-/// in these files are left out, because this change is not to blame.
+/// Checks what would be in force. `files` are what is put, as it was read. Documents that had problems before and are not in
+/// these files are left out, because this change is not to blame.
 pub fn review(site: &Site, plan: &Plan, files: &mut Vec<Parsed>) -> Vec<Problem> {
     let count = files.len();
     let replaced: BTreeSet<&DocumentId> = {
@@ -219,7 +219,11 @@ pub fn review(site: &Site, plan: &Plan, files: &mut Vec<Parsed>) -> Vec<Problem>
     if problems.iter().all(of_input) {
         return problems;
     }
-    let key = |problem: &Problem| (problem.document.clone(), problem.path.clone(), problem.message.clone());
+    // A document that is not in force before may have other problems afterwards, and is no worse off.
+    let key = |problem: &Problem| match &problem.document {
+        Some(id) => (Some(id.clone()), String::new()),
+        None => (None, format!("{}: {}", problem.file, problem.message)),
+    };
     let before: BTreeSet<_> = problems_of(&site.without(|_| false)).iter().map(key).collect();
     problems.retain(|problem| of_input(problem) || !before.contains(&key(problem)));
     problems
@@ -262,4 +266,80 @@ pub fn clashes(before: &Site, now: &Site, wanted: &Wanted) -> Vec<DocumentId> {
         return all.into_iter().filter(differs).cloned().collect();
     }
     wanted.put.keys().chain(&wanted.delete).filter(differs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gridrouter_config::codec::parse;
+
+    use super::*;
+
+    fn files(text: &str) -> Vec<Parsed> {
+        vec![parse("input", text.as_bytes())]
+    }
+
+    fn site(text: &str) -> Site {
+        let parsed = parse("store", text.as_bytes());
+        assert!(parsed.broken.is_empty());
+        let documents = parsed.documents.into_iter().map(|one| (one.id.clone(), one)).collect();
+        let (broken, faults) = (Vec::new(), Vec::new());
+        Site { documents, broken, foreign: BTreeMap::new(), complaint: None, faults, base: None }
+    }
+
+    const GRID: &str = "{kind: Grid, name: g, cells: [a]}\n---\n{kind: Cell, name: a}\n---\n{kind: Cell, name: b}\n";
+
+    fn plan(text: &str, only: bool) -> Plan {
+        Plan::new(&site(GRID), &Wanted { only, ..Wanted::of_files(&files(text)) })
+    }
+
+    #[test]
+    fn a_plan_has_what_differs() {
+        let text =
+            "{name: a, kind: Cell} # the same\n---\n{kind: Cell, name: b, weight: 5}\n---\n{kind: Cell, name: c}\n";
+        assert_eq!(plan(text, false).summary(), "1 created, 1 changed, 1 unchanged");
+        let pruned = plan(text, true);
+        assert_eq!(pruned.summary(), "1 deleted, 1 created, 1 changed, 1 unchanged");
+        assert_eq!(pruned.rows()[0].1.to_string(), "Grid/g");
+        assert_eq!(plan("", false).summary(), "nothing changed");
+        assert_eq!(pruned.changes().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn who_needs_what_is_deleted_is_known() {
+        let site = site(GRID);
+        let id = |name: &str| site.documents.keys().find(|id| id.name.as_str() == name).unwrap().clone();
+        let wanted = Wanted { delete: [id("a")].into(), ..Wanted::default() };
+        let plan = Plan::new(&site, &wanted);
+        let problems = review(&site, &plan, &mut Vec::new());
+        let needed = referrers(&plan, &problems);
+        assert_eq!(needed[&id("a")][0].document, Some(id("g")));
+        let both = Plan::new(&site, &Wanted { delete: [id("a"), id("g")].into(), ..Wanted::default() });
+        assert_eq!(review(&site, &both, &mut Vec::new()), []);
+    }
+
+    #[test]
+    fn a_change_is_blamed_for_its_own_problems_only() {
+        let bad = format!("{GRID}---\n{{kind: Tenant, name: t, grid: g, cell: gone}}\n");
+        let site = site(&bad);
+        let check = |text: &str| {
+            let mut files = files(text);
+            let plan = Plan::new(&site, &Wanted::of_files(&files));
+            let problems = review(&site, &plan, &mut files);
+            assert_eq!(files.len(), 1);
+            problems.len()
+        };
+        assert_eq!(check("{kind: Cell, name: c}"), 0);
+        assert_eq!(check("{kind: Cell, name: gone}"), 0);
+        assert_eq!(check("{kind: Tenant, name: t, grid: g, cell: gone}"), 1, "it is in the input");
+        assert_eq!(check("{kind: Grid, name: g, cells: [c]}"), 1);
+    }
+
+    #[test]
+    fn changes_clash_when_they_are_about_the_same_documents() {
+        let (before, now) = (site(GRID), site(&GRID.replace("name: b", "name: b, weight: 2")));
+        let wanted = |text: &str| Wanted::of_files(&files(text));
+        assert_eq!(clashes(&before, &now, &wanted("{kind: Cell, name: a, weight: 3}")), []);
+        assert_eq!(clashes(&before, &now, &wanted("{kind: Cell, name: b}")).len(), 1);
+        assert_eq!(clashes(&before, &now, &Wanted { only: true, ..wanted("") }).len(), 1);
+    }
 }

@@ -13,10 +13,11 @@ use gridrouter_config::ids::Kind;
 use super::adopt::{AdoptFlags, Origin};
 use super::change::{ChangeFlags, Job};
 use super::{Status, apply, attempt, open};
+use crate::directory::replace;
 use crate::output::Output;
 use crate::plan::{Wanted, document_yaml};
 use crate::site::Site;
-use crate::sources::Sources;
+use crate::sources::{self, Sources};
 use crate::table::{plural, printable};
 use crate::target::Target;
 
@@ -122,11 +123,12 @@ impl Export {
             (Format::Yaml, false) => vec![(path.clone(), whole(site, &all)?)],
             (Format::Yaml, true) => by_kind(path, site),
         };
+        let stale = if is_directory(path) { stale(path, &files)? } else { Vec::new() };
         for (path, text) in &files {
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                std::fs::create_dir_all(parent).map_err(|why| format!("cannot create {}: {why}", parent.display()))?;
-            }
-            std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            replace(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        for path in stale {
+            std::fs::remove_file(&path).map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
         }
         output.note(format_args!("{} in {}", plural(all.len(), "document"), plural(files.len(), "file")));
         Ok(Status::Fine)
@@ -135,6 +137,27 @@ impl Export {
 
 fn is_directory(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+/// Files of an earlier export that this one does not have: what is in them would come back with the next import. Files
+/// that somebody else wrote are not ours to remove.
+fn stale(directory: &Path, files: &[(PathBuf, String)]) -> Result<Vec<PathBuf>, String> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let there = sources::read(&[directory.to_owned()], &mut std::io::empty())?;
+    let mut stale = Vec::new();
+    for (name, bytes) in there.files {
+        let path = PathBuf::from(&name);
+        if files.iter().any(|(file, _)| *file == path) {
+            continue;
+        }
+        if origin_of(&String::from_utf8_lossy(&bytes)).is_none() {
+            return Err(format!("{name} is there and is not of an export; name an empty directory"));
+        }
+        stale.push(path);
+    }
+    Ok(stale)
 }
 
 /// Says where the documents come from. The import reads it again.

@@ -39,6 +39,11 @@ fn an_export_read_into_another_etcd_has_the_same_digest() {
     // As a directory, too; and an export that lost a part is noticed.
     let place = format!("{}/many/", home.path().display());
     on(&from, &["export", "-f", &place]).out(0);
+    std::fs::write(format!("{place}tenants-002.yaml"), "# gridctl export\n---\n{kind: Cell, name: stale}\n").unwrap();
+    on(&from, &["export", "-f", &place]).out(0);
+    std::fs::write(format!("{place}mine.yaml"), "kind: Cell\nname: mine\n").unwrap();
+    assert!(on(&from, &["export", "-f", &place]).err(2).contains("mine.yaml is there and is not of an export"));
+    std::fs::remove_file(format!("{place}mine.yaml")).unwrap();
     let again = on(&to, &["import", &place]).out(0);
     assert!(again.contains("506 unchanged"), "{again}");
     std::fs::remove_file(format!("{place}routes.yaml")).unwrap();

@@ -98,7 +98,7 @@ fn a_router_with_other_documents_is_not_waited_for_and_one_that_leaves_neither()
     let store = server.store();
     let mut raw = server.raw();
     router(&mut raw, "odd", 1, &json!("0123"));
-    let err = apply(&store, GRID, &["--wait=1h"]).err(4);
+    let err = apply(&store, GRID, &["--wait=80s"]).err(4);
     assert!(err.contains("odd (at 1, ready)"), "{err}");
     router(&mut raw, "odd", 1, &json!("0123"));
     let started = AtomicBool::new(false);
@@ -111,7 +111,7 @@ fn a_router_with_other_documents_is_not_waited_for_and_one_that_leaves_neither()
             started.store(true, Ordering::Relaxed);
             server.raw().delete_below("/gridrouter/live/");
         });
-        apply(&store, "{kind: Cell, name: c}", &["--wait=1h"]).out(0);
+        apply(&store, "{kind: Cell, name: c}", &["--wait=80s"]).out(0);
     });
     assert!(started.load(Ordering::Relaxed));
 }
