@@ -65,7 +65,14 @@ impl Place {
 
 /// An error of the store as a command says it: a router tries again, a command ends.
 pub fn in_our_words(text: &str) -> String {
-    text.replace("; it is tried again", "; is --store right, and is etcd running?")
+    // A server that wants TLS, or a certificate, ends the connection without a word.
+    let hung_up = text.contains("connection error") || text.contains("broken pipe");
+    let what = if hung_up {
+        "; does etcd want TLS (etcds://), or a client certificate (--etcd-cert)?"
+    } else {
+        "; is --store right, and is etcd running?"
+    };
+    text.replace("; it is tried again", what)
         .replace("publish with the option that adopts it, and routers follow it", "say --adopt, and routers follow it")
 }
 

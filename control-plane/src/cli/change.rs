@@ -179,7 +179,8 @@ impl Job<'_> {
                 Attempt::Over(Status::Failed)
             }
             Err(error @ PublishError::Unknown(_)) => {
-                output.error(format_args!("{error}; look with `gridctl history`"));
+                let text = in_our_words(&printable(&error.to_string()));
+                output.error(format_args!("{text}; look with `gridctl history`"));
                 Attempt::Over(Status::Unknown)
             }
         }
