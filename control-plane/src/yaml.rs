@@ -22,7 +22,9 @@ enum Tree {
 /// A document as YAML, from its JSON; what is no JSON is shown as it is, as far as it is text.
 pub fn from_json(bytes: &[u8]) -> String {
     let Ok(tree) = serde_json::from_slice::<Tree>(bytes) else {
-        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        // It goes to a terminal, which nothing in it may steer.
+        let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+        let mut text: String = String::from_utf8_lossy(bytes).chars().map(harmless).collect();
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -233,7 +235,7 @@ rate: 100/s
 share: 1.25
 ";
         assert_eq!(from_json(json), wanted);
-        assert_eq!(from_json(b"no json"), "no json\n");
+        assert_eq!(from_json(b"no json\x1b[2J"), "no json\u{fffd}[2J\n");
     }
 
     #[test]

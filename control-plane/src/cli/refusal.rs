@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::plan::{Plan, referrers, review};
 use crate::problems;
 use crate::site::Site;
-use crate::table::plural;
+use crate::table::{plural, printable};
 
 /// Problems that are printed.
 const PROBLEMS: usize = 50;
@@ -49,7 +49,7 @@ fn print_referrers(id: &DocumentId, by: &[&&Problem], output: &mut Output) {
     output.line(format_args!("{id} is still needed by {}:", plural(by.len(), "reference")));
     for problem in by.iter().take(REFERRERS) {
         match &problem.document {
-            Some(document) => output.line(format_args!("  {document}, {}", problem.path)),
+            Some(document) => output.line(format_args!("  {document}, {}", printable(&problem.path))),
             None => output.line(format_args!("  {}:{}", problem.file, problem.line)),
         }
     }
@@ -61,8 +61,11 @@ fn print_referrers(id: &DocumentId, by: &[&&Problem], output: &mut Output) {
 
 /// What somebody wrote without gridctl becomes part of the next generation, whatever it says.
 fn unseen(job: &Job<'_>, site: &Site, output: &mut Output) -> Result<(), Status> {
-    let settled =
-        |id: &DocumentId| job.wanted.only || job.wanted.put.contains_key(id) || job.wanted.delete.contains(id);
+    if job.wanted.only {
+        // Whatever is there, the store holds what is wanted afterwards.
+        return Ok(());
+    }
+    let settled = |id: &DocumentId| job.wanted.put.contains_key(id) || job.wanted.delete.contains(id);
     let unseen: Vec<DocumentId> = site.foreign.keys().filter(|id| !settled(id)).cloned().collect();
     let what = if unseen.is_empty() {
         match &site.complaint {

@@ -144,4 +144,12 @@ fn what_somebody_wrote_without_gridctl_is_not_taken_in_by_accident() {
     apply(&store, "{kind: Cell, name: d}", &["--take-in"]).out(0);
     assert_eq!(names(&store).len(), 7);
     on(&store, &["status"]).out(0);
+    // Deleted without gridctl.
+    server.raw().delete_below("/gridrouter/config/tenant/");
+    let err = apply(&store, "{kind: Cell, name: f}", &[]).err(1);
+    assert!(err.contains("without gridctl") && err.contains("--take-in"), "{err}");
+    on(&store, &["export"]).err(1);
+    apply(&store, GRID, &["--prune", "--yes"]).out(0);
+    assert_eq!(names(&store).len(), 4);
+    on(&store, &["status"]).out(0);
 }
