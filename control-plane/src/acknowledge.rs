@@ -123,16 +123,23 @@ fn tell(
     let text = format!(
         "{there} of {} acknowledged generation {generation}; waiting for {}",
         plural(total, "router"),
-        names(missing)
+        names(missing, generation)
     );
     if output.has_person() { output.progress(text) } else { output.note(text) }
 }
 
-/// Routers and the generations they are at.
-pub fn names(routers: &[RouterStatus]) -> String {
+/// Routers that do not have a generation as it should be, and how they are.
+pub fn names(routers: &[RouterStatus], generation: u64) -> String {
     let shown = routers.iter().take(NAMED).map(|router| {
-        let state = if router.state.is_empty() { String::new() } else { format!(", {}", router.state) };
-        format!("{} (at {}{state})", router.id, router.generation)
+        let other = if router.generation >= generation { " with other documents" } else { "" };
+        let mut how = format!("at {}{other}", router.generation);
+        if router.quarantined > 0 {
+            how = format!("{how}, {} quarantined", router.quarantined);
+        }
+        if !router.state.is_empty() {
+            how = format!("{how}, {}", router.state);
+        }
+        format!("{} ({how})", router.id)
     });
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if let Some(more) = routers.len().checked_sub(NAMED).filter(|more| *more > 0) {
@@ -162,7 +169,9 @@ mod tests {
     #[test]
     fn names_are_cut() {
         let many: Vec<_> = (0..12).map(|_| router(1, "")).collect();
-        assert!(names(&many).ends_with(" and 2 more"));
-        assert_eq!(names(&many[..1]), "a (at 1)");
+        assert!(names(&many, 2).ends_with(" and 2 more"));
+        assert_eq!(names(&many[..1], 2), "a (at 1)");
+        let odd = RouterStatus { quarantined: 3, state: "ready".into(), ..router(2, "") };
+        assert_eq!(names(&[odd], 2), "a (at 2 with other documents, 3 quarantined, ready)");
     }
 }

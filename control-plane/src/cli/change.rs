@@ -106,6 +106,11 @@ impl Job<'_> {
                 }
             }
             if nothing {
+                if site.complaint.is_some() || !site.foreign.is_empty() {
+                    output.note(
+                        "what was written without gridctl comes into force with a change, and this changes nothing",
+                    );
+                }
                 return self.finish(&site, &plan, None, output);
             }
             match self.attempt(&site, &plan, &about, attempt, output) {
@@ -304,7 +309,7 @@ impl Job<'_> {
                     "{} of {} did not acknowledge generation {generation}: {}; look with `gridctl status`",
                     missing.len(),
                     plural(missing.len() + there, "live router"),
-                    acknowledge::names(&missing)
+                    acknowledge::names(&missing, generation)
                 ));
                 return Status::Unacknowledged;
             }

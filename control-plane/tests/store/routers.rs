@@ -99,7 +99,7 @@ fn a_router_with_other_documents_is_not_waited_for_and_one_that_leaves_neither()
     let mut raw = server.raw();
     router(&mut raw, "odd", 1, &json!("0123"));
     let err = apply(&store, GRID, &["--wait=80s"]).err(4);
-    assert!(err.contains("odd (at 1, ready)"), "{err}");
+    assert!(err.contains("odd (at 1 with other documents, ready)"), "{err}");
     router(&mut raw, "odd", 1, &json!("0123"));
     let started = AtomicBool::new(false);
     std::thread::scope(|scope| {
