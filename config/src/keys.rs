@@ -105,6 +105,16 @@ impl Keys {
         (self.histories(), self.history(generation))
     }
 
+    /// What the keys of routers that are alive begin with.
+    pub fn routers(&self) -> String {
+        format!("{}live/routers/", self.prefix)
+    }
+
+    /// Where a router says what it has in force.
+    pub fn router(&self, id: &str) -> String {
+        format!("{}{id}", self.routers())
+    }
+
     /// The generation that the key of an entry (not of a part) names.
     pub fn generation_of(&self, key: &[u8]) -> Option<u64> {
         std::str::from_utf8(key).ok()?.strip_prefix(&self.histories())?.parse().ok()
@@ -203,7 +213,7 @@ mod tests {
         let (from, to) = keys().watched();
         let within = |key: &str| key >= from.as_str() && key < to.as_str();
         assert!(within(&keys().head()) && within(&keys().document(&id(Kind::Tenant, "z"))));
-        for key in [keys().history(1), keys().staged_chunk(1, "w", 0), "/grid/live/routers/a".to_owned()] {
+        for key in [keys().history(1), keys().staged_chunk(1, "w", 0), keys().router("a")] {
             assert!(!within(&key), "{key}");
         }
     }

@@ -1,16 +1,30 @@
 //! The command line: one file a verb group.
 
+mod adopt;
+mod apply;
+mod change;
 mod check;
+mod diff;
+mod export;
+mod format;
+mod get;
+mod history;
+mod refusal;
 mod schema;
+mod status;
+mod store;
 mod tenant;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::store::StoreFlags;
 use crate::output::{Colour, Output};
+use crate::site::{Place, Site};
+use crate::target::Target;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +33,14 @@ pub enum Status {
     Fine,
     /// The command did its work and found problems.
     Problems,
-    /// The command could not do its work: wrong usage, or something cannot be read.
+    /// The command could not do its work: wrong usage, or something cannot be read or reached.
     Failed,
+    /// Somebody else published meanwhile; nothing was changed.
+    Lost,
+    /// The change is in force, and not every live router acknowledged it in time.
+    Unacknowledged,
+    /// etcd did not say whether the change was published.
+    Unknown,
 }
 
 impl Status {
@@ -30,6 +50,9 @@ impl Status {
             Status::Fine => 0,
             Status::Problems => 1,
             Status::Failed => 2,
+            Status::Lost => 3,
+            Status::Unacknowledged => 4,
+            Status::Unknown => 5,
         }
     }
 }
@@ -41,22 +64,38 @@ struct Arguments {
     /// When to print in colour: auto (on a terminal), always or never.
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     color: Colour,
+    #[command(flatten)]
+    store: StoreFlags,
     #[command(subcommand)]
     verb: Verb,
 }
 
 const EXAMPLES: &str = "\
-Exit code: 0 all is well, 1 problems were found, 2 wrong usage or something cannot be read.
+Exit code: 0 all is well; 1 problems or differences were found, or something is not healthy; 2 wrong usage, or something
+cannot be read or reached; 3 somebody else changed the same documents meanwhile; 4 published, and not acknowledged in
+time by every router; 5 not known whether it was published.
+
+A store is named by --store, or else GRIDCTL_STORE, or else the settings file.
 
 Examples:
   gridctl check config/examples/quickstart
+  gridctl get --store config/examples/quickstart
   gridctl tenant where --config config/examples/quickstart --grid shop acme";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Apply(apply::Apply),
     Check(check::Check),
+    Delete(apply::Delete),
+    Diff(diff::Diff),
+    Export(export::Export),
+    Get(get::Get),
+    History(history::Log),
+    Import(export::Import),
     Schema(schema::Schema),
+    Status(status::Status),
     Tenant(tenant::Tenant),
+    Undo(history::Undo),
 }
 
 /// Runs the program: its arguments, its standard streams.
@@ -67,10 +106,10 @@ pub fn main() -> ExitCode {
 
 /// Runs one command, reading standard input from `input` and printing to what `open` makes of the wish for colour.
 pub fn run(arguments: &[OsString], input: &mut dyn BufRead, open: impl FnOnce(Colour) -> Output) -> Status {
-    let (output, status) = match Arguments::try_parse_from(arguments) {
+    let (output, status) = match parse(arguments) {
         Ok(arguments) => {
             let mut output = open(arguments.color);
-            let status = arguments.verb.run(input, &mut output);
+            let status = arguments.verb.run(&arguments.store, input, &mut output);
             (output, status)
         }
         Err(usage) => {
@@ -82,12 +121,54 @@ pub fn run(arguments: &[OsString], input: &mut dyn BufRead, open: impl FnOnce(Co
     if output.finish().is_err() { Status::Failed } else { status }
 }
 
+fn parse(arguments: &[OsString]) -> Result<Arguments, clap::Error> {
+    let matches = Arguments::command().try_get_matches_from(arguments)?;
+    let mut parsed = Arguments::from_arg_matches(&matches)?;
+    parsed.store.note_sources(&matches);
+    Ok(parsed)
+}
+
 impl Verb {
-    fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Status {
+    fn run(&self, store: &StoreFlags, input: &mut dyn BufRead, output: &mut Output) -> Status {
         match self {
+            Verb::Apply(apply) => apply.run(store.target(), input, output),
             Verb::Check(check) => check.run(input, output),
+            Verb::Delete(delete) => delete.run(store.target(), input, output),
+            Verb::Diff(diff) => diff.run(store.target(), input, output),
+            Verb::Export(export) => export.run(store.target(), output),
+            Verb::Get(get) => get.run(store.target(), output),
+            Verb::History(history) => history.run(store.target(), output),
+            Verb::Import(import) => import.run(store.target(), input, output),
             Verb::Schema(schema) => schema.run(output),
-            Verb::Tenant(tenant) => tenant.run(input, output),
+            Verb::Status(status) => status.run(store.target(), output),
+            Verb::Tenant(tenant) => tenant.run(store, input, output),
+            Verb::Undo(undo) => undo.run(store.target(), input, output),
         }
     }
+}
+
+/// Does what may fail as a whole, and says why.
+fn attempt<T>(output: &mut Output, work: impl FnOnce(&mut Output) -> Result<T, String>) -> Result<T, Status> {
+    work(output).map_err(|why| {
+        output.error(why);
+        Status::Failed
+    })
+}
+
+/// Opens a store. Nothing is asked of it yet.
+fn open_place(target: Result<Target, String>) -> Result<Place, String> {
+    Place::open(&target?)
+}
+
+/// Opens a store and reads what it has.
+fn open(target: Result<Target, String>, output: &mut Output) -> Result<(Place, Site), String> {
+    let target = target?;
+    output.progress(format_args!("reading {target}"));
+    read(Place::open(&target)?)
+}
+
+/// Reads what a store has.
+fn read(mut place: Place) -> Result<(Place, Site), String> {
+    let site = place.read()?;
+    Ok((place, site))
 }

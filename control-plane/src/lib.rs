@@ -1,6 +1,17 @@
 //! The operators' tool of GridRouter: a library, so that everything it says can be tested, and a thin binary.
 
+pub mod acknowledge;
 pub mod cli;
+pub mod diff;
+pub mod directory;
+pub mod kinds;
 pub mod locate;
 pub mod output;
+pub mod plan;
+pub mod problems;
+pub mod site;
 pub mod sources;
+pub mod summary;
+pub mod table;
+pub mod target;
+pub mod yaml;

@@ -2,7 +2,7 @@
 //! to standard error.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufRead, BufWriter, ErrorKind, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
@@ -40,6 +40,21 @@ impl Colour {
 pub struct Output {
     out: Sink,
     err: Sink,
+    /// Whether somebody is there who reads standard error and can answer.
+    person: bool,
+    /// Whether a line of progress stands on the terminal.
+    progress: bool,
+}
+
+/// What a person says to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Do not.
+    No,
+    /// Nobody is there to be asked.
+    Nobody,
 }
 
 struct Sink {
@@ -61,13 +76,32 @@ impl Output {
     pub fn standard(colour: Colour) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         let (out_colour, err_colour) = (colour.on(out.is_terminal()), colour.on(err.is_terminal()));
+        let person = err.is_terminal() && io::stdin().is_terminal();
         Self::to(BufWriter::with_capacity(1 << 16, out), out_colour, BufWriter::new(err), err_colour)
+            .with_person(person)
     }
 
     /// Anything that takes bytes, and whether it shows colours.
     pub fn to(out: impl Write + 'static, out_colour: bool, err: impl Write + 'static, err_colour: bool) -> Self {
         let sink = |to: Box<dyn Write>, colour| Sink { to, colour, failure: None };
-        Self { out: sink(Box::new(out), out_colour), err: sink(Box::new(err), err_colour) }
+        Self {
+            out: sink(Box::new(out), out_colour),
+            err: sink(Box::new(err), err_colour),
+            person: false,
+            progress: false,
+        }
+    }
+
+    /// Whether somebody reads standard error and can answer questions: progress is shown, and questions are asked.
+    #[must_use]
+    pub fn with_person(mut self, person: bool) -> Self {
+        self.person = person;
+        self
+    }
+
+    /// Whether somebody is there.
+    pub fn has_person(&self) -> bool {
+        self.person
     }
 
     /// Whether what goes to standard output is shown in colour.
@@ -75,18 +109,73 @@ impl Output {
         self.out.colour
     }
 
+    /// Says what is being done, on a line that the next one replaces; only to a person.
+    pub fn progress(&mut self, text: impl Display) {
+        if self.person {
+            self.progress = true;
+            self.out.put(|to| to.flush());
+            self.err.put(|to| {
+                write!(to, "\r\u{1b}[2K{text}")?;
+                to.flush()
+            });
+        }
+    }
+
+    /// Takes the line of progress away.
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.progress) {
+            self.err.put(|to| {
+                write!(to, "\r\u{1b}[2K")?;
+                to.flush()
+            });
+        }
+    }
+
+    /// Says something about the command on standard error, at once.
+    pub fn note(&mut self, text: impl Display) {
+        self.clear();
+        // Where both streams are one terminal, what was said first stands first.
+        self.out.put(|to| to.flush());
+        self.err.put(|to| {
+            writeln!(to, "{text}")?;
+            to.flush()
+        });
+    }
+
+    /// Asks a person to go on, and reads the answer.
+    pub fn ask(&mut self, question: impl Display, input: &mut dyn BufRead) -> Answer {
+        if !self.person {
+            return Answer::Nobody;
+        }
+        self.clear();
+        // What the question is about has to be on the screen.
+        self.out.put(|to| to.flush());
+        self.err.put(|to| {
+            write!(to, "{question} [y/N] ")?;
+            to.flush()
+        });
+        let mut answer = String::new();
+        match input.read_line(&mut answer) {
+            Ok(_) if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) => Answer::Yes,
+            Ok(_) | Err(_) => Answer::No,
+        }
+    }
+
     /// Prints text that brings its own line breaks.
     pub fn text(&mut self, text: impl Display) {
+        self.clear();
         self.out.put(|to| write!(to, "{text}"));
     }
 
     /// Prints one line.
     pub fn line(&mut self, text: impl Display) {
+        self.clear();
         self.out.put(|to| writeln!(to, "{text}"));
     }
 
     /// Prints a value as JSON for people and tools.
     pub fn json(&mut self, value: &impl Serialize) {
+        self.clear();
         self.out.put(|to| {
             serde_json::to_writer_pretty(&mut *to, value)?;
             writeln!(to)
@@ -103,6 +192,8 @@ impl Output {
 
     /// Says on standard error what went wrong.
     pub fn error(&mut self, text: impl Display) {
+        self.clear();
+        self.out.put(|to| to.flush());
         let style = if self.err.colour { ERROR } else { Style::new() };
         self.err.put(|to| writeln!(to, "{style}error{style:#}: {text}"));
     }
@@ -122,6 +213,7 @@ impl Output {
 
     /// Writes what is still buffered. The error is one that the person should know about.
     pub fn finish(mut self) -> io::Result<()> {
+        self.clear();
         self.out.put(|to| to.flush());
         let outcome = match self.out.failure.take() {
             Some(error) if error.kind() != ErrorKind::BrokenPipe => {

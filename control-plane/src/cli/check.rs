@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use gridrouter_config::generation::{CheckReport, check_sources};
-use gridrouter_config::problem::{Problem, SourceText};
+use gridrouter_config::problem::Problem;
 
 use super::Status;
 use crate::output::Output;
+use crate::problems;
 use crate::sources::{self, Sources};
 
 /// Check documents, and print everything that is wrong with them.
@@ -74,21 +75,10 @@ impl Check {
 }
 
 fn print(report: &CheckReport, sources: &Sources, output: &mut Output) {
-    let colour = output.colour();
-    for problems in report.problems.chunk_by(|a, b| a.file == b.file) {
-        let text = problems.first().and_then(|problem| sources.text(&problem.file));
-        let lines = text.as_deref().map(SourceText::new);
-        for problem in problems {
-            if output.is_closed() {
-                return;
-            }
-            output.line(match &lines {
-                Some(lines) => problem.render_in(lines, colour),
-                None => problem.render(None, colour),
-            });
-        }
+    problems::print(&report.problems, usize::MAX, sources, output);
+    if !output.is_closed() {
+        output.line(summary(&report.problems, report.documents));
     }
-    output.line(summary(&report.problems, report.documents));
 }
 
 /// The last line: how bad it is.

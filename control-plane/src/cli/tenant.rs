@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::io::BufRead;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use gridrouter_config::generation::check_sources;
@@ -11,9 +12,12 @@ use gridrouter_config::model::{Grid, Model};
 use gridrouter_config::problem::did_you_mean;
 
 use super::Status;
+use super::store::StoreFlags;
 use crate::locate::{Location, Locator};
 use crate::output::Output;
+use crate::site::Place;
 use crate::sources;
+use crate::target::Target;
 
 /// Ask about tenants.
 #[derive(Debug, Args)]
@@ -35,9 +39,9 @@ enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("which").required(true).args(["ids", "stdin"]))]
 struct Where {
-    /// The directory with the documents.
+    /// The directory with the documents [default: the store]
     #[arg(long, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// The grid.
     #[arg(long)]
     grid: String,
@@ -66,7 +70,7 @@ something cannot be read.
 Examples:
   gridctl tenant where --config config/examples/quickstart --grid shop acme globex
   gridctl tenant where --config config/examples/quickstart --grid shop -o json acme
-  gridctl tenant where --config config/examples/quickstart --grid shop --stdin";
+  gridctl tenant where --store config/examples/quickstart --grid shop --stdin";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
@@ -77,24 +81,30 @@ enum Format {
 }
 
 impl Tenant {
-    pub(super) fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Status {
+    pub(super) fn run(&self, store: &StoreFlags, input: &mut dyn BufRead, output: &mut Output) -> Status {
         match &self.verb {
-            Verb::Where(place) => place.run(input, output),
+            Verb::Where(place) => place.run(store, input, output),
         }
     }
 }
 
 impl Where {
-    fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Status {
+    fn run(&self, store: &StoreFlags, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let refuse = |output: &mut Output, (status, why): (Status, String)| {
             output.error(why);
             status
         };
-        let model = match self.read_model() {
-            Ok(model) => model,
+        // What is named on the command line is meant, whatever the environment says.
+        let directory = self.config.as_deref().filter(|_| !store.by_flag());
+        let read = match directory {
+            Some(directory) => read_directory(directory),
+            None => read_store(store.target()),
+        };
+        let (model, place) = match read {
+            Ok(read) => read,
             Err(reason) => return refuse(output, reason),
         };
-        let grid = match self.find_grid(&model) {
+        let grid = match self.find_grid(&model, &place) {
             Ok(grid) => grid,
             Err(why) => return refuse(output, (Status::Failed, why)),
         };
@@ -116,27 +126,7 @@ impl Where {
         if answers.bad == 0 { Status::Fine } else { Status::Problems }
     }
 
-    /// What the documents put in force. A document with problems could be the very pin that was asked for, so there is
-    /// no answer while there is one.
-    fn read_model(&self) -> Result<std::sync::Arc<Model>, (Status, String)> {
-        let paths = [self.config.clone()];
-        let sources = sources::read(&paths, &mut std::io::empty()).map_err(|why| (Status::Failed, why))?;
-        let place = self.config.display();
-        if let Some((file, why)) = sources.faults.first() {
-            return Err((Status::Failed, format!("{file} {why}")));
-        }
-        let report = check_sources(&sources.files);
-        match report.problems.len() {
-            0 => Ok(std::sync::Arc::clone(report.in_force.model())),
-            n => {
-                let have = if n == 1 { "is 1 problem".to_owned() } else { format!("are {n} problems") };
-                let why = format!("there {have} in {place}, so answers could be wrong; see: gridctl check {place}");
-                Err((Status::Problems, why))
-            }
-        }
-    }
-
-    fn find_grid<'a>(&self, model: &'a Model) -> Result<&'a Grid, String> {
+    fn find_grid<'a>(&self, model: &'a Model, place: &str) -> Result<&'a Grid, String> {
         let grid = model.grids.get(self.grid.as_str());
         grid.map(|grid| &**grid).ok_or_else(|| {
             let known: Vec<&str> = model.grids.keys().map(Name::as_str).collect();
@@ -144,9 +134,45 @@ impl Where {
                 [] => "there are no grids".to_owned(),
                 _ => format!("there is {}", known.join(", ")),
             });
-            format!("no grid \"{}\" in {}; {help}", self.grid.escape_debug(), self.config.display())
+            format!("no grid \"{}\" in {place}; {help}", self.grid.escape_debug())
         })
     }
+}
+
+/// A model, and where it is from.
+type Read = Result<(Arc<Model>, String), (Status, String)>;
+
+/// What the documents of a directory put in force. A document with problems could be the very pin that was asked for, so
+/// there is no answer while there is one.
+fn read_directory(directory: &Path) -> Read {
+    let place = directory.display().to_string();
+    let sources = sources::read(&[directory.to_owned()], &mut std::io::empty()).map_err(|why| (Status::Failed, why))?;
+    if let Some((file, why)) = sources.faults.first() {
+        return Err((Status::Failed, format!("{file} {why}")));
+    }
+    let report = check_sources(&sources.files);
+    match report.problems.len() {
+        0 => Ok((Arc::clone(report.in_force.model()), place)),
+        n => Err((Status::Problems, in_doubt(n, &place, &format!("gridctl check {place}")))),
+    }
+}
+
+/// What the documents of a store put in force.
+fn read_store(target: Result<Target, String>) -> Read {
+    let target = target.map_err(|why| (Status::Failed, why))?;
+    let (_, site) = Place::open(&target).and_then(super::read).map_err(|why| (Status::Failed, why))?;
+    let place = target.to_string();
+    let advanced = site.advance();
+    let faults = site.foreign.len() + site.faults.len() + usize::from(site.complaint.is_some());
+    match advanced.problems.len() + faults {
+        0 => Ok((Arc::clone(advanced.in_force.model()), place)),
+        n => Err((Status::Problems, in_doubt(n, &place, "gridctl status"))),
+    }
+}
+
+fn in_doubt(problems: usize, place: &str, look: &str) -> String {
+    let have = if problems == 1 { "is 1 problem".to_owned() } else { format!("are {problems} problems") };
+    format!("there {have} in {place}, so answers could be wrong; see: {look}")
 }
 
 /// Prints answers one by one: a million of them are never held together.

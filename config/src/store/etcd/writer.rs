@@ -7,6 +7,7 @@
 
 mod commit;
 mod error;
+mod live;
 pub(super) mod record;
 mod settle;
 
@@ -25,6 +26,7 @@ use crate::ids::DocumentId;
 use crate::store::{Listing, StoreError};
 
 pub use self::error::{Lost, PublishError};
+pub use self::live::RouterStatus;
 pub use self::record::History;
 
 /// Documents with more bytes than this, as JSON, are not published: they would not fit into a request in quotes.

@@ -1,0 +1,53 @@
+//! The flags of `--adopt`: an operator's word that this store takes the place of what routers follow now.
+
+use clap::Args;
+use gridrouter_config::store::etcd::writer::Adopt;
+
+use crate::output::Output;
+use crate::site::{Place, in_our_words};
+
+/// For a store that was emptied, restored from a backup or moved: routers hold on to what they have until they are told.
+#[derive(Debug, Args)]
+pub(super) struct AdoptFlags {
+    /// Make routers follow this store although it was emptied, restored from a backup or moved
+    #[arg(long)]
+    adopt: bool,
+    /// With --adopt: a lineage that routers hold on to, as their log and /ready name it
+    #[arg(long, value_name = "LINEAGE", requires = "adopt")]
+    replaces: Vec<String>,
+    /// With --adopt: a generation that is higher than what any router has [default: what live routers and the export say]
+    #[arg(long, value_name = "GENERATION", requires = "adopt")]
+    above: Option<u64>,
+}
+
+/// What an export says of the store that it came from.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) generation: u64,
+    pub(super) digest: Option<String>,
+    pub(super) lineage: Option<String>,
+    pub(super) documents: Option<usize>,
+}
+
+impl AdoptFlags {
+    /// Whom to replace, and what to be above.
+    pub(super) fn settle(
+        &self,
+        place: &mut Place,
+        origin: Option<&Origin>,
+        output: &mut Output,
+    ) -> Result<Option<Adopt>, String> {
+        if !self.adopt {
+            return Ok(None);
+        }
+        let writer = place.writer("is not followed by generations, and needs no --adopt")?;
+        let routers = writer.routers().map_err(|error| in_our_words(&error.explain()))?;
+        let highest = routers.iter().map(|router| router.generation).max().unwrap_or_default();
+        let above = highest.max(origin.map_or(0, |origin| origin.generation)).max(self.above.unwrap_or_default());
+        let lineage = origin.and_then(|origin| origin.lineage.clone());
+        let replaces: Vec<String> = self.replaces.iter().cloned().chain(lineage).collect();
+        let named = if replaces.is_empty() { String::new() } else { format!(" and of {}", replaces.join(", ")) };
+        output.note(format_args!("adopting the store above generation {above}, in place of its own lineage{named}"));
+        Ok(Some(Adopt { replaces, above }))
+    }
+}

@@ -1,0 +1,170 @@
+//! `gridctl apply` and `gridctl delete`.
+
+use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use clap::Args;
+use gridrouter_config::codec::{Parsed, parse};
+use gridrouter_config::ids::DocumentId;
+use gridrouter_config::problem::did_you_mean;
+
+use super::adopt::AdoptFlags;
+use super::change::{ChangeFlags, Job};
+use super::{Status, attempt, open};
+use crate::kinds::{Selection, select};
+use crate::output::Output;
+use crate::plan::Wanted;
+use crate::site::Site;
+use crate::sources::{self, Sources};
+use crate::target::Target;
+
+/// Make a store hold documents: create those it does not have, change those that say something else.
+///
+/// The documents are checked together with those of the store; if anything is wrong, nothing is changed. In etcd the change
+/// is one generation, in force for every router at once. In a directory files are edited in place, one by one, and new
+/// documents go into a file for each kind.
+#[derive(Debug, Args)]
+#[command(after_help = APPLY)]
+pub(super) struct Apply {
+    /// Directories and files with documents; `-` is standard input
+    #[arg(short, long = "filename", required = true, num_args = 1.., value_name = "DIR|FILE")]
+    filenames: Vec<PathBuf>,
+    /// Make the store hold exactly these documents: delete all others, of every kind
+    #[arg(long)]
+    prune: bool,
+    /// Delete without asking
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    adopt: AdoptFlags,
+    #[command(flatten)]
+    change: ChangeFlags,
+}
+
+const APPLY: &str = "\
+Somebody else's change meanwhile is no obstacle when it is about other documents and all of them together are right;
+otherwise the answer says who it was and what was changed, and nothing is published.
+
+Exit code: 0 it is in force, or was already; 1 problems; 2 wrong usage, or the store cannot be reached; 3 somebody else
+was faster; 4 published, and not acknowledged in time by every router (--wait); 5 not known whether it was published.
+
+Examples:
+  gridctl apply --store etcd://127.0.0.1:2379 -f config/examples/quickstart -m 'the first cells' --wait
+  gridctl apply --store etcd://127.0.0.1:2379 -f config/examples/quickstart --prune --dry-run
+  gridctl apply --store etcd://127.0.0.1:2379 -f -";
+
+/// Delete documents. Those that others refer to are not deleted, unless the others are in the same command.
+#[derive(Debug, Args)]
+#[command(after_help = DELETE)]
+pub(super) struct Delete {
+    /// KIND NAME…, or KIND/NAME…
+    #[arg(value_name = "DOCUMENT", required_unless_present = "filenames", conflicts_with = "filenames")]
+    documents: Vec<String>,
+    /// Delete the documents that these directories and files name; `-` is standard input
+    #[arg(short, long = "filename", num_args = 1.., value_name = "DIR|FILE")]
+    filenames: Vec<PathBuf>,
+    /// A document that is not there is no error
+    #[arg(long)]
+    ignore_missing: bool,
+    #[command(flatten)]
+    change: ChangeFlags,
+}
+
+const DELETE: &str = "\
+Exit code: 0 they are gone; 1 a document is not there, or others refer to it, and nothing was deleted; 2 wrong usage, or
+the store cannot be reached; 3 somebody else was faster; 4 not acknowledged in time (--wait); 5 not known whether it was
+published.
+
+Examples:
+  gridctl delete --store etcd://127.0.0.1:2379 tenant acme --dry-run
+  gridctl delete --store etcd://127.0.0.1:2379 Tenant/acme --ignore-missing --wait
+  gridctl delete --store etcd://127.0.0.1:2379 -f config/examples/quickstart --ignore-missing";
+
+impl Apply {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        let outcome = attempt(output, |output| {
+            let (sources, files) = read(&self.filenames, input)?;
+            let (mut place, site) = open(target, output)?;
+            let adopt = self.adopt.settle(&mut place, None, output)?;
+            let wanted = Wanted { only: self.prune, ..Wanted::of_files(&files) };
+            let reason = String::new();
+            Ok((
+                Job { flags: &self.change, place, wanted, files, sources, reason, adopt, digest: None, yes: self.yes },
+                site,
+            ))
+        });
+        match outcome {
+            Ok((job, site)) => job.run(site, input, output),
+            Err(status) => status,
+        }
+    }
+}
+
+/// Reads documents. With none there is nothing to do, and with --prune too much.
+pub(super) fn read(paths: &[PathBuf], input: &mut dyn BufRead) -> Result<(Sources, Vec<Parsed>), String> {
+    let sources = sources::read(paths, input)?;
+    let files: Vec<Parsed> = sources.files.iter().map(|(name, bytes)| parse(name, bytes)).collect();
+    if files.iter().all(|file| file.documents.is_empty() && file.broken.is_empty()) && sources.faults.is_empty() {
+        let places: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        let places = places.join(", ");
+        return Err(format!(
+            "no documents in {places}; in directories they are in files named *.yaml, *.yml or *.json"
+        ));
+    }
+    Ok((sources, files))
+}
+
+impl Delete {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        let outcome = attempt(output, |output| {
+            let ids = self.ids(input)?;
+            let (place, site) = open(target, output)?;
+            Ok((ids, place, site))
+        });
+        let (ids, place, site) = match outcome {
+            Ok(parts) => parts,
+            Err(status) => return status,
+        };
+        let missing: Vec<&DocumentId> = ids.iter().filter(|id| !is_there(&site, id)).collect();
+        if !missing.is_empty() && !self.ignore_missing {
+            for id in missing {
+                output.error(not_there(&site, id));
+            }
+            output.note("nothing was deleted");
+            return Status::Problems;
+        }
+        let wanted = Wanted { delete: ids, ..Wanted::default() };
+        let (files, sources, reason) = (Vec::new(), Sources::default(), String::new());
+        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, yes: true }
+            .run(site, input, output)
+    }
+
+    fn ids(&self, input: &mut dyn BufRead) -> Result<BTreeSet<DocumentId>, String> {
+        if self.filenames.is_empty() {
+            return match select(&self.documents)? {
+                Selection::Documents(ids) => Ok(ids.into_iter().collect()),
+                Selection::All | Selection::Kind(_) => {
+                    Err("name the documents to delete: KIND NAME…, KIND/NAME… or -f FILE".to_owned())
+                }
+            };
+        }
+        // Whatever else is wrong with them, documents that have a name can be deleted by it.
+        let (_, files) = read(&self.filenames, input)?;
+        let good = files.iter().flat_map(|file| &file.documents).map(|document| &document.id);
+        let broken = files.iter().flat_map(|file| &file.broken).filter_map(|broken| broken.id.as_ref());
+        Ok(good.chain(broken).cloned().collect())
+    }
+}
+
+fn is_there(site: &Site, id: &DocumentId) -> bool {
+    site.documents.contains_key(id) || site.foreign.contains_key(id) || site.broken(id).is_some()
+}
+
+/// What to say of a document that is not there.
+pub(super) fn not_there(site: &Site, id: &DocumentId) -> String {
+    let same = site.documents.keys().filter(|other| other.kind == id.kind).map(|other| other.name.as_str());
+    let help = did_you_mean(id.name.as_str(), same)
+        .unwrap_or_else(|| format!("`gridctl get {}` lists what there is", id.kind.as_str().to_lowercase()));
+    format!("there is no {id}; {help}")
+}

@@ -1,0 +1,350 @@
+//! What all verbs have in common that change a store: from what is wanted to a generation that routers acknowledged.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::BufRead;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use gridrouter_config::codec::Parsed;
+use gridrouter_config::ids::DocumentId;
+use gridrouter_config::store::etcd::writer::{About, Adopt, PublishError};
+use gridrouter_config::units::parse_duration;
+use serde_json::{Map, Value, json};
+
+use super::format::{Format, print_yaml};
+use super::{Status, refusal};
+use crate::acknowledge::{self, Outcome};
+use crate::directory;
+use crate::output::{Answer, Output};
+use crate::plan::{Action, Plan, Wanted, clashes};
+use crate::site::{Place, Site, in_our_words};
+use crate::sources::Sources;
+use crate::table::{columns, plural, printable};
+
+/// How often a change is tried that loses to those of other documents. Each loss is somebody's success, so that many
+/// writers together come to an end.
+const ATTEMPTS: usize = 20;
+/// The longest pause before another attempt. A random part of it is waited, so that two writers do not stay in step.
+const PAUSE: Duration = Duration::from_millis(400);
+/// Rows of a table.
+const ROWS: usize = 100;
+
+/// The flags of every verb that changes a store.
+#[derive(Debug, Args)]
+pub(super) struct ChangeFlags {
+    /// Why, for the history
+    #[arg(short, long, value_name = "TEXT")]
+    pub(super) message: Option<String>,
+    /// Who, for the history [default: $USER@host]
+    #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
+    author: Option<String>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Return when every live router acknowledged the generation; after 30s, or this time, name those that did not
+    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
+          value_parser = parse_duration)]
+    wait: Option<Duration>,
+    /// Also put into force what somebody wrote into etcd without gridctl
+    #[arg(long)]
+    pub(super) take_in: bool,
+    /// How to print what changes
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    /// Documents whose difference a dry run shows; 0 is all
+    #[arg(long, value_name = "N", default_value = "100")]
+    most: usize,
+}
+
+/// A change on its way.
+pub(super) struct Job<'a> {
+    pub(super) flags: &'a ChangeFlags,
+    pub(super) place: Place,
+    pub(super) wanted: Wanted,
+    /// What is put, as it was read, and where its text is.
+    pub(super) files: Vec<Parsed>,
+    pub(super) sources: Sources,
+    /// The message where none is given.
+    pub(super) reason: String,
+    pub(super) adopt: Option<Adopt>,
+    /// The digest that the documents have to have in the end, where that is known.
+    pub(super) digest: Option<String>,
+    /// Whether documents may be deleted without a question.
+    pub(super) yes: bool,
+}
+
+/// What became of the attempt to publish.
+enum Attempt {
+    Done(u64),
+    Again(Box<Site>),
+    Over(Status),
+}
+
+impl Job<'_> {
+    /// Carries the change out.
+    pub(super) fn run(mut self, mut site: Site, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        if self.flags.wait.is_some() && matches!(self.place, Place::Directory(_)) {
+            output.error("a directory has no live routers to wait for; leave out --wait");
+            return Status::Failed;
+        }
+        let about = self.about();
+        for attempt in 1.. {
+            let plan = Plan::new(&site, &self.wanted);
+            output.progress(format_args!("checking {}", plural(site.documents.len() + plan.edits.len(), "document")));
+            if let Err(status) = refusal::check(&mut self, &site, &plan, output) {
+                return status;
+            }
+            let nothing = plan.is_empty() && self.adopt.is_none();
+            if attempt == 1 {
+                self.show(&plan, output);
+                if self.flags.dry_run {
+                    return self.end_dry(&site, &plan, output);
+                }
+                if !nothing && let Err(status) = self.confirm(&plan, input, output) {
+                    return status;
+                }
+            }
+            if nothing {
+                if site.complaint.is_some() || !site.foreign.is_empty() {
+                    output.note(
+                        "what was written without gridctl comes into force with a change, and this changes nothing",
+                    );
+                }
+                return self.finish(&site, &plan, None, output);
+            }
+            match self.attempt(&site, &plan, &about, attempt, output) {
+                Attempt::Done(generation) => return self.finish(&site, &plan, Some(generation), output),
+                Attempt::Again(now) => site = *now,
+                Attempt::Over(status) => return status,
+            }
+        }
+        Status::Failed
+    }
+
+    fn about(&self) -> About {
+        let author = self.flags.author.clone().filter(|name| !name.is_empty()).unwrap_or_else(default_author);
+        let message = self.flags.message.clone().unwrap_or_else(|| self.reason.clone());
+        About { author, message, adopt: self.adopt.clone() }
+    }
+
+    /// The table, before anything is done.
+    fn show(&self, plan: &Plan, output: &mut Output) {
+        let most = match self.flags.output {
+            Format::Table => ROWS,
+            Format::Wide => usize::MAX,
+            Format::Json | Format::Yaml | Format::Name => return,
+        };
+        let rows = plan.rows();
+        let shown = rows.iter().take(most).map(|(action, id)| vec![action.as_str().to_owned(), id.to_string()]);
+        output.text(columns(&["ACTION", "DOCUMENT"], &shown.collect::<Vec<_>>()));
+        if let Some(more) = rows.len().checked_sub(most).filter(|more| *more > 0) {
+            output.line(format_args!("… and {} (`-o wide` has all)", plural(more, "more document")));
+        }
+    }
+
+    fn confirm(&self, plan: &Plan, input: &mut dyn BufRead, output: &mut Output) -> Result<(), Status> {
+        let deleted = plan.count(Action::Deleted);
+        if deleted == 0 || self.yes || !self.wanted.only {
+            return Ok(());
+        }
+        let what = format!("this deletes {} that the input does not have", plural(deleted, "document"));
+        match output.ask(format_args!("{what}; go on?"), input) {
+            Answer::Yes => Ok(()),
+            Answer::No => {
+                output.error("nothing was changed");
+                Err(Status::Failed)
+            }
+            Answer::Nobody => {
+                output.error(format_args!("{what}; say --yes, or look first with --dry-run"));
+                Err(Status::Failed)
+            }
+        }
+    }
+
+    fn attempt(&mut self, site: &Site, plan: &Plan, about: &About, attempt: usize, output: &mut Output) -> Attempt {
+        output.progress(format_args!("publishing {}", plural(plan.edits.len(), "change")));
+        let writer = match &mut self.place {
+            Place::Directory(root) => return write_files(root, plan, output),
+            Place::Etcd { writer, .. } => writer,
+        };
+        let Some(base) = &site.base else { return Attempt::Over(Status::Failed) };
+        let published = match plan.changes() {
+            Ok(changes) => writer.publish(base, &changes, about),
+            Err(why) => Err(PublishError::Refused(why)),
+        };
+        match published {
+            Ok(published) => Attempt::Done(published.generation),
+            Err(PublishError::Lost(lost)) => {
+                let text = printable(&lost.to_string());
+                self.lost(site, &text, attempt, output)
+            }
+            Err(error @ (PublishError::Refused(_) | PublishError::Store(_))) => {
+                output.error(in_our_words(&printable(&error.to_string())));
+                Attempt::Over(Status::Failed)
+            }
+            Err(error @ PublishError::Unknown(_)) => {
+                let text = in_our_words(&printable(&error.to_string()));
+                output.error(format_args!("{text}; look with `gridctl history`"));
+                Attempt::Over(Status::Unknown)
+            }
+        }
+    }
+
+    fn again(&mut self, output: &mut Output) -> Attempt {
+        match self.place.read() {
+            Ok(now) => Attempt::Again(Box::new(now)),
+            Err(why) => {
+                output.error(why);
+                Attempt::Over(Status::Failed)
+            }
+        }
+    }
+
+    /// Somebody else was faster. Where that was about other documents, the change is still what was wanted.
+    fn lost(&mut self, before: &Site, text: &str, attempt: usize, output: &mut Output) -> Attempt {
+        let now = match self.place.read() {
+            Ok(now) => now,
+            Err(why) => {
+                output.error(text);
+                output.error(why);
+                return Attempt::Over(Status::Lost);
+            }
+        };
+        let clashes = clashes(before, &now, &self.wanted);
+        if clashes.is_empty() && attempt < ATTEMPTS && now.generation() > before.generation() {
+            let generation = now.generation();
+            output.note(format_args!(
+                "generation {generation} came meanwhile and changed none of these documents; trying again"
+            ));
+            // Every hasher of this kind begins with another number.
+            let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+            // Nobody unparks this thread, and an early attempt would be no harm.
+            std::thread::park_timeout(PAUSE.mul_f64(random));
+            return self.again(output);
+        }
+        output.error(text);
+        if !clashes.is_empty() {
+            output.note(format_args!("both changes are about {}", some(&clashes)));
+        }
+        Attempt::Over(Status::Lost)
+    }
+
+    fn end_dry(&self, site: &Site, plan: &Plan, output: &mut Output) -> Status {
+        match self.flags.output {
+            Format::Table | Format::Wide => {
+                super::diff::print(plan, self.flags.most, output);
+                output.line(format_args!("dry run, nothing was changed: {}", plan.summary()));
+            }
+            Format::Json | Format::Yaml | Format::Name => self.answer(plan, site.generation(), false, output),
+        }
+        Status::Fine
+    }
+
+    fn finish(&mut self, site: &Site, plan: &Plan, published: Option<u64>, output: &mut Output) -> Status {
+        let generation = published.unwrap_or(site.generation());
+        match self.flags.output {
+            Format::Table | Format::Wide => {
+                let text = match (published, site.base.is_some()) {
+                    (Some(generation), true) => format!("generation {generation} is in force: {}", plan.summary()),
+                    (Some(_), false) => format!("files were changed: {}", plan.summary()),
+                    (None, true) => format!("nothing to publish, generation {generation} stays: {}", plan.summary()),
+                    (None, false) => format!("nothing to write: {}", plan.summary()),
+                };
+                output.line(text);
+            }
+            Format::Json | Format::Yaml | Format::Name => self.answer(plan, generation, published.is_some(), output),
+        }
+        self.compare_digest(generation, output);
+        match self.flags.wait {
+            Some(timeout) if generation > 0 => self.wait(generation, timeout, output),
+            Some(_) | None => Status::Fine,
+        }
+    }
+
+    /// Says so when the documents are not to the bit what they were elsewhere.
+    fn compare_digest(&mut self, generation: u64, output: &mut Output) {
+        let (Some(wanted), Place::Etcd { writer, .. }) = (&self.digest, &mut self.place) else { return };
+        let Ok(base) = writer.base() else { return };
+        let head = base.head().filter(|head| head.generation == generation);
+        if let Some(head) = head.filter(|head| head.digest.to_string() != *wanted) {
+            let digest = head.digest;
+            output.note(format_args!(
+                "the digest is {digest}, and the export's was {wanted}: it was edited, or written by another version"
+            ));
+        }
+    }
+
+    /// The answer for tools.
+    fn answer(&self, plan: &Plan, generation: u64, published: bool, output: &mut Output) {
+        let rows = plan.rows();
+        if self.flags.output == Format::Name {
+            for (_, id) in rows.iter().filter(|(action, _)| *action != Action::Unchanged) {
+                output.line(id);
+            }
+            return;
+        }
+        let mut fields = Map::new();
+        fields.insert("generation".to_owned(), json!(generation));
+        fields.insert("published".to_owned(), json!(published));
+        for action in Action::ALL {
+            let ids: Vec<Value> =
+                rows.iter().filter(|(one, _)| *one == action).map(|(_, id)| json!(id.to_string())).collect();
+            fields.insert(action.as_str().to_owned(), Value::Array(ids));
+        }
+        let answer = Value::Object(fields);
+        if self.flags.output == Format::Json { output.json(&answer) } else { print_yaml(&answer, output) }
+    }
+
+    fn wait(&mut self, generation: u64, timeout: Duration, output: &mut Output) -> Status {
+        let Place::Etcd { writer, .. } = &mut self.place else { return Status::Fine };
+        let base = writer.base().ok();
+        let head = base.as_ref().and_then(|base| base.head()).filter(|head| head.generation == generation);
+        match acknowledge::wait(writer, generation, head.map(|head| head.digest), timeout, output) {
+            Outcome::All(0) => output.note("no router is live; nobody was waited for"),
+            Outcome::All(1) => output.note(format_args!("the live router acknowledged generation {generation}")),
+            Outcome::All(n) => output.note(format_args!("all {n} live routers acknowledged generation {generation}")),
+            Outcome::Missing(missing, there) => {
+                output.error(format_args!(
+                    "{} of {} did not acknowledge generation {generation}: {}; look with `gridctl status`",
+                    missing.len(),
+                    plural(missing.len() + there, "live router"),
+                    acknowledge::names(&missing, generation)
+                ));
+                return Status::Unacknowledged;
+            }
+            Outcome::Unknown(why) => {
+                output.error(format_args!("it is not known who acknowledged generation {generation}: {why}"));
+                return Status::Unacknowledged;
+            }
+        }
+        Status::Fine
+    }
+}
+
+fn write_files(root: &Path, plan: &Plan, output: &mut Output) -> Attempt {
+    match directory::write(root, plan) {
+        Ok(()) => Attempt::Done(0),
+        Err(why) => {
+            output.error(why);
+            Attempt::Over(Status::Failed)
+        }
+    }
+}
+
+/// The first few of many documents.
+pub(super) fn some(ids: &[DocumentId]) -> String {
+    const NAMED: usize = 5;
+    let shown: Vec<String> = ids.iter().take(NAMED).map(ToString::to_string).collect();
+    match ids.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
+        None => shown.join(", "),
+    }
+}
+
+fn default_author() -> String {
+    let user =
+        ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
+    let system = rustix::system::uname();
+    format!("{}@{}", user.unwrap_or_else(|| "somebody".to_owned()), system.nodename().to_string_lossy())
+}

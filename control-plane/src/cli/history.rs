@@ -1,0 +1,267 @@
+//! `gridctl history` and `gridctl undo`.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use clap::Args;
+use gridrouter_config::codec::{Parsed, SourceDocument, parse};
+use gridrouter_config::ids::DocumentId;
+use gridrouter_config::store::etcd::Changed;
+use gridrouter_config::store::etcd::writer::{History, Writer};
+use serde_json::json;
+
+use super::change::{ChangeFlags, Job};
+use super::diff::print_all;
+use super::format::Format;
+use super::get::print_value;
+use super::{Status, attempt, open_place, read};
+use crate::diff::unified;
+use crate::output::Output;
+use crate::plan::{Wanted, document_yaml};
+use crate::site::{Site, in_our_words};
+use crate::sources::Sources;
+use crate::table::{age, columns, now, plural, printable};
+use crate::target::Target;
+use crate::yaml;
+
+/// What is said of a directory.
+const NO_HISTORY: &str = "keeps no history; keep it in git";
+
+/// Print who changed what and when; of one generation, the difference that it made.
+#[derive(Debug, Args)]
+#[command(after_help = HISTORY)]
+pub(super) struct Log {
+    /// Show what this generation changed
+    #[arg(value_name = "GENERATION")]
+    generation: Option<u64>,
+    /// Generations to list
+    #[arg(short, value_name = "N", default_value = "20")]
+    n: usize,
+    /// How to print them
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    /// Documents whose difference is shown; 0 is all
+    #[arg(long, value_name = "N", default_value = "100")]
+    most: usize,
+}
+
+const HISTORY: &str = "\
+The history has the last 100 generations, and the documents of all but the largest changes.
+
+Exit code: 0 fine, 1 the history does not have the generation, 2 the store cannot be reached, or is a directory.
+
+Examples:
+  gridctl history --store etcd://127.0.0.1:2379
+  gridctl history --store etcd://127.0.0.1:2379 -n 5 -o wide
+  gridctl history --store etcd://127.0.0.1:2379 1";
+
+/// Take back what one generation changed, as a new generation.
+///
+/// Refused where a document was changed again since, unless --force says that it shall be as it was before all the same.
+#[derive(Debug, Args)]
+#[command(after_help = UNDO)]
+pub(super) struct Undo {
+    /// The generation
+    #[arg(value_name = "GENERATION")]
+    generation: u64,
+    /// Also take back documents that were changed again since
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    change: ChangeFlags,
+}
+
+const UNDO: &str = "\
+Exit code: 0 it is taken back, or was already; 1 documents were changed again since, or what would be in force is wrong;
+2 wrong usage, or the store cannot be reached; 3 somebody else was faster; 4 not acknowledged in time (--wait); 5 not
+known whether it was published.
+
+Examples:
+  gridctl undo --store etcd://127.0.0.1:2379 2 --dry-run
+  gridctl undo --store etcd://127.0.0.1:2379 2 --wait";
+
+impl Log {
+    pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Status {
+        let outcome = attempt(output, |output| {
+            let mut place = open_place(target)?;
+            let writer = place.writer(NO_HISTORY)?;
+            match self.generation {
+                Some(generation) => self.one(writer, generation, output),
+                None => self.list(writer, output),
+            }
+        });
+        outcome.unwrap_or_else(|status| status)
+    }
+
+    fn list(&self, writer: &mut Writer, output: &mut Output) -> Result<Status, String> {
+        let entries = writer.history(self.n).map_err(|error| in_our_words(&error.explain()))?;
+        let now = now();
+        let short = |one: &History| {
+            let (generation, ago) = (one.generation.to_string(), age(one.time, now));
+            vec![generation, ago, one.author.clone(), one.changed.to_string(), one.message.clone()]
+        };
+        match self.output {
+            Format::Table => {
+                let rows: Vec<_> = entries.iter().map(short).collect();
+                output.text(columns(&["GENERATION", "AGE", "AUTHOR", "CHANGED", "MESSAGE"], &rows));
+            }
+            Format::Wide => {
+                let row = |one: &History| [short(one), vec![one.digest.to_string(), one.documents.join(" ")]].concat();
+                let head = ["GENERATION", "AGE", "AUTHOR", "CHANGED", "MESSAGE", "DIGEST", "DOCUMENTS"];
+                output.text(columns(&head, &entries.iter().map(row).collect::<Vec<_>>()));
+            }
+            Format::Name => entries.iter().for_each(|one| output.line(one.generation)),
+            Format::Json | Format::Yaml => {
+                let entries: Vec<_> = entries.iter().map(entry_json).collect();
+                print_value(self.output, &json!(entries), output);
+            }
+        }
+        Ok(Status::Fine)
+    }
+
+    fn one(&self, writer: &mut Writer, generation: u64, output: &mut Output) -> Result<Status, String> {
+        let Some(changes) = changes(writer, generation, output)? else { return Ok(Status::Problems) };
+        let all = writer.history(usize::MAX).map_err(|error| in_our_words(&error.explain()))?;
+        let entry = all.iter().find(|one| one.generation == generation);
+        match self.output {
+            Format::Table | Format::Wide => {
+                if let Some(one) = entry {
+                    let message = if one.message.is_empty() { String::new() } else { format!(": {}", one.message) };
+                    let text = format!("by {}, {} ago{message}", one.author, age(one.time, now()));
+                    output.line(format_args!("generation {generation} {}", printable(&text)));
+                    output.line(plural(changes.len(), "document"));
+                }
+                let sides = changes.iter().map(|change| {
+                    let text = |bytes: &Option<std::sync::Arc<[u8]>>| bytes.as_deref().map(yaml::from_json);
+                    (change.id.to_string(), text(&change.before), text(&change.after))
+                });
+                print_all(sides, changes.len(), self.most, output);
+            }
+            Format::Name => changes.iter().for_each(|change| output.line(&change.id)),
+            Format::Json | Format::Yaml => {
+                let side = |bytes: &Option<std::sync::Arc<[u8]>>| {
+                    bytes.as_deref().map(|bytes| {
+                        serde_json::from_slice(bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(bytes)))
+                    })
+                };
+                let changes: Vec<_> = changes
+                    .iter()
+                    .map(|one| {
+                        json!({ "document": one.id.to_string(), "before": side(&one.before), "after": side(&one.after) })
+                    })
+                    .collect();
+                let mut value = entry.map_or_else(|| json!({ "generation": generation }), entry_json);
+                if let Some(fields) = value.as_object_mut() {
+                    fields.insert("changes".to_owned(), json!(changes));
+                }
+                print_value(self.output, &value, output);
+            }
+        }
+        Ok(Status::Fine)
+    }
+}
+
+fn entry_json(one: &History) -> serde_json::Value {
+    json!({
+        "generation": one.generation, "author": one.author, "message": one.message, "time": one.time,
+        "digest": one.digest, "changed": one.changed, "documents": one.documents,
+    })
+}
+
+/// What a generation changed; nothing, and the reason told, when the history does not have it.
+fn changes(writer: &mut Writer, generation: u64, output: &mut Output) -> Result<Option<Vec<Changed>>, String> {
+    output.progress(format_args!("reading what generation {generation} changed"));
+    let found = writer.changes(generation).map_err(|error| in_our_words(&error.explain()))?;
+    if found.is_none() {
+        output.error(format_args!(
+            "the history does not have what generation {generation} changed; `gridctl history` lists what it has"
+        ));
+    }
+    Ok(found)
+}
+
+impl Undo {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        let outcome = attempt(output, |output| {
+            let mut place = open_place(target)?;
+            let changes = changes(place.writer(NO_HISTORY)?, self.generation, output)?;
+            output.progress("reading the store");
+            Ok((changes, read(place)?))
+        });
+        let (changes, (place, site)) = match outcome {
+            Ok((Some(changes), opened)) => (changes, opened),
+            Ok((None, _)) => return Status::Problems,
+            Err(status) => return status,
+        };
+        if !self.force && !self.untouched(&site, &changes, output) {
+            return Status::Problems;
+        }
+        let (wanted, files) = self.inverse(&changes);
+        let reason = format!("undo generation {}", self.generation);
+        let sources = Sources::default();
+        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, yes: true }
+            .run(site, input, output)
+    }
+
+    /// What was there before, as if somebody applied it.
+    fn inverse(&self, changes: &[Changed]) -> (Wanted, Vec<Parsed>) {
+        let mut files = Vec::new();
+        let mut wanted = Wanted::default();
+        for change in changes {
+            match &change.before {
+                None => drop(wanted.delete.insert(change.id.clone())),
+                Some(bytes) => {
+                    files.push(parse(&format!("{} before generation {}", change.id, self.generation), bytes));
+                }
+            }
+        }
+        wanted.put = Wanted::of_files(&files).put;
+        (wanted, files)
+    }
+
+    /// Whether every document is as the generation left it, or as it was before; if not, what came since is shown.
+    fn untouched(&self, site: &Site, changes: &[Changed], output: &mut Output) -> bool {
+        const SHOWN: usize = 20;
+        let mut touched: BTreeMap<&DocumentId, String> = BTreeMap::new();
+        for change in changes {
+            let now = site.documents.get(&change.id);
+            let is = |bytes: &Option<std::sync::Arc<[u8]>>| match (now, bytes) {
+                (None, None) => !site.foreign.contains_key(&change.id) && site.broken(&change.id).is_none(),
+                (Some(document), Some(bytes)) => same(document, bytes),
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if is(&change.after) || is(&change.before) {
+                continue;
+            }
+            let (then, now) = (change.after.as_deref().map(yaml::from_json), as_it_is(site, &change.id));
+            let name = format!("{} since generation {}", change.id, self.generation);
+            touched.insert(&change.id, unified(&name, then.as_deref(), now.as_deref(), output.colour()));
+        }
+        for difference in touched.values().take(SHOWN) {
+            output.text(difference);
+        }
+        if touched.is_empty() {
+            return true;
+        }
+        let ids: Vec<DocumentId> = touched.keys().map(|id| (*id).clone()).collect();
+        output.error(format_args!(
+            "{} changed again since generation {}: {}; nothing was changed; say --force to undo it all the same",
+            plural(ids.len(), "document"),
+            self.generation,
+            super::change::some(&ids)
+        ));
+        false
+    }
+}
+
+/// What a document says now.
+fn as_it_is(site: &Site, id: &DocumentId) -> Option<String> {
+    let document = site.documents.get(id).map(|document| document_yaml(document));
+    document.or_else(|| site.broken(id).map(|broken| yaml::from_json(&broken.entry.bytes)))
+}
+
+/// Whether bytes of the history say what a document says.
+fn same(document: &SourceDocument, bytes: &[u8]) -> bool {
+    let parsed = parse("history", bytes);
+    matches!(parsed.documents.as_slice(), [one] if one.id == document.id && one.digest == document.digest)
+}

@@ -1,0 +1,88 @@
+//! Why a change is not made: because documents are wrong, others still need what is deleted, or the store holds what
+//! nobody has looked at.
+
+use std::collections::BTreeSet;
+
+use gridrouter_config::ids::DocumentId;
+use gridrouter_config::problem::Problem;
+
+use super::Status;
+use super::change::{Job, some};
+use crate::output::Output;
+use crate::plan::{Plan, referrers, review};
+use crate::problems;
+use crate::site::Site;
+use crate::table::{plural, printable};
+
+/// Problems that are printed.
+const PROBLEMS: usize = 50;
+/// Documents that are listed as those who need a deleted one.
+const REFERRERS: usize = 20;
+
+/// Refuses what must not go into force, with the reasons.
+pub(super) fn check(job: &mut Job<'_>, site: &Site, plan: &Plan, output: &mut Output) -> Result<(), Status> {
+    let mut problems = review(site, plan, &mut job.files);
+    let faults = job.sources.faults.iter();
+    problems.extend(faults.map(|(file, why)| Problem::of_file(&std::sync::Arc::from(&**file), why)));
+    problems.sort_by(Problem::reading_order);
+    if problems.is_empty() {
+        return unseen(job, site, output);
+    }
+    let own: BTreeSet<&str> = job.files.iter().map(|file| &*file.file).collect();
+    let needed = referrers(plan, &problems);
+    for (id, problems) in &needed {
+        let by: Vec<&&Problem> = problems.iter().filter(|problem| !own.contains(&*problem.file)).collect();
+        if !by.is_empty() {
+            print_referrers(id, &by, output);
+        }
+    }
+    let told = |problem: &Problem| {
+        !own.contains(&*problem.file) && problem.missing.as_ref().is_some_and(|id| needed.contains_key(id))
+    };
+    let rest: Vec<Problem> = problems.iter().filter(|problem| !told(problem)).cloned().collect();
+    problems::print(&rest, PROBLEMS, &job.sources, output);
+    output.error(format_args!("nothing was changed: {}", plural(problems.len(), "problem")));
+    Err(Status::Problems)
+}
+
+fn print_referrers(id: &DocumentId, by: &[&&Problem], output: &mut Output) {
+    output.line(format_args!("{id} is still needed by {}:", plural(by.len(), "reference")));
+    for problem in by.iter().take(REFERRERS) {
+        match &problem.document {
+            Some(document) => output.line(format_args!("  {document}, {}", printable(&problem.path))),
+            None => output.line(format_args!("  {}:{}", problem.file, problem.line)),
+        }
+    }
+    if let Some(more) = by.len().checked_sub(REFERRERS).filter(|more| *more > 0) {
+        output.line(format_args!("  … and {more} more"));
+    }
+    output.line("change or delete those first, or in the same command");
+}
+
+/// What somebody wrote without gridctl becomes part of the next generation, whatever it says.
+fn unseen(job: &Job<'_>, site: &Site, output: &mut Output) -> Result<(), Status> {
+    if job.wanted.only {
+        // Whatever is there, the store holds what is wanted afterwards.
+        return Ok(());
+    }
+    let settled = |id: &DocumentId| job.wanted.put.contains_key(id) || job.wanted.delete.contains(id);
+    let unseen: Vec<DocumentId> = site.foreign.keys().filter(|id| !settled(id)).cloned().collect();
+    let what = if unseen.is_empty() {
+        match &site.complaint {
+            Some(why) if site.foreign.is_empty() => why.clone(),
+            Some(_) | None => return Ok(()),
+        }
+    } else {
+        format!(
+            "{} written without gridctl would come into force with this: {}",
+            plural(unseen.len(), "document"),
+            some(&unseen)
+        )
+    };
+    if job.flags.take_in {
+        output.note(format_args!("taken in: {what}"));
+        return Ok(());
+    }
+    output.error(format_args!("{what}; apply or delete them on purpose, or say --take-in"));
+    Err(Status::Problems)
+}

@@ -1,0 +1,155 @@
+//! What is applied and deleted, and what is refused.
+
+use super::support::server::Server;
+use super::support::{GRID, apply, command, directory, generation, json, names, on, run, tenants};
+
+#[test]
+fn documents_are_created_changed_and_left_alone() {
+    let server = Server::start();
+    let store = server.store();
+    let out = apply(&store, GRID, &["-m", "the first cells"]).out(0);
+    assert!(out.contains("created  Cell/a\n") && out.ends_with("generation 1 is in force: 4 created\n"), "{out}");
+    let again = apply(&store, GRID, &[]).out(0);
+    assert!(again.contains("nothing to publish, generation 1 stays: 4 unchanged"), "{again}");
+    let changed = apply(&store, "{kind: Cell, name: b, weight: 50}", &["-o", "json"]).out(0);
+    let changed: serde_json::Value = serde_json::from_str(&changed).unwrap();
+    assert_eq!((changed["generation"].as_u64(), changed["changed"][0].as_str()), (Some(2), Some("Cell/b")));
+    assert_eq!(names(&store), ["Grid/shop", "Cell/a", "Cell/b", "Tenant/acme"]);
+    let cell = json(&store, &["get", "cells", "b"], 0);
+    assert_eq!(cell["weight"], 50);
+    let out = on(&store, &["get", "tn", "acme", "-o", "yaml"]).out(0);
+    assert_eq!(out, "kind: Tenant\nname: acme\ngrid: shop\ncell: a\n");
+    let head = super::support::head(&store);
+    assert!(head["author"].as_str().unwrap().starts_with("ann@"), "{head}");
+}
+
+#[test]
+fn a_dry_run_and_a_diff_change_nothing() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, GRID, &[]).out(0);
+    let mut raw = server.raw();
+    let before = raw.revision();
+    let document = "{kind: Cell, name: b, weight: 50}";
+    let dry = apply(&store, document, &["--dry-run"]).out(0);
+    assert!(dry.contains("+weight: 50\n") && dry.contains("changed  Cell/b"), "{dry}");
+    assert!(dry.ends_with("dry run, nothing was changed: 1 changed\n"), "{dry}");
+    let diff = run(command(&store, &["diff", "-f", "-"]), document).out(1);
+    assert!(diff.contains("--- Cell/b (before)") && diff.contains("+weight: 50\n"), "{diff}");
+    assert_eq!(run(command(&store, &["diff", "-f", "-"]), GRID).out(0), "");
+    run(command(&store, &["diff", "-f", "-"]), "{kind: Cell").err(2);
+    let prune = apply(&store, document, &["--prune", "--dry-run"]).out(0);
+    assert!(prune.contains("-name: acme\n") && prune.contains("3 deleted, 1 changed"), "{prune}");
+    assert_eq!(raw.revision(), before);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place_and_nothing_is_published() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, GRID, &[]).out(0);
+    let home = directory("kind: Cell\nname: c\n---\nkind: Tenant\nname: t\ngrid: shop\ncell: d\n");
+    let place = home.path().to_str().unwrap();
+    let ran = on(&store, &["apply", "-f", place]);
+    assert!(ran.err.contains("nothing was changed: 1 problem"), "{}", ran.err);
+    let out = ran.out(1);
+    assert!(out.contains("there is no Cell \"d\"") && out.contains("grid.yaml:7:7"), "{out}");
+    // What is in the store is good, and what is new breaks it.
+    let out = apply(&store, "{kind: Grid, name: shop, cells: [b]}", &[]).out(1);
+    assert!(out.contains("Tenant/acme"), "{out}");
+    apply(&store, "kind: Cell\nname: c\nweigth: 1\n", &[]).out(1);
+    apply(&store, "# nothing\n", &[]).err(2);
+    assert_eq!(generation(&store), 1);
+}
+
+#[test]
+fn what_others_need_is_not_deleted_and_the_list_says_who_they_are() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, GRID, &[]).out(0);
+    let out = on(&store, &["delete", "cell", "a"]).out(1);
+    assert!(
+        out.contains("Cell/a is still needed by 2 references:\n  Grid/shop, cells[0]\n  Tenant/acme, cell\n"),
+        "{out}"
+    );
+    let err = on(&store, &["delete", "cell", "aa"]).err(1);
+    assert!(err.contains("there is no Cell/aa; did you mean \"a\"?"), "{err}");
+    on(&store, &["delete", "cell", "zzz", "--ignore-missing"]).out(0);
+    on(&store, &["delete", "cells"]).err(2);
+    assert_eq!(generation(&store), 1);
+    let out = on(&store, &["delete", "Tenant/acme", "Grid/shop", "ce/a"]).out(0);
+    assert!(out.ends_with("generation 2 is in force: 3 deleted\n"), "{out}");
+    assert_eq!(names(&store), ["Cell/b"]);
+    apply(&store, GRID, &[]).out(0);
+    let out = run(command(&store, &["delete", "-f", "-"]), GRID).out(0);
+    assert!(out.contains("4 deleted"), "{out}");
+    assert_eq!(names(&store), Vec::<String>::new());
+}
+
+#[test]
+fn a_long_list_of_those_who_need_a_document_is_cut() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, &format!("{GRID}{}", tenants(300, "b")), &[]).out(0);
+    let ran = on(&store, &["delete", "cell", "b"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.out.contains("Cell/b is still needed by 301 references:"), "{}", ran.out);
+    assert!(ran.out.contains("  … and 281 more\n") && ran.out.lines().count() < 30, "{}", ran.out);
+}
+
+#[test]
+fn pruning_deletes_what_the_input_does_not_have_and_only_with_a_yes() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, GRID, &[]).out(0);
+    apply(&store, "{kind: Cell, name: c}", &[]).out(0);
+    let err = apply(&store, GRID, &["--prune"]).err(2);
+    assert!(err.contains("this deletes 1 document that the input does not have; say --yes"), "{err}");
+    apply(&store, "", &["--prune", "--yes"]).err(2);
+    assert_eq!(generation(&store), 2);
+    let out = apply(&store, GRID, &["--prune", "--yes"]).out(0);
+    assert!(out.contains("deleted    Cell/c\n") && out.contains("1 deleted, 4 unchanged"), "{out}");
+    assert_eq!(names(&store).len(), 4);
+}
+
+#[test]
+fn five_thousand_documents_are_one_generation_and_what_is_printed_is_cut() {
+    let server = Server::start();
+    let store = server.store();
+    let documents = format!("{GRID}{}", tenants(5_000, "a"));
+    let out = apply(&store, &documents, &[]).out(0);
+    assert!(out.contains("… and 4904 more documents") && out.lines().count() < 110, "{out}");
+    assert!(out.ends_with("generation 1 is in force: 5004 created\n"));
+    assert_eq!(names(&store).len(), 5_004);
+    let diff = on(&store, &["history", "1", "--most", "3"]).out(0);
+    assert!(diff.contains("5004 documents\n") && diff.contains("… and 5001 more documents"), "{diff}");
+    let head = super::support::head(&store);
+    assert!(head.get("staged").is_none(), "{head}");
+}
+
+#[test]
+fn what_somebody_wrote_without_gridctl_is_not_taken_in_by_accident() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, GRID, &[]).out(0);
+    server.raw().put("/gridrouter/config/cell/c", r#"{"kind":"Cell","name":"c","weight":7}"#);
+    let err = apply(&store, "{kind: Cell, name: d}", &[]).err(1);
+    assert!(err.contains("1 document written without gridctl would come into force with this: Cell/c"), "{err}");
+    let status = on(&store, &["status"]).out(1);
+    assert!(status.contains("Cell/c") && status.contains("without a head"), "{status}");
+    // Applied on purpose, or taken in.
+    apply(&store, "{kind: Cell, name: c, weight: 8}", &[]).out(0);
+    assert_eq!(json(&store, &["get", "cell/c"], 0)["weight"], 8);
+    server.raw().put("/gridrouter/config/cell/e", r#"{"kind":"Cell","name":"e"}"#);
+    apply(&store, "{kind: Cell, name: d}", &["--take-in"]).out(0);
+    assert_eq!(names(&store).len(), 7);
+    on(&store, &["status"]).out(0);
+    // Deleted without gridctl.
+    server.raw().delete_below("/gridrouter/config/tenant/");
+    let err = apply(&store, "{kind: Cell, name: f}", &[]).err(1);
+    assert!(err.contains("without gridctl") && err.contains("--take-in"), "{err}");
+    on(&store, &["export"]).err(1);
+    apply(&store, GRID, &["--prune", "--yes"]).out(0);
+    assert_eq!(names(&store).len(), 4);
+    on(&store, &["status"]).out(0);
+}
