@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gridrouter_config::store::etcd::Digest;
+use gridrouter_config::digest::Digest;
 use gridrouter_config::store::etcd::writer::{RouterStatus, Writer};
 use serde::Serialize;
 

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gridrouter_config::codec::{SourceDocument, parse};
+use gridrouter_config::digest::Digest;
 use gridrouter_config::ids::{DocumentId, Kind};
 
 use crate::plan::{Edit, Plan, Version, document_yaml};
@@ -110,7 +111,7 @@ fn split(text: &str) -> Vec<&str> {
 fn verify(file: &Path, before: &str, after: &str, edits: &[(&DocumentId, &Edit)]) -> Result<(), String> {
     let documents = |text: &str| {
         let parsed = parse("", text.as_bytes());
-        let found: BTreeMap<DocumentId, u64> =
+        let found: BTreeMap<DocumentId, Digest> =
             parsed.documents.iter().map(|document| (document.id.clone(), document.digest)).collect();
         (found, parsed.broken.len())
     };

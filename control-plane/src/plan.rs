@@ -8,6 +8,7 @@ use gridrouter_config::generation::{Advanced, advance};
 use gridrouter_config::ids::DocumentId;
 use gridrouter_config::problem::Problem;
 use gridrouter_config::store::etcd::writer::Change;
+use gridrouter_config::tenants::TenantTable;
 
 use crate::site::Site;
 use crate::yaml;
@@ -231,7 +232,7 @@ pub fn review(site: &Site, plan: &Plan, files: &mut Vec<Parsed>) -> Vec<Problem>
 
 /// Everything that is wrong, but for references to what is itself refused.
 fn problems_of(files: &[Parsed]) -> Vec<Problem> {
-    let Advanced { mut problems, quarantined, .. } = advance(None, files);
+    let Advanced { mut problems, quarantined, .. } = advance(None, files, &TenantTable::default());
     let refused: BTreeSet<&DocumentId> = quarantined.iter().filter_map(|one| one.id.as_ref()).collect();
     problems.retain(|problem| problem.missing.as_ref().is_none_or(|missing| !refused.contains(missing)));
     problems

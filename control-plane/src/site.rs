@@ -12,6 +12,7 @@ use gridrouter_config::store::directory::DirectoryStore;
 use gridrouter_config::store::etcd::writer::{Base, Writer};
 use gridrouter_config::store::etcd::{Head, Random};
 use gridrouter_config::store::{Entry, Listing, Store};
+use gridrouter_config::tenants::TenantTable;
 
 use crate::target::Target;
 
@@ -110,9 +111,11 @@ impl Site {
             faults: Vec::new(),
             base,
         };
-        for entry in listing.entries {
+        for entry in &*listing.entries {
             site.take(entry);
         }
+        let tenants = listing.tenants.iter().filter_map(|tenant| tenant.source());
+        site.documents.extend(tenants.map(|source| (source.id.clone(), source)));
         for (path, why) in listing.faults {
             match keys.map(|keys| (keys.head() == *path, keys.document_of(path.as_bytes()))) {
                 Some((true, _)) => site.complaint = Some(why),
@@ -123,8 +126,8 @@ impl Site {
         site
     }
 
-    fn take(&mut self, entry: Arc<Entry>) {
-        let parsed = parse_entry(&entry);
+    fn take(&mut self, entry: &Arc<Entry>) {
+        let parsed = parse_entry(entry);
         for document in parsed.documents {
             if let Some(other) = self.documents.get(&document.id) {
                 let why = format!("{} is defined twice, here and at {}", document.id, other.place());
@@ -135,7 +138,7 @@ impl Site {
         }
         if !parsed.broken.is_empty() {
             let ids = parsed.broken.into_iter().filter_map(|broken| broken.id).collect();
-            self.broken.push(Broken { ids, entry });
+            self.broken.push(Broken { ids, entry: Arc::clone(entry) });
         }
     }
 
@@ -172,6 +175,6 @@ impl Site {
 
     /// What a router puts in force of this when it starts.
     pub fn advance(&self) -> Advanced {
-        advance(None, &self.without(|_| false))
+        advance(None, &self.without(|_| false), &TenantTable::default())
     }
 }

@@ -108,7 +108,7 @@ fn print(format: Format, single: bool, found: &[Found<'_>], output: &mut Output)
         }
         Format::Wide => {
             let row = |(id, one): &Found<'_>| {
-                let digest = format!("{:016x}", one.digest);
+                let digest = one.digest.to_string();
                 vec![id.kind.to_string(), id.name.to_string(), digest, one.place(), summary(&one.raw)]
             };
             output.text(columns(
