@@ -3,7 +3,7 @@
 
 mod book;
 
-pub use book::Book;
+pub use book::{Book, endpoint};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gridrouter_config::codec::{self, Parsed, SourceDocument};
 use gridrouter_config::generation::{self, Advanced, InForce, Quarantined};
+use gridrouter_config::registrations::{Fault, Registrations};
+use gridrouter_config::store::etcd;
 use gridrouter_config::store::last_known_good::{self, Saved, SavedDocument};
 use gridrouter_config::store::{self, Listing, Store};
 use serde::Serialize;
@@ -31,6 +33,16 @@ pub enum Origin {
     LastKnownGood,
 }
 
+impl Origin {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Origin::Store => "store",
+            Origin::LastKnownGood => "last-known-good",
+        }
+    }
+}
+
 /// What is known about the configuration, for `/ready`, the metrics and people.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +61,18 @@ pub struct Status {
     pub documents: usize,
     /// Documents that were refused, with what is in force instead and why.
     pub quarantined: Vec<Quarantined>,
-    /// Why the store could not be read last time, if it could not.
+    /// Whether the store could be read last time.
+    pub store_reachable: bool,
+    /// Whether the store is not followed on purpose, because it was emptied, restored or replaced.
+    pub held: bool,
+    /// When the store was last heard of.
+    #[serde(skip)]
+    pub heard: Option<Instant>,
+    /// Endpoints that registered themselves.
+    pub registered_endpoints: usize,
+    /// Registrations that are not in force, and why; the first hundred of those that cannot be read.
+    pub registration_faults: Vec<Fault>,
+    /// Why the store could not be read last time, if it could not, or what is wrong in it.
     pub store_error: Option<String>,
     /// Why the last good generation could not be written, if it could not.
     pub saving_error: Option<String>,
@@ -71,6 +94,7 @@ pub struct Source {
     parsed: Vec<Parsed>,
     in_force: InForce,
     generation: u64,
+    registrations: Arc<Registrations>,
     names: Names,
     status: SharedStatus,
 }
@@ -95,6 +119,7 @@ impl Source {
             parsed: Vec::new(),
             in_force: InForce::default(),
             generation: 0,
+            registrations: Arc::default(),
             names: Names::default(),
             store: Box::new(Nowhere),
         };
@@ -116,9 +141,11 @@ impl Source {
                 );
                 let mut status = source.lock();
                 status.origin = Origin::LastKnownGood;
-                status.store_error = Some(error.explain());
+                status.fail(&error);
             }
         }
+        source.heard();
+        source.registrations = source.store.registrations();
         if source.generation == 0 {
             source.generation = 1;
             fresh = true;
@@ -150,7 +177,9 @@ impl Source {
     ) {
         while !stop.load(Ordering::Relaxed) {
             now_and_then();
-            match self.store.wait(WAIT) {
+            let waited = self.store.wait(WAIT);
+            self.heard();
+            match waited {
                 Ok(false) => {}
                 Ok(true) => self.reload(&mut current, &mut publish),
                 Err(error) => {
@@ -165,16 +194,30 @@ impl Source {
 
     fn reload(&mut self, current: &mut impl FnMut() -> Arc<Snapshot>, publish: &mut impl FnMut(Snapshot, &Names)) {
         let began = Instant::now();
-        match self.list() {
-            Err(error) => self.failed(&error),
-            Ok(listing) => {
-                if self.take(listing) {
-                    let snapshot = self.compile(Some(&current()), began);
-                    publish(snapshot, &self.names);
-                    self.save();
-                }
+        let before = std::mem::replace(&mut self.registrations, self.store.registrations());
+        let joined = !Arc::ptr_eq(&before, &self.registrations);
+        let changed = match self.list() {
+            Err(error) => {
+                self.failed(&error);
+                false
             }
+            Ok(listing) => self.take(listing),
+        };
+        if joined || changed {
+            let snapshot = self.compile(Some(&current()), began);
+            publish(snapshot, &self.names);
         }
+        if changed {
+            self.save();
+        }
+    }
+
+    /// Notes when the store was last heard of.
+    fn heard(&self) {
+        let heard = self.store.heard();
+        let mut status = self.lock();
+        let fine = status.store_reachable;
+        status.heard = heard.or_else(|| fine.then(Instant::now)).or(status.heard);
     }
 
     /// What the store holds. A store that held documents and now holds none at all was emptied by accident, or is not
@@ -197,7 +240,7 @@ impl Source {
         if status.store_error.as_ref() != Some(&text) {
             tracing::error!("the store cannot be read, what is in force stays: {text}");
         }
-        status.store_error = Some(text);
+        status.fail(error);
     }
 
     /// Takes over what the store holds. Returns whether what is in force changed.
@@ -228,6 +271,7 @@ impl Source {
         let mut status = self.lock();
         status.quarantined = quarantined;
         status.origin = Origin::Store;
+        (status.store_reachable, status.held) = (true, false);
         status.store_error = listing.faults.first().map(|(path, reason)| format!("{path}: {reason}"));
         status.store = self.store.describe();
         changed
@@ -236,17 +280,24 @@ impl Source {
     fn compile(&mut self, old: Option<&Snapshot>, began: Instant) -> Snapshot {
         let digest = self.in_force.digest_hex();
         let model = Arc::clone(self.in_force.model());
-        let mut snapshot = compile(model, self.generation, digest.as_str().into(), old, &mut self.names);
+        let aside = self.registrations.aside(&model);
+        let registrations = Arc::clone(&self.registrations);
+        let mut snapshot = compile(model, registrations, self.generation, digest.as_str().into(), old, &mut self.names);
         snapshot.compiled_in = began.elapsed();
         let mut status = self.lock();
         status.reloads += u64::from(old.is_some());
         status.reload_micros = u64::try_from(snapshot.compiled_in.as_micros()).unwrap_or(u64::MAX);
+        status.registered_endpoints = self.registrations.count();
+        log_faults(&status.registration_faults, &aside, self.registrations.faults());
+        status.registration_faults = self.registrations.faults().iter().cloned().chain(aside).collect();
+        let before = (status.generation, std::mem::replace(&mut status.digest, digest));
         status.generation = self.generation;
-        status.digest = digest;
-        status.since = unix_time();
         status.documents = self.in_force.documents().len();
+        if (before.0, &*before.1) != (self.generation, &*snapshot.digest) {
+            status.since = unix_time();
+            tracing::info!(generation = self.generation, digest = &*snapshot.digest, "configuration in force");
+        }
         drop(status);
-        tracing::info!(generation = self.generation, digest = &*snapshot.digest, "configuration in force");
         snapshot
     }
 
@@ -286,11 +337,31 @@ impl Status {
             since: 0,
             documents: 0,
             quarantined: Vec::new(),
+            store_reachable: true,
+            held: false,
+            heard: None,
+            registered_endpoints: 0,
+            registration_faults: Vec::new(),
             store_error: None,
             saving_error: None,
             reloads: 0,
             reload_micros: 0,
         }
+    }
+
+    fn fail(&mut self, error: &store::StoreError) {
+        self.store_error = Some(error.explain());
+        (self.store_reachable, self.held) = (false, etcd::is_held(error));
+    }
+
+    /// Seconds since the generation came into force, by the clock on the wall.
+    pub fn age_seconds(&self) -> u64 {
+        unix_time().saturating_sub(self.since)
+    }
+
+    /// Seconds since the store was last heard of; none if it never was.
+    pub fn silent_seconds(&self) -> Option<f64> {
+        self.heard.map(|heard| heard.elapsed().as_secs_f64())
     }
 }
 
@@ -311,7 +382,7 @@ impl Store for Nowhere {
     }
 }
 
-fn unix_time() -> u64 {
+pub(crate) fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -341,6 +412,13 @@ fn restore(saved: &Saved) -> InForce {
     }
     let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(file, documents)).collect();
     generation::advance(None, &parsed).in_force
+}
+
+/// Says which registrations are newly not in force.
+fn log_faults(old: &[Fault], aside: &[Fault], bad: &[Fault]) {
+    for fault in bad.iter().chain(aside).filter(|fault| !old.contains(fault)) {
+        tracing::warn!("registration not in force: {}: {}", fault.key, fault.why);
+    }
 }
 
 /// Says what is newly refused, and what no longer is.

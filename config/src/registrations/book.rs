@@ -47,7 +47,7 @@ impl Book {
                 Ok(())
             }
             (Err(_), None) => Ok(()),
-            (Ok((place, id)), Some(value)) => read(value).map(|endpoint| self.put(place, id, endpoint, revision)),
+            (Ok((place, id)), Some(value)) => endpoint(value).map(|endpoint| self.put(place, id, endpoint, revision)),
             (Err(why), Some(_)) => Err(why),
         };
         match outcome {
@@ -137,7 +137,8 @@ impl Book {
     }
 }
 
-fn read(value: &[u8]) -> Result<Endpoint, String> {
+/// Reads the value of a registration. The error says what is wrong with it, and what to write instead.
+pub fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
     if value.len() > MAX_VALUE_BYTES {
         return Err(format!("its value has {} bytes; {MAX_VALUE_BYTES} are the most", value.len()));
     }

@@ -66,7 +66,8 @@ impl Random {
         Self(std::collections::hash_map::RandomState::new().build_hasher().finish())
     }
 
-    pub(super) fn number(&mut self) -> u64 {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -18,6 +18,7 @@ use self::keeper::Keeper;
 use super::backoff::Random;
 use super::options::EtcdOptions;
 use super::runtime;
+use crate::check;
 use crate::keys::Keys;
 use crate::live::{LiveId, RouterStatus};
 use crate::raw;
@@ -36,6 +37,12 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// An endpoint, checked as routers will check it. The error says what is wrong with it.
+    pub fn endpoint(place: Place, endpoint: raw::Endpoint) -> Result<Self, String> {
+        check::registered(&endpoint)?;
+        Ok(Entry::Endpoint(place, endpoint))
+    }
+
     fn key(&self, keys: &Keys, id: &LiveId) -> String {
         match self {
             Entry::Router(_) => keys.router(id),

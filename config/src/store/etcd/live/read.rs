@@ -5,7 +5,7 @@ use super::super::client::{Etcd, Kind, Trouble};
 use super::super::options::EtcdOptions;
 use super::super::runtime;
 use crate::keys::end_of;
-use crate::registrations::{Book, Registrations};
+use crate::registrations;
 use crate::store::StoreError;
 
 /// One key below `live/endpoints/`.
@@ -15,10 +15,12 @@ pub struct Listed {
     pub key: String,
     /// The value, as it is.
     pub value: String,
+    /// Why routers do not use it, if they do not.
+    pub fault: Option<String>,
 }
 
-/// Every registration, with what routers make of all of them. Blocks; whatever member answers is asked.
-pub fn endpoints(options: &EtcdOptions, mut random: Random) -> Result<(Vec<Listed>, Registrations), StoreError> {
+/// Every registration. Blocks; whatever member answers is asked.
+pub fn endpoints(options: &EtcdOptions, mut random: Random) -> Result<Vec<Listed>, StoreError> {
     let runtime = runtime()?;
     let (below, first) = (options.keys().endpoints(), usize::try_from(random.number() >> 32).unwrap_or(0));
     let read = runtime.block_on(async {
@@ -35,14 +37,11 @@ pub fn endpoints(options: &EtcdOptions, mut random: Random) -> Result<(Vec<Liste
         }
         Err(trouble)
     });
-    let found = read?;
-    let mut book = Book::default();
-    let value = |write: &super::super::image::Write| write.value.clone().unwrap_or_default();
-    let all: Vec<_> = found.iter().map(|write| (write.key.as_slice(), value(write), write.revision)).collect();
-    book.replace(options.keys(), all.iter().map(|(key, value, revision)| (*key, &**value, *revision)));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let listed = all
-        .iter()
-        .map(|(key, value, _)| Listed { key: text(key.get(below.len()..).unwrap_or_default()), value: text(value) });
-    Ok((listed.collect(), book.settle(&Registrations::default()).unwrap_or_default()))
+    let listed = read?.into_iter().map(|write| {
+        let value = write.value.as_deref().unwrap_or_default();
+        let fault = options.keys().endpoint_of(&write.key).and_then(|_| registrations::endpoint(value)).err();
+        Listed { key: text(write.key.get(below.len()..).unwrap_or_default()), value: text(value), fault }
+    });
+    Ok(listed.collect())
 }
