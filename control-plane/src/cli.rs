@@ -1,6 +1,7 @@
 //! The command line: one file a verb group.
 
 mod check;
+mod endpoint;
 mod schema;
 mod tenant;
 
@@ -55,6 +56,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Verb {
     Check(check::Check),
+    Endpoint(endpoint::Endpoint),
     Schema(schema::Schema),
     Tenant(tenant::Tenant),
 }
@@ -86,6 +88,7 @@ impl Verb {
     fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Status {
         match self {
             Verb::Check(check) => check.run(input, output),
+            Verb::Endpoint(endpoint) => endpoint.run(output),
             Verb::Schema(schema) => schema.run(output),
             Verb::Tenant(tenant) => tenant.run(input, output),
         }
