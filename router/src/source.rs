@@ -90,6 +90,8 @@ pub struct Source {
     store: Box<dyn Store>,
     /// Where the last good generation is kept, if anywhere.
     state: Option<PathBuf>,
+    /// The revision of the listing that was taken over last; 0 before the first.
+    revision: u64,
     entries: Vec<Arc<store::Entry>>,
     parsed: Vec<Parsed>,
     in_force: InForce,
@@ -115,6 +117,7 @@ impl Source {
         let mut source = Self {
             status: Arc::new(Mutex::new(Status::new(store.describe()))),
             state,
+            revision: 0,
             entries: Vec::new(),
             parsed: Vec::new(),
             in_force: InForce::default(),
@@ -201,6 +204,11 @@ impl Source {
                 self.failed(&error);
                 false
             }
+            // Endpoints that come and go must not cost a look at every document.
+            Ok(listing) if self.revision != 0 && listing.revision == self.revision => {
+                self.reachable(&listing);
+                false
+            }
             Ok(listing) => self.take(listing),
         };
         if joined || changed {
@@ -245,6 +253,8 @@ impl Source {
 
     /// Takes over what the store holds. Returns whether what is in force changed.
     fn take(&mut self, listing: Listing) -> bool {
+        self.revision = listing.revision;
+        self.reachable(&listing);
         let mut old: hashbrown::HashMap<_, _> =
             self.entries.drain(..).map(|entry| Arc::as_ptr(&entry)).zip(self.parsed.drain(..)).collect();
         for entry in &listing.entries {
@@ -268,13 +278,17 @@ impl Source {
         let generation = listing.generation.unwrap_or(self.generation + u64::from(changed));
         let changed = changed || generation != self.generation;
         self.generation = generation;
+        self.lock().quarantined = quarantined;
+        changed
+    }
+
+    /// Notes that the store could be read.
+    fn reachable(&self, listing: &Listing) {
         let mut status = self.lock();
-        status.quarantined = quarantined;
         status.origin = Origin::Store;
         (status.store_reachable, status.held) = (true, false);
         status.store_error = listing.faults.first().map(|(path, reason)| format!("{path}: {reason}"));
         status.store = self.store.describe();
-        changed
     }
 
     fn compile(&mut self, old: Option<&Snapshot>, began: Instant) -> Snapshot {
