@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use etcd_client::{Permission, PermissionType};
 use gridrouter_config::live::{LiveId, RouterState, RouterStatus};
 use gridrouter_config::registrations::Place;
+use gridrouter_config::store::Store;
 use gridrouter_config::store::etcd::live::{Entry, Holder, Standing, Terms};
-use gridrouter_config::store::etcd::{EtcdOptions, Random};
+use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings, EtcdStore, Random};
 
 use super::support::proxy::Proxy;
 use super::support::server::{Raw, Server};
-use super::support::{PATIENCE, eventually, options};
+use super::support::{PATIENCE, eventually, hurried, options};
 
 /// The least that a test's etcd grants.
 const LEASE: Duration = Duration::from_secs(3);
@@ -230,6 +232,30 @@ fn what_was_not_taken_back_ends_with_its_lease() {
     assert!(start.elapsed() < PATIENCE / 10, "{:?}", start.elapsed());
     assert_eq!(raw.below(below, 0).len(), 1);
     eventually("its end", || if raw.below(below, 0).is_empty() { Ok(()) } else { Err("alive".to_owned()) });
+}
+
+/// A router that may read and not write serves all the same, and says what is missing.
+#[test]
+fn a_missing_right_is_told() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    raw.client(async |client| {
+        client.user_add("root", "root", None).await?;
+        client.user_grant_role("root", "root").await?;
+        client.role_add("reader").await?;
+        let read = Permission::new(PermissionType::Read, "/gridrouter/").with_prefix();
+        client.role_grant_permission("reader", read).await?;
+        client.user_add("router", "secret", None).await?;
+        client.user_grant_role("router", "reader").await?;
+        client.auth_enable().await
+    });
+    let (user, password) = (Some("router".to_owned()), Some("secret".to_owned()));
+    let options = hurried(EtcdSettings { endpoints: server.urls(), user, password, ..EtcdSettings::default() });
+    let holder = router(&options, "one", None);
+    let trouble = standing(&holder, "trouble", |now| now.trouble.is_some()).trouble.unwrap();
+    assert!(trouble.contains("check the user") && !trouble.contains("secret"), "{trouble}");
+    let mut store = EtcdStore::start(options, Random::new()).unwrap();
+    assert!(store.list().is_ok());
 }
 
 #[test]

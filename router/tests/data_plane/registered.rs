@@ -211,6 +211,32 @@ fn a_router_tells_what_it_has_in_force_for_as_long_as_it_lives() {
     assert_eq!(routers(&mut raw).len(), 0);
 }
 
+#[test]
+fn a_router_that_is_about_to_end_says_so() {
+    let server = Server::start();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let slow = Upstream::scripted(move |peer| {
+        peer.request();
+        wait.lock().unwrap().recv_timeout(super::support::PATIENCE).unwrap();
+        peer.ok("late");
+    });
+    let mut raw = server.raw();
+    publish(&server, &registering());
+    register(&mut raw, "all/-/blue/slow", &slow);
+    let mut router = InEtcd::start(&server, "r", None);
+    eventually("the router in etcd", || routers(&mut raw).len() == 1);
+    let mut client = router.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    slow.received();
+    let stopping = std::thread::spawn(move || router.stop());
+    eventually("the state", || routers(&mut raw).iter().any(|router| router.state.as_str() == "draining"));
+    go.send(()).unwrap();
+    client.answer().assert_ok("late");
+    stopping.join().unwrap();
+    assert_eq!(routers(&mut raw).len(), 0);
+}
+
 /// Whoever changes something waits for this. The bound is one for a busy machine; the median is printed.
 #[test]
 fn a_generation_is_acknowledged_at_once() {

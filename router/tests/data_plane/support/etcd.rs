@@ -76,7 +76,7 @@ impl InEtcd {
             state: state.map(Path::to_owned),
             threads: 1,
             admin: Some(local(0)),
-            drain: Duration::from_secs(5),
+            drain: PATIENCE,
         };
         Self(Some(Router::start(&options).unwrap()))
     }
@@ -88,7 +88,18 @@ impl InEtcd {
     /// One GET on a connection of its own.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Message {
-        Client::connect(self.router().address("web").unwrap()).get(path)
+        self.client().get(path)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.router().address("web").unwrap())
+    }
+
+    /// Stops the router, and waits for its end.
+    pub(crate) fn stop(&mut self) {
+        if let Some(router) = self.0.take() {
+            router.stop();
+        }
     }
 
     pub(crate) fn admin(&self, path: &str) -> Message {
@@ -109,8 +120,6 @@ impl InEtcd {
 
 impl Drop for InEtcd {
     fn drop(&mut self) {
-        if let Some(router) = self.0.take() {
-            router.stop();
-        }
+        self.stop();
     }
 }
