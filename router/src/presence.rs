@@ -78,7 +78,8 @@ fn say(status: &SharedStatus, shared: &Shared, address: Option<SocketAddr>, star
         id: String::new(),
         address: address.map(|address| address.to_string()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        generation: status.generation,
+        // Whoever publishes the first generation waits for its number, which this router gives to having nothing.
+        generation: if status.numbered || status.origin == Origin::LastKnownGood { status.generation } else { 0 },
         digest: status.digest.clone(),
         state,
         quarantined: status.quarantined.len(),

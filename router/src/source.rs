@@ -61,6 +61,9 @@ pub struct Status {
     pub documents: usize,
     /// Documents that were refused, with what is in force instead and why.
     pub quarantined: Vec<Quarantined>,
+    /// Whether the generation's number is the store's own. Before anything was published in etcd it is not.
+    #[serde(skip)]
+    pub numbered: bool,
     /// Whether the store could be read last time.
     pub store_reachable: bool,
     /// Whether the store is not followed on purpose, because it was emptied, restored or replaced.
@@ -92,6 +95,8 @@ pub struct Source {
     state: Option<PathBuf>,
     /// The revision of the listing that was taken over last; 0 before the first.
     revision: u64,
+    /// Whether the store numbers its generations.
+    numbered: bool,
     entries: Vec<Arc<store::Entry>>,
     parsed: Vec<Parsed>,
     in_force: InForce,
@@ -118,6 +123,7 @@ impl Source {
             status: Arc::new(Mutex::new(Status::new(store.describe()))),
             state,
             revision: 0,
+            numbered: false,
             entries: Vec::new(),
             parsed: Vec::new(),
             in_force: InForce::default(),
@@ -252,16 +258,15 @@ impl Source {
     }
 
     /// Takes over what the store holds. Returns whether what is in force changed.
-    fn take(&mut self, listing: Listing) -> bool {
+    fn take(&mut self, mut listing: Listing) -> bool {
         self.revision = listing.revision;
-        self.reachable(&listing);
         let mut old: hashbrown::HashMap<_, _> =
             self.entries.drain(..).map(|entry| Arc::as_ptr(&entry)).zip(self.parsed.drain(..)).collect();
         for entry in &listing.entries {
             let parsed = old.remove(&Arc::as_ptr(entry)).unwrap_or_else(|| codec::parse_entry(entry));
             self.parsed.push(parsed);
         }
-        self.entries = listing.entries;
+        self.entries = std::mem::take(&mut listing.entries);
         for (path, reason) in &listing.faults {
             // What was in force from an unreadable file stays; one whose old bytes are still listed is only reported.
             if !self.entries.iter().any(|entry| entry.path == *path) {
@@ -276,9 +281,11 @@ impl Source {
         // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here. It
         // sees to it that they do not go backwards.
         let generation = listing.generation.unwrap_or(self.generation + u64::from(changed));
-        let changed = changed || generation != self.generation;
-        self.generation = generation;
+        let numbered = listing.generation.is_some();
+        let changed = changed || generation != self.generation || numbered != self.numbered;
+        (self.generation, self.numbered) = (generation, numbered);
         self.lock().quarantined = quarantined;
+        self.reachable(&listing);
         changed
     }
 
@@ -305,7 +312,7 @@ impl Source {
         log_faults(&status.registration_faults, &aside, self.registrations.faults());
         status.registration_faults = self.registrations.faults().iter().cloned().chain(aside).collect();
         let before = (status.generation, std::mem::replace(&mut status.digest, digest));
-        status.generation = self.generation;
+        (status.generation, status.numbered) = (self.generation, self.numbered);
         status.documents = self.in_force.documents().len();
         if (before.0, &*before.1) != (self.generation, &*snapshot.digest) {
             status.since = unix_time();
@@ -351,6 +358,7 @@ impl Status {
             since: 0,
             documents: 0,
             quarantined: Vec::new(),
+            numbered: false,
             store_reachable: true,
             held: false,
             heard: None,

@@ -212,6 +212,17 @@ fn a_router_tells_what_it_has_in_force_for_as_long_as_it_lives() {
 }
 
 #[test]
+fn a_router_has_no_generation_before_one_was_published() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    let _router = InEtcd::start(&server, "r", None);
+    eventually("the router in etcd", || routers(&mut raw).len() == 1);
+    assert_eq!(routers(&mut raw)[0].generation, 0);
+    assert_eq!(publish(&server, "kind: Cell\nname: a\n"), 1);
+    eventually("the first generation", || routers(&mut raw)[0].generation == 1);
+}
+
+#[test]
 fn a_router_that_is_about_to_end_says_so() {
     let server = Server::start();
     let (go, wait) = std::sync::mpsc::channel::<()>();
