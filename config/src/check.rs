@@ -20,6 +20,7 @@ mod value;
 mod written;
 
 pub use cross::{Conflict, cross_check};
+pub(crate) use endpoint::registered;
 pub(crate) use written::Written;
 
 use std::sync::Arc;

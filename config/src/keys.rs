@@ -1,7 +1,9 @@
 //! Every key that GridRouter has in etcd. No other module knows how one is written.
 
 use crate::ids::{DocumentId, Kind, Name};
+use crate::live::LiveId;
 use crate::problem::did_you_mean;
+use crate::registrations::Place;
 
 /// Where the keys are when nothing else is said.
 pub const DEFAULT_PREFIX: &str = "/gridrouter/";
@@ -105,19 +107,48 @@ impl Keys {
         (self.histories(), self.history(generation))
     }
 
-    /// What the keys of routers that are alive begin with.
+    /// The generation that the key of an entry (not of a part) names.
+    pub fn generation_of(&self, key: &[u8]) -> Option<u64> {
+        std::str::from_utf8(key).ok()?.strip_prefix(&self.histories())?.parse().ok()
+    }
+
+    /// What the keys of live routers begin with.
     pub fn routers(&self) -> String {
         format!("{}live/routers/", self.prefix)
     }
 
-    /// Where a router says what it has in force.
-    pub fn router(&self, id: &str) -> String {
+    /// The key of a live router.
+    pub fn router(&self, id: &LiveId) -> String {
         format!("{}{id}", self.routers())
     }
 
-    /// The generation that the key of an entry (not of a part) names.
-    pub fn generation_of(&self, key: &[u8]) -> Option<u64> {
-        std::str::from_utf8(key).ok()?.strip_prefix(&self.histories())?.parse().ok()
+    /// The router that a key below [`Keys::routers`] names.
+    pub fn router_of(&self, key: &[u8]) -> Result<LiveId, String> {
+        let text = std::str::from_utf8(key).map_err(|_| "key is not UTF-8, and names no router".to_owned())?;
+        let rest = text.strip_prefix(&self.routers()).ok_or("key is not below live/routers/, and names no router")?;
+        LiveId::parse(rest).map_err(|why| format!("key names no router: {why}"))
+    }
+
+    /// What the keys of registered endpoints begin with.
+    pub fn endpoints(&self) -> String {
+        format!("{}live/endpoints/", self.prefix)
+    }
+
+    /// The key of a registered endpoint: `live/endpoints/<service>/<cell>/<track>/<id>`, with `-` for no cell.
+    pub fn endpoint(&self, place: &Place, id: &LiveId) -> String {
+        format!("{}{place}/{id}", self.endpoints())
+    }
+
+    /// The registration that a key below [`Keys::endpoints`] names.
+    pub fn endpoint_of(&self, key: &[u8]) -> Result<(Place, LiveId), String> {
+        let text = std::str::from_utf8(key).map_err(|_| "key is not UTF-8, and names no endpoint".to_owned())?;
+        let rest =
+            text.strip_prefix(&self.endpoints()).ok_or("key is not below live/endpoints/, and names no endpoint")?;
+        let Some((place, id)) = rest.rsplit_once('/') else {
+            return Err("key names no endpoint: it is not service/cell/track/id".to_owned());
+        };
+        let place = Place::parse(place).map_err(|why| format!("key names no endpoint: {why}"))?;
+        Ok((place, LiveId::parse(id).map_err(|why| format!("key names no endpoint: {why}"))?))
     }
 }
 
@@ -200,6 +231,36 @@ mod tests {
     }
 
     #[test]
+    fn live_keys_name_routers_and_endpoints() {
+        let id = LiveId::parse("10.0.0.5:8080").unwrap();
+        assert_eq!(keys().router_of(keys().router(&id).as_bytes()).unwrap(), id);
+        for place in ["checkout/eu-1/blue", "checkout/-/green"] {
+            let place = Place::parse(place).unwrap();
+            let key = keys().endpoint(&place, &id);
+            assert_eq!(key, format!("/grid/live/endpoints/{place}/{id}"));
+            assert_eq!(keys().endpoint_of(key.as_bytes()).unwrap(), (place, id.clone()));
+        }
+        for bad in [
+            "",
+            "a",
+            "a/b",
+            "a/b/blue",
+            "a/b/blue/",
+            "a/b/red/c",
+            "A/b/blue/c",
+            "a/--/blue/c",
+            "a/b/blue/c/d",
+            "//blue/c",
+        ] {
+            let why = keys().endpoint_of(format!("/grid/live/endpoints/{bad}").as_bytes()).unwrap_err();
+            assert!(why.starts_with("key names no endpoint"), "{why}");
+        }
+        assert!(keys().endpoint_of(b"/grid/live/endpoints/a/b/blue/\xff").unwrap_err().contains("not UTF-8"));
+        assert!(keys().endpoint_of(b"/grid/config/route/a").is_err());
+        assert!(keys().router_of(b"/grid/live/routers/a/b").is_err());
+    }
+
+    #[test]
     fn prefixes_are_checked() {
         assert_eq!(Keys::new("/a/b//").unwrap().prefix(), "/a/b/");
         assert_eq!(Keys::new("/").unwrap().head(), "/head");
@@ -213,7 +274,7 @@ mod tests {
         let (from, to) = keys().watched();
         let within = |key: &str| key >= from.as_str() && key < to.as_str();
         assert!(within(&keys().head()) && within(&keys().document(&id(Kind::Tenant, "z"))));
-        for key in [keys().history(1), keys().staged_chunk(1, "w", 0), keys().router("a")] {
+        for key in [keys().history(1), keys().staged_chunk(1, "w", 0), "/grid/live/routers/a".to_owned()] {
             assert!(!within(&key), "{key}");
         }
     }

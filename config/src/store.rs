@@ -10,9 +10,10 @@ pub mod last_known_good;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ids::DocumentId;
+use crate::registrations::Registrations;
 use crate::tenants::TenantTable;
 
 /// A place that documents are read from.
@@ -24,8 +25,19 @@ pub trait Store: Send {
     /// pointers is enough to find the changes. An error leaves the last listing valid.
     fn list(&mut self) -> Result<Listing, StoreError>;
 
-    /// Waits until a new listing may differ from the last one (`true`), or until the time is over (`false`).
+    /// Waits until a new listing or [`Store::registrations`] may differ from the last (`true`), or until the time is over
+    /// (`false`).
     fn wait(&mut self, timeout: Duration) -> Result<bool, StoreError>;
+
+    /// The endpoints that registered themselves, as far as they are known: also while the store cannot be read.
+    fn registrations(&mut self) -> Arc<Registrations> {
+        Arc::default()
+    }
+
+    /// When the store was last heard of. None where that cannot be told: then whatever succeeds is a sign of life.
+    fn heard(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// All that a store holds at one moment.
@@ -100,6 +112,11 @@ impl StoreError {
     pub fn caused_by(mut self, source: io::Error) -> Self {
         self.source = Some(source);
         self
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
     }
 
     /// The whole story on one line, cause included, where no error chain is printed.

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use gridrouter_config::digest::Digest;
-use gridrouter_config::store::etcd::writer::{RouterStatus, Writer};
+use gridrouter_config::live::{RouterState, RouterStatus};
+use gridrouter_config::store::etcd::writer::Writer;
 use serde::Serialize;
 
 use crate::output::Output;
@@ -136,8 +137,8 @@ pub fn names(routers: &[RouterStatus], generation: u64) -> String {
         if router.quarantined > 0 {
             how = format!("{how}, {} quarantined", router.quarantined);
         }
-        if !router.state.is_empty() {
-            how = format!("{how}, {}", router.state);
+        if router.state != RouterState::Unknown {
+            how = format!("{how}, {}", router.state.as_str());
         }
         format!("{} ({how})", router.id)
     });
@@ -171,7 +172,7 @@ mod tests {
         let many: Vec<_> = (0..12).map(|_| router(1, "")).collect();
         assert!(names(&many, 2).ends_with(" and 2 more"));
         assert_eq!(names(&many[..1], 2), "a (at 1)");
-        let odd = RouterStatus { quarantined: 3, state: "ready".into(), ..router(2, "") };
+        let odd = RouterStatus { quarantined: 3, state: RouterState::Ready, ..router(2, "") };
         assert_eq!(names(&[odd], 2), "a (at 2 with other documents, 3 quarantined, ready)");
     }
 }

@@ -5,6 +5,7 @@ mod apply;
 mod change;
 mod check;
 mod diff;
+mod endpoint;
 mod export;
 mod format;
 mod get;
@@ -88,6 +89,7 @@ enum Verb {
     Check(check::Check),
     Delete(apply::Delete),
     Diff(diff::Diff),
+    Endpoint(endpoint::Endpoint),
     Export(export::Export),
     Get(get::Get),
     History(history::Log),
@@ -135,6 +137,7 @@ impl Verb {
             Verb::Check(check) => check.run(input, output),
             Verb::Delete(delete) => delete.run(store.target(), input, output),
             Verb::Diff(diff) => diff.run(store.target(), input, output),
+            Verb::Endpoint(endpoint) => endpoint.run(output),
             Verb::Export(export) => export.run(store.target(), output),
             Verb::Get(get) => get.run(store.target(), output),
             Verb::History(history) => history.run(store.target(), output),

@@ -206,6 +206,13 @@ impl Output {
         sink.put(|to| if colour { write!(to, "{}", text.ansi()) } else { write!(to, "{text}") });
     }
 
+    /// Writes what is still buffered, for a command that goes on for long.
+    pub fn flush(&mut self) {
+        for sink in [&mut self.out, &mut self.err] {
+            sink.put(|to| to.flush());
+        }
+    }
+
     /// Whether nobody reads standard output any more, so that a long answer can end here.
     pub fn is_closed(&self) -> bool {
         self.out.failure.is_some()

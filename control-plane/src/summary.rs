@@ -44,7 +44,7 @@ fn of_cell(cell: &Cell) -> String {
 fn of_service(service: &Service) -> String {
     match (service.cells.len(), &service.endpoints) {
         (0, None) => "through each cell's ingress".to_owned(),
-        (0, Some(tracks)) => plural(tracks.blue.len() + tracks.green.len(), "endpoint"),
+        (0, Some(tracks)) => plural(tracks.blue.iter().flatten().count() + tracks.green.len(), "endpoint"),
         (cells, _) => format!("endpoints in {}", plural(cells, "cell")),
     }
 }

@@ -231,7 +231,7 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
 }
 
 fn requests(criterion: &mut Criterion) {
-    let snapshot = compile(Arc::new(model()), 1, "".into(), None, &mut Names::default());
+    let snapshot = compile(Arc::new(model()), Arc::default(), 1, "".into(), None, &mut Names::default());
     let limits = LimitTable::new(200_000);
     let mut now = 0;
     for (name, step) in [("decide/the same request", 0), ("decide/any request", 73_571)] {

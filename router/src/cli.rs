@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use gridrouter_config::live::LiveId;
 use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings};
 use serde::Deserialize;
 
@@ -40,6 +41,9 @@ pub struct Cli {
     /// error, warn, info, debug, or filters such as gridrouter=debug [default: info]
     #[arg(long, global = true, value_name = "LEVEL", env = "GRIDROUTER_LOG_LEVEL")]
     log_level: Option<String>,
+    /// What the router is called in etcd, while it runs [default: the host's name and a number of its own]
+    #[arg(long, global = true, value_name = "ID", env = "GRIDROUTER_ID")]
+    id: Option<String>,
     /// Directory where the last good configuration is kept, or `off` [default: $STATE_DIRECTORY, or else
     /// $XDG_STATE_HOME/gridrouter, or else ~/.local/state/gridrouter]
     #[arg(long, global = true, value_name = "DIR", env = "GRIDROUTER_STATE")]
@@ -47,7 +51,7 @@ pub struct Cli {
     /// Seconds that answers under way may take when the router is stopped [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
     drain_seconds: Option<u32>,
-    /// YAML file with the same settings: config, threads, admin, logLevel, state, drainSeconds, etcd
+    /// YAML file with the same settings: config, threads, admin, logLevel, id, state, drainSeconds, etcd
     #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
     settings: Option<PathBuf>,
     #[command(flatten)]
@@ -84,6 +88,7 @@ struct Settings {
     threads: Option<u16>,
     admin: Option<String>,
     log_level: Option<String>,
+    id: Option<String>,
     state: Option<PathBuf>,
     drain_seconds: Option<u32>,
     etcd: Option<EtcdSettings>,
@@ -119,9 +124,11 @@ impl Cli {
         let log_level = log_level(self.log_level.or(file.log_level))?;
         let threads = threads(self.threads.or(file.threads))?;
         let state = state(self.state.or(file.state), &config, etcd.as_ref());
-        let anchor = state.as_ref().map(|state| state.join("etcd-anchor"));
+        let kept = |name: &str| state.as_ref().map(|state| state.join(name));
+        let (anchor, registrations) = (kept("etcd-anchor"), kept("etcd-registrations"));
         let options = Options {
-            etcd: etcd.map(|etcd| etcd.with_anchor(anchor)),
+            etcd: etcd.map(|etcd| etcd.with_anchor(anchor).with_registrations(registrations)),
+            id: self.id.or(file.id).map(|id| LiveId::parse(&id)).transpose()?,
             state,
             threads,
             admin: admin(self.admin.or(file.admin).as_deref().unwrap_or(ADMIN))?,

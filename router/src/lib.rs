@@ -17,6 +17,7 @@ pub mod listener;
 pub mod output;
 pub mod pipeline;
 pub mod placement;
+pub mod presence;
 pub mod quickstart;
 pub mod routing;
 pub mod snapshot;

@@ -5,10 +5,11 @@ mod sockets;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use gridrouter_config::live::LiveId;
 use gridrouter_config::store::Store;
 use gridrouter_config::store::directory::DirectoryStore;
 use gridrouter_config::store::etcd::{EtcdOptions, EtcdStore, Random};
@@ -16,6 +17,7 @@ use gridrouter_config::store::etcd::{EtcdOptions, EtcdStore, Random};
 use self::sockets::Sockets;
 use crate::admin;
 use crate::listener::worker::{self, Shared};
+use crate::presence::Presence;
 use crate::snapshot::names::Names;
 use crate::source::{SharedStatus, Source};
 
@@ -29,6 +31,8 @@ pub struct Options {
     pub config: PathBuf,
     /// The etcd that has the documents instead.
     pub etcd: Option<EtcdOptions>,
+    /// What the router is called in etcd; without, the host's name and a number that its state directory remembers.
+    pub id: Option<LiveId>,
     /// Where the last good generation is kept; nowhere without.
     pub state: Option<PathBuf>,
     /// Data-plane threads, at least one.
@@ -47,6 +51,7 @@ pub struct Router {
     /// What is known about its configuration.
     pub status: SharedStatus,
     sockets: Arc<Mutex<Sockets>>,
+    presence: Arc<OnceLock<Presence>>,
     admin: Option<SocketAddr>,
     stop: Arc<AtomicBool>,
     control: Option<JoinHandle<()>>,
@@ -64,6 +69,8 @@ pub struct View {
     pub labels: Arc<Mutex<Labels>>,
     /// The sockets.
     pub(crate) sockets: Arc<Mutex<Sockets>>,
+    /// The router's presence in etcd, if it is there.
+    pub(crate) presence: Arc<OnceLock<Presence>>,
 }
 
 /// Names by stable number.
@@ -120,14 +127,20 @@ impl Router {
             status: Arc::clone(&status),
             labels: Arc::clone(&labels),
             sockets: Arc::clone(&sockets),
+            presence: Arc::default(),
         };
+        let presence = Arc::clone(&view.presence);
         let admin = match options.admin {
             Some(address) => Some(admin::start(address, view)?),
             None => None,
         };
+        if let Some(etcd) = &options.etcd {
+            let started = Presence::start(etcd, options, admin, Arc::clone(&status), Arc::clone(&shared))?;
+            let _only_once: Result<(), _> = presence.set(started);
+        }
         let stop = Arc::new(AtomicBool::new(false));
-        let control = follow(source, &shared, &sockets, labels, Arc::clone(&stop))?;
-        Ok(Router { shared, status, sockets, admin, stop, control: Some(control), drain: options.drain })
+        let control = follow(source, &shared, &sockets, labels, Arc::clone(&presence), Arc::clone(&stop))?;
+        Ok(Router { shared, status, sockets, presence, admin, stop, control: Some(control), drain: options.drain })
     }
 
     /// The address of a listener, with the port the kernel chose where the document says 0.
@@ -150,6 +163,9 @@ impl Router {
     pub fn stop(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.shared.draining.store(true, Ordering::Relaxed);
+        if let Some(presence) = self.presence.get() {
+            presence.tell();
+        }
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).close(&self.shared);
         for thread in &self.shared.threads {
             thread.tell(worker::Message::Drain);
@@ -164,6 +180,9 @@ impl Router {
             // It ends within the store's waiting time; its panic would have been reported by itself.
             let _ended: Result<(), _> = control.join();
         }
+        if let Some(presence) = self.presence.get() {
+            presence.stop();
+        }
         live()
     }
 }
@@ -174,6 +193,7 @@ fn follow(
     shared: &Arc<Shared>,
     sockets: &Arc<Mutex<Sockets>>,
     labels: Arc<Mutex<Labels>>,
+    presence: Arc<OnceLock<Presence>>,
     stop: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, String> {
     let (shared, sockets) = (Arc::clone(shared), Arc::clone(sockets));
@@ -194,6 +214,9 @@ fn follow(
                     for error in sockets.refused() {
                         tracing::error!("{error}; it is tried again");
                     }
+                }
+                if let Some(presence) = presence.get() {
+                    presence.tell();
                 }
             }
         };

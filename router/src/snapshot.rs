@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
+use gridrouter_config::registrations::Registrations;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub digest: Arc<str>,
     /// The model it was compiled from.
     pub model: Arc<model::Model>,
+    /// The endpoints that registered themselves, beside those of the model.
+    pub registrations: Arc<Registrations>,
     /// The listeners, by their stable number.
     pub listeners: Vec<Option<ListenerPlan>>,
     /// The routes, by their position in this snapshot.
@@ -229,6 +232,33 @@ pub fn replaced_prefix(action: &model::Action) -> Option<&str> {
 }
 
 impl Targets {
+    /// The same, with every group that is equal to the one before taken over, so that nobody has to compare it again.
+    #[must_use]
+    pub(crate) fn keeping(self, before: &Targets) -> Targets {
+        let keep = |target: &mut Target, before: &Target| {
+            if target.group == before.group {
+                target.group = Arc::clone(&before.group);
+            }
+        };
+        match (self, before) {
+            (Targets::Direct(mut target), Targets::Direct(before)) => {
+                keep(Arc::make_mut(&mut target), before);
+                Targets::Direct(target)
+            }
+            (Targets::Cells(mut cells), Targets::Cells(before)) => {
+                for (target, before) in Arc::make_mut(&mut cells).iter_mut().zip(&**before) {
+                    if let (Some(target), Some(before)) = (target, before) {
+                        keep(target, before);
+                    }
+                }
+                Targets::Cells(cells)
+            }
+            (targets @ Targets::Cells(_), Targets::Direct(_)) | (targets @ Targets::Direct(_), Targets::Cells(_)) => {
+                targets
+            }
+        }
+    }
+
     /// Where the service is reached for requests of this cell.
     pub fn of(&self, cell: Option<u32>) -> Option<&Target> {
         match (self, cell) {

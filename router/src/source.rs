@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gridrouter_config::codec::{self, Parsed, SourceDocument};
 use gridrouter_config::generation::{self, Advanced, InForce, Quarantined};
+use gridrouter_config::registrations::{Fault, Registrations};
+use gridrouter_config::store::etcd;
 use gridrouter_config::store::last_known_good::{self, Keeper, Saved};
 use gridrouter_config::store::{self, Listing, Store};
 use serde::Serialize;
@@ -31,6 +33,16 @@ pub enum Origin {
     LastKnownGood,
 }
 
+impl Origin {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Origin::Store => "store",
+            Origin::LastKnownGood => "last-known-good",
+        }
+    }
+}
+
 /// What is known about the configuration, for `/ready`, the metrics and people.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +61,21 @@ pub struct Status {
     pub documents: usize,
     /// Documents that were refused, with what is in force instead and why.
     pub quarantined: Vec<Quarantined>,
-    /// Why the store could not be read last time, if it could not.
+    /// Whether the generation's number is the store's own. Before anything was published in etcd it is not.
+    #[serde(skip)]
+    pub numbered: bool,
+    /// Whether the store could be read last time.
+    pub store_reachable: bool,
+    /// Whether the store is not followed on purpose, because it was emptied, restored or replaced.
+    pub held: bool,
+    /// When the store was last heard of.
+    #[serde(skip)]
+    pub heard: Option<Instant>,
+    /// Endpoints that registered themselves.
+    pub registered_endpoints: usize,
+    /// Registrations that are not in force, and why; the first hundred of those that cannot be read.
+    pub registration_faults: Vec<Fault>,
+    /// Why the store could not be read last time, if it could not, or what is wrong in it.
     pub store_error: Option<String>,
     /// Why the last good generation could not be written, if it could not.
     pub saving_error: Option<String>,
@@ -67,8 +93,10 @@ pub struct Source {
     store: Box<dyn Store>,
     /// Keeps the last good generation, if it is kept anywhere.
     keeper: Option<Keeper>,
-    /// Whether anything was listed yet.
-    listed: bool,
+    /// The revision of the listing that was taken over last; 0 before the first.
+    revision: u64,
+    /// Whether the store numbers its generations.
+    numbered: bool,
     /// What was listed last.
     entries: Arc<[Arc<store::Entry>]>,
     /// What could not be read then.
@@ -77,6 +105,7 @@ pub struct Source {
     parsed: Vec<Parsed>,
     in_force: InForce,
     generation: u64,
+    registrations: Arc<Registrations>,
     names: Names,
     status: SharedStatus,
 }
@@ -90,12 +119,14 @@ impl Source {
         let mut source = Self {
             status: Arc::new(Mutex::new(Status::new(store.describe()))),
             keeper: state.map(Keeper::new),
-            listed: false,
+            revision: 0,
+            numbered: false,
             entries: Arc::default(),
             unreadable: Vec::new(),
             parsed: Vec::new(),
             in_force: InForce::default(),
             generation: 0,
+            registrations: Arc::default(),
             names: Names::default(),
             store: Box::new(Nowhere),
         };
@@ -118,9 +149,11 @@ impl Source {
                 );
                 let mut status = source.lock();
                 status.origin = Origin::LastKnownGood;
-                status.store_error = Some(error.explain());
+                status.fail(&error);
             }
         }
+        source.heard();
+        source.registrations = source.store.registrations();
         if source.generation == 0 {
             source.generation = 1;
             fresh = true;
@@ -152,7 +185,9 @@ impl Source {
     ) {
         while !stop.load(Ordering::Relaxed) {
             now_and_then();
-            match self.store.wait(WAIT) {
+            let waited = self.store.wait(WAIT);
+            self.heard();
+            match waited {
                 Ok(false) => {}
                 Ok(true) => self.reload(&mut current, &mut publish),
                 Err(error) => {
@@ -167,16 +202,35 @@ impl Source {
 
     fn reload(&mut self, current: &mut impl FnMut() -> Arc<Snapshot>, publish: &mut impl FnMut(Snapshot, &Names)) {
         let began = Instant::now();
-        match self.list() {
-            Err(error) => self.failed(&error),
-            Ok(listing) => {
-                if self.take(&listing) {
-                    let snapshot = self.compile(Some(&current()), began);
-                    publish(snapshot, &self.names);
-                    self.save();
-                }
+        let before = std::mem::replace(&mut self.registrations, self.store.registrations());
+        let joined = !Arc::ptr_eq(&before, &self.registrations);
+        let changed = match self.list() {
+            Err(error) => {
+                self.failed(&error);
+                false
             }
+            // Endpoints that come and go must not cost a look at every document.
+            Ok(listing) if self.revision != 0 && listing.revision == self.revision => {
+                self.reachable(&listing);
+                false
+            }
+            Ok(listing) => self.take(&listing),
+        };
+        if joined || changed {
+            let snapshot = self.compile(Some(&current()), began);
+            publish(snapshot, &self.names);
         }
+        if changed {
+            self.save();
+        }
+    }
+
+    /// Notes when the store was last heard of.
+    fn heard(&self) {
+        let heard = self.store.heard();
+        let mut status = self.lock();
+        let fine = status.store_reachable;
+        status.heard = heard.or_else(|| fine.then(Instant::now)).or(status.heard);
     }
 
     /// What the store holds. A store that held documents and now holds none at all was emptied by accident, or is not
@@ -199,7 +253,7 @@ impl Source {
         if status.store_error.as_ref() != Some(&text) {
             tracing::error!("the store cannot be read, what is in force stays: {text}");
         }
-        status.store_error = Some(text);
+        status.fail(error);
     }
 
     /// Takes over what the store holds. Returns whether what is in force changed.
@@ -217,25 +271,33 @@ impl Source {
             self.parsed.truncate(self.entries.len());
             (in_force, quarantined, changed)
         };
+        self.revision = listing.revision;
         log_quarantine(&self.lock().quarantined, &quarantined);
         self.in_force = in_force;
         // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here. It
         // sees to it that they do not go backwards.
         let generation = listing.generation.unwrap_or(self.generation + u64::from(changed));
-        let changed = changed || generation != self.generation;
-        self.generation = generation;
+        let numbered = listing.generation.is_some();
+        let changed = changed || generation != self.generation || numbered != self.numbered;
+        (self.generation, self.numbered) = (generation, numbered);
+        self.lock().quarantined = quarantined;
+        self.reachable(listing);
+        changed
+    }
+
+    /// Notes that the store could be read.
+    fn reachable(&self, listing: &Listing) {
         let mut status = self.lock();
-        status.quarantined = quarantined;
         status.origin = Origin::Store;
+        (status.store_reachable, status.held) = (true, false);
         status.store_error = listing.faults.first().map(|(path, reason)| format!("{path}: {reason}"));
         status.store = self.store.describe();
-        changed
     }
 
     /// The short way, where nothing is listed differently but tenants, and all of it is good.
     fn take_tenants(&self, listing: &Listing) -> Option<InForce> {
         let same_files = Arc::ptr_eq(&self.entries, &listing.entries) && listing.unreadable().eq(&self.unreadable);
-        let good = self.listed && self.lock().quarantined.is_empty();
+        let good = self.revision > 0 && self.lock().quarantined.is_empty();
         if same_files && good { generation::advance_tenants(&self.in_force, &listing.tenants) } else { None }
     }
 
@@ -247,7 +309,6 @@ impl Source {
             |entry: &Arc<store::Entry>| old.remove(&Arc::as_ptr(entry)).unwrap_or_else(|| codec::parse_entry(entry));
         self.parsed = listing.entries.iter().map(read).collect();
         self.entries = Arc::clone(&listing.entries);
-        self.listed = true;
         // What was in force from an unreadable file stays; one whose old bytes are still listed is only reported.
         self.unreadable = listing.unreadable().cloned().collect();
     }
@@ -255,17 +316,24 @@ impl Source {
     fn compile(&mut self, old: Option<&Snapshot>, began: Instant) -> Snapshot {
         let digest = self.in_force.digest().to_string();
         let model = Arc::clone(self.in_force.model());
-        let mut snapshot = compile(model, self.generation, digest.as_str().into(), old, &mut self.names);
+        let aside = self.registrations.aside(&model);
+        let registrations = Arc::clone(&self.registrations);
+        let mut snapshot = compile(model, registrations, self.generation, digest.as_str().into(), old, &mut self.names);
         snapshot.compiled_in = began.elapsed();
         let mut status = self.lock();
         status.reloads += u64::from(old.is_some());
         status.reload_micros = u64::try_from(snapshot.compiled_in.as_micros()).unwrap_or(u64::MAX);
-        status.generation = self.generation;
-        status.digest = digest;
-        status.since = unix_time();
+        status.registered_endpoints = self.registrations.count();
+        log_faults(&status.registration_faults, &aside, self.registrations.faults());
+        status.registration_faults = self.registrations.faults().iter().cloned().chain(aside).collect();
+        let before = (status.generation, std::mem::replace(&mut status.digest, digest));
+        (status.generation, status.numbered) = (self.generation, self.numbered);
         status.documents = self.in_force.len();
+        if (before.0, &*before.1) != (self.generation, &*snapshot.digest) {
+            status.since = unix_time();
+            tracing::info!(generation = self.generation, digest = &*snapshot.digest, "configuration in force");
+        }
         drop(status);
-        tracing::info!(generation = self.generation, digest = &*snapshot.digest, "configuration in force");
         snapshot
     }
 
@@ -294,11 +362,32 @@ impl Status {
             since: 0,
             documents: 0,
             quarantined: Vec::new(),
+            numbered: false,
+            store_reachable: true,
+            held: false,
+            heard: None,
+            registered_endpoints: 0,
+            registration_faults: Vec::new(),
             store_error: None,
             saving_error: None,
             reloads: 0,
             reload_micros: 0,
         }
+    }
+
+    fn fail(&mut self, error: &store::StoreError) {
+        self.store_error = Some(error.explain());
+        (self.store_reachable, self.held) = (false, etcd::is_held(error));
+    }
+
+    /// Seconds since the generation came into force, by the clock on the wall.
+    pub fn age_seconds(&self) -> u64 {
+        unix_time().saturating_sub(self.since)
+    }
+
+    /// Seconds since the store was last heard of; none if it never was.
+    pub fn silent_seconds(&self) -> Option<f64> {
+        self.heard.map(|heard| heard.elapsed().as_secs_f64())
     }
 }
 
@@ -319,7 +408,7 @@ impl Store for Nowhere {
     }
 }
 
-fn unix_time() -> u64 {
+pub(crate) fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -349,6 +438,13 @@ fn restore(saved: Saved) -> InForce {
     }
     let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(&file, documents)).collect();
     generation::advance(None, &parsed, &saved.tenants).in_force
+}
+
+/// Says which registrations are newly not in force.
+fn log_faults(old: &[Fault], aside: &[Fault], bad: &[Fault]) {
+    for fault in bad.iter().chain(aside).filter(|fault| !old.contains(fault)) {
+        tracing::warn!("registration not in force: {}: {}", fault.key, fault.why);
+    }
 }
 
 /// Says what is newly refused, and what no longer is.

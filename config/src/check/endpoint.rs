@@ -52,6 +52,22 @@ impl Check<'_> {
     }
 }
 
+/// Checks an endpoint that registered itself, by the same rules. The error says what is wrong and what to write instead.
+pub(crate) fn registered(raw: &raw::Endpoint) -> Result<Endpoint, String> {
+    let address = endpoint_address(&raw.address)?;
+    let weight = raw.weight.unwrap_or(1);
+    if !(1..=MAX_WEIGHT).contains(&weight) {
+        return Err(format!("weight is {weight}; write 1 to {MAX_WEIGHT}"));
+    }
+    Ok(Endpoint {
+        address,
+        weight,
+        backup: raw.backup.unwrap_or(false),
+        down: raw.down.unwrap_or(false),
+        max_connections: raw.max_connections.unwrap_or(0),
+    })
+}
+
 fn endpoint_address(text: &str) -> Result<SocketAddr, String> {
     let address = socket_address(text)?;
     if address.port() == 0 {

@@ -44,20 +44,25 @@ pub(super) fn host(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> Option
     check.header_value(path, &host)
 }
 
+/// An empty list that is written says that endpoints register themselves; one that is not written is a mistake.
 fn tracks(check: &mut Check<'_>, path: &Path<'_>, raw: &raw::Tracks) -> Option<Tracks> {
-    if raw.blue.is_empty() {
+    if raw.blue.is_none() {
         let (message, help) = if raw.green.is_empty() {
-            ("no endpoints", "list some under `blue`, or remove the field")
+            (
+                "no endpoints",
+                "list some under `blue`, write `blue: []` if they register themselves, or remove the field",
+            )
         } else {
             (
                 "no endpoints under `blue`, the version in use",
-                "`green` gets no traffic without a shift; list them under `blue`",
+                "`green` gets no traffic without a shift; list them under `blue`, or write `blue: []` if they register \
+                 themselves",
             )
         };
         check.wrong_but(path, message, help);
     }
-    let (blue, green) =
-        (check.endpoints(&path.key("blue"), &raw.blue), check.endpoints(&path.key("green"), &raw.green));
+    let blue = raw.blue.as_deref().unwrap_or_default();
+    let (blue, green) = (check.endpoints(&path.key("blue"), blue), check.endpoints(&path.key("green"), &raw.green));
     Some(Tracks { blue: blue?, green: green? })
 }
 

@@ -14,7 +14,7 @@ pub struct Service {
     pub host: Option<HeaderValue>,
     /// How requests are spread over the endpoints of one cell.
     pub balance: Balance,
-    /// The endpoints of its own in each cell; only cells that exist, never empty.
+    /// The endpoints of its own in each cell; only cells that exist. Where `blue` is empty, endpoints register themselves.
     pub cells: BTreeMap<Name, Tracks>,
     /// The endpoints for routes without a grid.
     pub endpoints: Tracks,

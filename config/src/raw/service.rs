@@ -42,9 +42,9 @@ pub struct Balance {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tracks {
-    /// Endpoints of the version in use.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub blue: Vec<Endpoint>,
+    /// Endpoints of the version in use. An empty list means that they register themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue: Option<Vec<Endpoint>>,
     /// Endpoints of the version being introduced; no traffic goes there without a shift.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub green: Vec<Endpoint>,

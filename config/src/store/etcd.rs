@@ -11,20 +11,24 @@ mod follow;
 mod gate;
 mod head;
 mod image;
+pub mod live;
 mod options;
+mod registry;
 mod shared;
 pub mod writer;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use self::follow::Follower;
 use self::image::Image;
+use self::registry::Registrar;
 use self::shared::{Shared, Told};
 use super::{Listing, Store, StoreError};
+use crate::registrations::Registrations;
 
 pub use self::backoff::Random;
 pub use self::chunk::Changed;
@@ -42,6 +46,7 @@ pub struct EtcdStore {
     told: Told,
     listing: Listing,
     patience: Duration,
+    listed: bool,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,6 +61,7 @@ impl EtcdStore {
         let patience = if known { BRIEFLY } else { options.connect_timeout + options.request_timeout };
         let runtime = runtime()?;
         let (stop, stopped) = oneshot::channel::<()>();
+        let registrar = Registrar::new(options.clone(), Arc::clone(&shared), random.clone());
         let follower = Follower::new(options, Arc::clone(&shared), random);
         let watched = Arc::clone(&shared);
         let run = move || {
@@ -63,6 +69,7 @@ impl EtcdStore {
             runtime.block_on(async {
                 tokio::select! {
                     () = follower.run() => {}
+                    () = registrar.run() => {}
                     _ = stopped => {}
                 }
             });
@@ -72,7 +79,8 @@ impl EtcdStore {
                 .caused_by(error)
         })?;
         let (told, listing) = (Told::default(), Listing::default());
-        Ok(Self { identity, shared, told, listing, patience, stop: Some(stop), thread: Some(thread) })
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok(Self { identity, shared, told, listing, patience, listed: false, stop, thread })
     }
 }
 
@@ -106,12 +114,31 @@ impl Store for EtcdStore {
     }
 
     fn list(&mut self) -> Result<Listing, StoreError> {
-        self.shared.list(&mut self.told, &mut self.listing, self.patience)
+        let listing = self.shared.list(&mut self.told, &mut self.listing, self.patience)?;
+        if !self.listed {
+            // Whoever starts with the documents alone would refuse requests to services whose endpoints register.
+            self.shared.await_registrations(self.patience);
+            self.listed = true;
+        }
+        Ok(listing)
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<bool, StoreError> {
         Ok(self.shared.wait(self.told, timeout))
     }
+
+    fn registrations(&mut self) -> Arc<Registrations> {
+        self.shared.registrations(&mut self.told)
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        self.shared.heard()
+    }
+}
+
+/// Whether an error says that the store is not followed on purpose, because it was emptied, restored or replaced.
+pub fn is_held(error: &StoreError) -> bool {
+    error.remedy() == gate::REMEDY
 }
 
 impl Drop for EtcdStore {

@@ -13,4 +13,8 @@ mod etcd_secrets;
 #[cfg(test)]
 mod etcd_values;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
+mod registered;
+#[cfg(test)]
 mod support;

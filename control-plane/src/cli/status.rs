@@ -1,8 +1,8 @@
 //! `gridctl status`: which generation is in force, and which routers have it.
 
 use clap::{Args, ValueEnum};
+use gridrouter_config::live::RouterStatus;
 use gridrouter_config::store::etcd::Head;
-use gridrouter_config::store::etcd::writer::RouterStatus;
 use serde_json::{Value, json};
 
 use super::{Status as Exit, attempt, open};
@@ -102,7 +102,7 @@ fn print(site: &Site, routers: &[(Standing, RouterStatus)], faults: &[(String, S
             or_none(&router.version),
             router.generation.to_string(),
             or_none(router.digest.get(..12).unwrap_or(&router.digest)),
-            or_none(&router.state),
+            router.state.as_str().to_owned(),
             router.quarantined.to_string(),
             age(router.since, now),
             age(router.started, now),

@@ -16,6 +16,7 @@ use crate::http::fields::Fields;
 use crate::lifecycle::View;
 use crate::listener::worker::Message;
 use crate::pipeline::explain::Question;
+use crate::presence::Presence;
 use crate::telemetry::render;
 
 /// Whether the router can take requests: it has a configuration and is not about to end.
@@ -28,6 +29,12 @@ pub(super) fn ready(view: &View) -> Response<Full<Bytes>> {
         let refused = view.sockets.lock().unwrap_or_else(PoisonError::into_inner).refused().to_vec();
         body.insert("listenersRefused".to_owned(), json!(refused));
         body.insert("ready".to_owned(), json!(!draining));
+        body.insert("ageSeconds".to_owned(), json!(status.age_seconds()));
+        body.insert("storeSilentSeconds".to_owned(), json!(status.silent_seconds()));
+        let presence = view.presence.get().map(Presence::standing);
+        let presence = presence
+            .map(|standing| json!({"id": standing.id, "registered": standing.registered, "trouble": standing.trouble}));
+        body.insert("presence".to_owned(), json!(presence));
         body.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     }
     json(code, &body)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Algorithm, Model, Placement};
+use gridrouter_config::registrations::{Registrations, Track};
 
 use super::names::Names;
 use super::tenants::Quotas;
@@ -19,9 +20,10 @@ use crate::limit::{PreparedQuota, Quota, headers};
 use crate::placement::ring::{self, Candidate};
 use crate::routing::RouteTable;
 
-/// Compiles a checked model.
+/// Compiles a checked model, with the endpoints that registered themselves.
 pub fn compile(
     model: Arc<Model>,
+    registrations: Arc<Registrations>,
     generation: u64,
     digest: Arc<str>,
     old: Option<&Snapshot>,
@@ -30,17 +32,28 @@ pub fn compile(
     let same = Unchanged::between(old, &model);
     let tenants = tenants(&model, old.filter(|_| same.limits), names);
     let compiled_in = Duration::ZERO;
-    if let Some(old) = old.filter(|_| same.all()) {
+    if let Some(old) = old.filter(|old| same.all() && Arc::ptr_eq(&old.registrations, &registrations)) {
         let (listeners, routes, grids) = (old.listeners.clone(), Arc::clone(&old.routes), old.grids.clone());
         let cells = old.cells.clone();
-        return Snapshot { generation, digest, model, listeners, routes, grids, cells, tenants, compiled_in };
+        return Snapshot {
+            generation,
+            digest,
+            model,
+            registrations,
+            listeners,
+            routes,
+            grids,
+            cells,
+            tenants,
+            compiled_in,
+        };
     }
     let cells = cells(&model, names);
     let grids = grids(&model, old, same.cells, names);
     let limits = Limits::prepare(&model, names);
-    let routes: Arc<[_]> = routes(&model, old, &same, &limits, names).into();
+    let routes: Arc<[_]> = routes(&model, &registrations, old, &same, &limits, names).into();
     let listeners = listeners(&model, old, &routes, names);
-    Snapshot { generation, digest, model, listeners, routes, grids, cells, tenants, compiled_in }
+    Snapshot { generation, digest, model, registrations, listeners, routes, grids, cells, tenants, compiled_in }
 }
 
 /// Which kinds are the same as in the snapshot before, to the pointer.
@@ -166,6 +179,7 @@ fn quota_plan(name: &Name, quota: Quota) -> QuotaPlan {
 
 fn routes(
     model: &Model,
+    registrations: &Registrations,
     old: Option<&Snapshot>,
     same: &Unchanged,
     limits: &Limits,
@@ -176,14 +190,23 @@ fn routes(
         .filter(|_| reusable)
         .map(|old| old.routes.iter().map(|plan| (Arc::as_ptr(&plan.document), plan)).collect())
         .unwrap_or_default();
-    let mut targets = TargetCache { model, known: hashbrown::HashMap::new() };
+    let mut targets = TargetCache { model, registrations, known: hashbrown::HashMap::new() };
+    // Of a service whose endpoints come and go by themselves, only the routes to it are compiled again.
+    let moved = old.map(|old| registrations.differing(&old.registrations)).unwrap_or_default();
+    let stays = |route: &model::Route| match &route.action {
+        model::Action::Forward(forward) => !moved.contains(&forward.service),
+        model::Action::Redirect(_) | model::Action::Respond(_) => true,
+    };
     let mut shared = Shared::default();
     model
         .routes
         .values()
         .filter_map(|route| match before.get(&Arc::as_ptr(route)) {
-            Some(plan) => Some(Arc::clone(plan)),
-            None => route_plan(route, limits, &mut targets, &mut shared, names).map(Arc::new),
+            Some(plan) if stays(route) => Some(Arc::clone(plan)),
+            before => {
+                let before = before.map(|plan| &plan.action);
+                route_plan(route, before, limits, &mut targets, &mut shared, names).map(Arc::new)
+            }
         })
         .collect()
 }
@@ -191,6 +214,7 @@ fn routes(
 /// Compiles one route. `None` only where a reference does not resolve, which the check has excluded.
 fn route_plan(
     route: &Arc<model::Route>,
+    before: Option<&ActionPlan>,
     limits: &Limits,
     targets: &mut TargetCache<'_>,
     shared: &mut Shared,
@@ -201,7 +225,7 @@ fn route_plan(
             grid: forward.grid.as_ref().map(|grid| names.grids.of(text(grid))),
             service: forward.service.clone(),
             host: forward.host_rewrite.clone(),
-            targets: targets.of(&forward.service, forward.grid.as_ref(), names)?,
+            targets: targets.of(&forward.service, forward.grid.as_ref(), before, names)?,
         }),
         model::Action::Redirect(_) => ActionPlan::Redirect,
         model::Action::Respond(fixed) => ActionPlan::Respond {
@@ -252,11 +276,18 @@ impl Shared {
 /// The targets of each service in each grid, made once for all routes that share them.
 struct TargetCache<'a> {
     model: &'a Model,
+    registrations: &'a Registrations,
     known: hashbrown::HashMap<(Name, Option<Name>), Targets>,
 }
 
 impl TargetCache<'_> {
-    fn of(&mut self, service: &Name, grid: Option<&Name>, names: &mut Names) -> Option<Targets> {
+    fn of(
+        &mut self,
+        service: &Name,
+        grid: Option<&Name>,
+        before: Option<&ActionPlan>,
+        names: &mut Names,
+    ) -> Option<Targets> {
         let key = (service.clone(), grid.cloned());
         if let Some(targets) = self.known.get(&key) {
             return Some(targets.clone());
@@ -264,10 +295,15 @@ impl TargetCache<'_> {
         let document = self.model.services.get(service)?;
         let targets = match grid {
             None => {
-                let group = group(document, None, &document.endpoints.blue, names);
+                let endpoints = self.registrations.joined(service, None, Track::Blue, &document.endpoints.blue);
+                let group = group(document, None, &endpoints, names);
                 Targets::Direct(Arc::new(Target { group, host: None }))
             }
             Some(grid) => self.in_cells(document, grid, names)?,
+        };
+        let targets = match before {
+            Some(ActionPlan::Forward(before)) => targets.keeping(&before.targets),
+            Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => targets,
         };
         self.known.insert(key, targets.clone());
         Some(targets)
@@ -278,7 +314,10 @@ impl TargetCache<'_> {
         for name in &self.model.grids.get(grid)?.cells {
             let Some(cell) = self.model.cells.get(name) else { continue };
             let target = match service.cells.get(name) {
-                Some(tracks) => Target { group: group(service, Some(name), &tracks.blue, names), host: None },
+                Some(tracks) => {
+                    let endpoints = self.registrations.joined(&service.name, Some(name), Track::Blue, &tracks.blue);
+                    Target { group: group(service, Some(name), &endpoints, names), host: None }
+                }
                 None => Target { group: group(service, Some(name), &cell.ingress, names), host: service.host.clone() },
             };
             put(&mut table, names.cells.of(text(name)), target);

@@ -5,6 +5,7 @@ use std::fmt::Error;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gridrouter_config::store::etcd::live::Standing;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 use super::counters::{BUCKET_MICROS, LimitCounters, RequestCounters, ThreadCounters};
 use crate::http::reject::Reject;
 use crate::lifecycle::View;
+use crate::presence::Presence;
 use crate::source::{Origin, Status};
 
 /// The metrics as text.
@@ -40,7 +42,11 @@ impl Collector for Everything {
         out.limits(&labels.limits, &merge(&threads, |t| &t.limits, Limits::add))?;
         out.gauges(view)?;
         let status = view.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        out.configuration(&status)
+        out.configuration(&status)?;
+        match view.presence.get().map(Presence::standing) {
+            Some(standing) => out.presence(&standing),
+            None => Ok(()),
+        }
     }
 }
 
@@ -194,7 +200,22 @@ impl Out<'_, '_> {
     }
 
     fn configuration(&mut self, status: &Status) -> Result<(), Error> {
-        let from_store = status.origin == Origin::Store && status.store_error.is_none();
+        let mut metric = self.metric("config_origin", "Where the generation in force came from", MetricType::Gauge)?;
+        for origin in [Origin::Store, Origin::LastKnownGood] {
+            let value = u64::from(origin == status.origin);
+            metric.encode_family(&[("origin", origin.as_str())])?.encode_gauge(&value)?;
+        }
+        self.gauge("config_age_seconds", "Time since it came into force", status.age_seconds() as f64)?;
+        if let Some(silent) = status.silent_seconds() {
+            self.gauge("config_store_silent_seconds", "Time since the store was last heard of", silent)?;
+        }
+        let held = f64::from(u8::from(status.held));
+        self.gauge("config_store_held", "Whether the store is not followed on purpose", held)?;
+        let registered = status.registered_endpoints as f64;
+        self.gauge("registered_endpoints", "Endpoints that registered themselves", registered)?;
+        let faults = status.registration_faults.len() as f64;
+        self.gauge("registration_faults", "Registrations that are not in force", faults)?;
+        let from_store = status.store_reachable;
         self.gauge("config_generation", "The generation in force", status.generation as f64)?;
         self.gauge("config_since_timestamp_seconds", "When it came into force", status.since as f64)?;
         self.gauge("config_store_reachable", "Whether the store could be read", f64::from(u8::from(from_store)))?;
@@ -202,5 +223,11 @@ impl Out<'_, '_> {
         self.gauge("config_quarantined_documents", "Documents refused", status.quarantined.len() as f64)?;
         self.gauge("config_reload_seconds", "How long the last change took", status.reload_micros as f64 / 1e6)?;
         self.counter("config_reloads", "Changes taken over", status.reloads)
+    }
+
+    fn presence(&mut self, standing: &Standing) -> Result<(), Error> {
+        let registered = f64::from(u8::from(standing.registered));
+        self.gauge("presence_registered", "Whether the router's own key is in etcd", registered)?;
+        self.counter("presence_leases", "Leases that the router's own key was put under", standing.leases)
     }
 }

@@ -28,6 +28,8 @@ mod placement;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod registered;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod routes;

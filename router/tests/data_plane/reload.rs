@@ -200,6 +200,7 @@ fn without_documents_and_without_a_last_good_generation_a_router_does_not_start(
     let options = gridrouter::lifecycle::Options {
         config: state.path().join("nowhere"),
         etcd: None,
+        id: None,
         state: Some(state.path().to_owned()),
         threads: 1,
         admin: None,

@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 
 use super::{Cross, id};
+use crate::generation::Entry;
 use crate::ids::{Kind, Name};
 use crate::model::{Action, CellState};
 use crate::path::Path;
 use crate::problem::quoted_list;
+use crate::raw;
 
 /// Why a service cannot be reached in some cells of a grid.
 #[derive(Default)]
@@ -27,7 +29,7 @@ pub(super) fn check(cross: &mut Cross<'_>) {
         let service = &forward.service;
         let Some(found) = cross.services.get(service).copied() else { continue };
         let Some(grid) = &forward.grid else {
-            if found.model.endpoints.blue.is_empty() {
+            if !lists_endpoints(found.entry) {
                 let message = format!("service \"{service}\" has no `endpoints` for a route without a grid");
                 let help = format!("add `endpoints: {{blue: […]}}` to Service \"{service}\", or `grid:` to the route");
                 cross.conflict(
@@ -45,6 +47,19 @@ pub(super) fn check(cross: &mut Cross<'_>) {
         let cells = unreached.nothing.iter().chain(&unreached.no_host).map(|cell| id(Kind::Cell, cell));
         let involved = [id(Kind::Grid, grid), id(Kind::Service, service)].into_iter().chain(cells).collect();
         cross.conflict(route.entry, &Path::Root.key("service"), message, help, involved);
+    }
+}
+
+/// Whether a service says what routes without a grid reach it by. An empty list does: its endpoints register themselves.
+fn lists_endpoints(service: &Entry) -> bool {
+    match &service.source.raw {
+        raw::Document::Service(raw) => raw.endpoints.is_some(),
+        raw::Document::Listener(_)
+        | raw::Document::Grid(_)
+        | raw::Document::Cell(_)
+        | raw::Document::Route(_)
+        | raw::Document::Limit(_)
+        | raw::Document::Tenant(_) => false,
     }
 }
 

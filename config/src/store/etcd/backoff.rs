@@ -11,13 +11,14 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// many evenly, where a fixed delay with a little noise has them all come back at once.
 pub(super) struct Backoff {
     first: Duration,
+    longest: Duration,
     bound: Duration,
     random: Random,
 }
 
 impl Backoff {
     pub(super) fn new(random: Random) -> Self {
-        Self { first: FIRST, bound: FIRST, random }
+        Self { first: FIRST, longest: LONGEST, bound: FIRST, random }
     }
 
     /// Waits a tenth as long, for tests that would otherwise only wait.
@@ -27,10 +28,18 @@ impl Backoff {
         self
     }
 
+    /// Never waits longer than this.
+    pub(super) fn at_most(mut self, longest: Duration) -> Self {
+        self.longest = longest;
+        self.first = self.first.min(longest);
+        self.bound = self.first;
+        self
+    }
+
     /// The next delay.
     pub(super) fn next(&mut self) -> Duration {
         let delay = self.bound.mul_f64(self.random.fraction());
-        self.bound = (self.bound * 2).min(LONGEST.max(self.first));
+        self.bound = (self.bound * 2).min(self.longest.max(self.first));
         delay
     }
 
@@ -57,7 +66,8 @@ impl Random {
         Self(std::collections::hash_map::RandomState::new().build_hasher().finish())
     }
 
-    pub(super) fn number(&mut self) -> u64 {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -89,6 +99,8 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next() <= FIRST);
+        let mut bounded = Backoff::new(Random::seeded(7)).at_most(Duration::from_secs(3));
+        assert!((0..50).all(|_| bounded.next() <= Duration::from_secs(3)));
     }
 
     /// Fifty routers lose etcd together; it is back after ten seconds. No second sees more than a third of them.

@@ -280,6 +280,20 @@ impl Etcd {
         limited("watch", &self.endpoint, self.patience, doing).await
     }
 
+    /// For what is not said here.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Bounds what is done with the client.
+    pub(super) async fn bounded<T>(
+        &self,
+        doing: &str,
+        what: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Trouble> {
+        limited(doing, &self.endpoint, self.patience, what).await
+    }
+
     pub(super) fn trouble(&self, doing: &str, error: &Error) -> Trouble {
         Trouble::from(doing, &self.endpoint, error)
     }

@@ -369,6 +369,7 @@ impl Follower {
             self.shared.announce();
         }
         let anchor = Anchor::of(head);
+        self.shared.change(|state| state.anchor = Some(anchor.clone()));
         if self.anchor.as_ref() == Some(&anchor) {
             return;
         }

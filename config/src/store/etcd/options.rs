@@ -20,6 +20,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const PROGRESS: Duration = Duration::from_secs(10);
 /// How long a watch may say nothing: three answers lost.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a router that died is still told of.
+const LEASE: Duration = Duration::from_secs(10);
 
 /// How etcd is reached, as written: in a file, by flags or in the environment. What is left out has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -125,6 +127,8 @@ impl EtcdSettings {
             silence: SILENCE,
             hurry: 1,
             anchor: None,
+            registrations: None,
+            lease: LEASE,
             accept: false,
             tls: if tls == 0 { None } else { Some(Box::new(self.tls()?)) },
             user,
@@ -194,6 +198,8 @@ pub struct EtcdOptions {
     pub(super) silence: Duration,
     pub(super) hurry: u32,
     pub(super) anchor: Option<PathBuf>,
+    pub(super) registrations: Option<PathBuf>,
+    pub(super) lease: Duration,
     pub(super) accept: bool,
 }
 
@@ -204,6 +210,27 @@ impl EtcdOptions {
     pub fn with_anchor(mut self, file: Option<PathBuf>) -> Self {
         self.anchor = file;
         self
+    }
+
+    /// Keeps in this file which endpoints were registered last, so that they are known after a restart when etcd is not
+    /// there.
+    #[must_use]
+    pub fn with_registrations(mut self, file: Option<PathBuf>) -> Self {
+        self.registrations = file;
+        self
+    }
+
+    /// How long what this process says of itself outlives it, when it cannot take it back: at least a second, and no less
+    /// than etcd's servers grant.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long what this process says of itself outlives it.
+    pub fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// Follows the store that is found first, whatever was in force before: for an operator who knows that it is right.

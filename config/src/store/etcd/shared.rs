@@ -3,7 +3,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::gate::{Anchor, REMEDY};
 use super::image::Image;
+use super::registry::Registry;
+use crate::registrations::Registrations;
 use crate::store::{Listing, StoreError};
 
 /// The state of the store, and a bell for whoever waits for news.
@@ -26,6 +29,12 @@ pub(super) struct State {
     /// Grows whenever that changes.
     errors: u64,
     endpoint: String,
+    /// When the store was last heard of.
+    heard: Option<Instant>,
+    /// What was last in force.
+    pub(super) anchor: Option<Anchor>,
+    /// The endpoints that registered themselves.
+    pub(super) registry: Registry,
 }
 
 /// How much of the news somebody has been told.
@@ -33,6 +42,7 @@ pub(super) struct State {
 pub(super) struct Told {
     version: u64,
     errors: u64,
+    registry: u64,
 }
 
 impl Shared {
@@ -45,6 +55,9 @@ impl Shared {
             error: None,
             errors: 0,
             endpoint: String::new(),
+            heard: None,
+            anchor: None,
+            registry: Registry::default(),
         };
         Arc::new(Self { state: Mutex::new(state), news: Condvar::new() })
     }
@@ -56,6 +69,34 @@ impl Shared {
     /// Changes the state without telling anybody yet.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.lock())
+    }
+
+    /// Tells of what is neither documents nor an error.
+    pub(super) fn ring(&self) {
+        self.news.notify_all();
+    }
+
+    /// Whether the store is not followed on purpose.
+    pub(super) fn held(&self) -> bool {
+        self.lock().error.as_ref().is_some_and(|(_, remedy)| *remedy == REMEDY)
+    }
+
+    /// When the store was last heard of.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.lock().heard
+    }
+
+    /// The endpoints that registered themselves.
+    pub(super) fn registrations(&self, told: &mut Told) -> Arc<Registrations> {
+        let state = self.lock();
+        told.registry = state.registry.version;
+        Arc::clone(&state.registry.now)
+    }
+
+    /// Waits until it is known which endpoints registered themselves, or that it cannot be known.
+    pub(super) fn await_registrations(&self, patience: Duration) {
+        let unknown = |state: &mut State| !state.registry.tried;
+        drop(self.news.wait_timeout_while(self.lock(), patience, unknown));
     }
 
     /// Tells that a listing may differ from the last one.
@@ -77,6 +118,7 @@ impl Shared {
     /// Tells that it can.
     pub(super) fn fine(&self, endpoint: &str) {
         let mut state = self.lock();
+        state.heard = Some(Instant::now());
         if state.endpoint != endpoint {
             endpoint.clone_into(&mut state.endpoint);
         }
@@ -98,8 +140,10 @@ impl Shared {
     /// Waits until there is something that was not told yet.
     pub(super) fn wait(&self, told: Told, timeout: Duration) -> bool {
         let state = self.lock();
-        let quiet =
-            |state: &mut State| (state.unsettled || state.version == told.version) && state.errors == told.errors;
+        let quiet = |state: &mut State| {
+            (state.unsettled || state.version == told.version)
+                && (state.errors, state.registry.version) == (told.errors, told.registry)
+        };
         let (_state, waited) =
             self.news.wait_timeout_while(state, timeout, quiet).unwrap_or_else(PoisonError::into_inner);
         !waited.timed_out()

@@ -26,7 +26,6 @@ use crate::ids::DocumentId;
 use crate::store::{Listing, StoreError};
 
 pub use self::error::{Lost, PublishError};
-pub use self::live::RouterStatus;
 pub use self::record::History;
 
 /// Documents with more bytes than this, as JSON, are not published: they would not fit into a request in quotes.

@@ -75,7 +75,7 @@ impl Builder {
 
 fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration) -> Router {
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    Router::start(&Options { config: config.to_owned(), etcd: None, state, threads, admin, drain }).unwrap()
+    Router::start(&Options { config: config.to_owned(), etcd: None, id: None, state, threads, admin, drain }).unwrap()
 }
 
 /// A running router.

@@ -1,0 +1,262 @@
+//! `gridctl endpoint`: endpoints that register themselves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use gridrouter_config::ids::Name;
+use gridrouter_config::live::LiveId;
+use gridrouter_config::raw;
+use gridrouter_config::registrations::{Place, Track};
+use gridrouter_config::store::etcd::live::{self, Entry, Holder, Standing, Terms};
+use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings, Random};
+use gridrouter_config::units::parse_duration;
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Status;
+use crate::output::Output;
+
+/// How often is looked whether somebody wants an end.
+const LOOK: Duration = Duration::from_millis(100);
+/// The shortest lease: a sign of life a second.
+const SHORTEST: Duration = Duration::from_secs(3);
+/// The longest, after which everybody would have noticed anyway.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// Register endpoints, and show who is registered.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Endpoint {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Register(Register),
+    List(List),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gridctl endpoint register --store etcd://10.0.0.1:2379 --service checkout --cell eu-1 10.0.0.5:8080
+  gridctl endpoint list --store etcd://10.0.0.1:2379";
+
+/// Keep an endpoint registered until this command is ended.
+///
+/// Routers send it requests as long as this runs. SIGTERM and SIGINT take it out at once; if this is killed, or its host
+/// dies, it is out when its lease ends. While etcd cannot be reached it stays in force, and this keeps trying.
+#[derive(Debug, Args)]
+#[command(after_help = REGISTER)]
+struct Register {
+    /// Where the endpoint is, such as 10.0.0.5:8080.
+    address: String,
+    /// The service that it serves.
+    #[arg(long)]
+    service: String,
+    /// The cell that it is in; without, it serves routes without a grid.
+    #[arg(long)]
+    cell: Option<String>,
+    /// The version that it is of: blue or green.
+    #[arg(long, default_value = "blue")]
+    track: String,
+    /// How long it stays in force when it can no longer be taken out, 3s to 1h.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    ttl: String,
+    /// Its share of the requests, 1 to 10000.
+    #[arg(long)]
+    weight: Option<u32>,
+    /// Use it only when no other endpoint can be.
+    #[arg(long)]
+    backup: bool,
+    /// What tells it from others that serve the same [default: the address and a random number].
+    #[arg(long)]
+    id: Option<String>,
+    #[command(flatten)]
+    store: Store,
+}
+
+const REGISTER: &str = "\
+Exit code: 0 it was ended by a signal, 2 wrong usage.
+
+Examples:
+  gridctl endpoint register --store etcd://10.0.0.1:2379 --service checkout --cell eu-1 10.0.0.5:8080
+  gridctl endpoint register --store etcd://10.0.0.1:2379 --service checkout --ttl 5s --weight 4 '[fd00::7]:8080'";
+
+/// Print every registration.
+#[derive(Debug, Args)]
+#[command(after_help = LIST)]
+struct List {
+    /// How to print them.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    #[command(flatten)]
+    store: Store,
+}
+
+const LIST: &str = "\
+Exit code: 0 all registrations are good, 1 some cannot be read, 2 wrong usage or etcd cannot be read.
+
+Examples:
+  gridctl endpoint list --store etcd://10.0.0.1:2379
+  gridctl endpoint list --store etcd://10.0.0.1:2379 -o json";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Columns, for people.
+    Table,
+    /// One JSON object a line, for tools.
+    Json,
+}
+
+/// Where the registrations are.
+#[derive(Debug, Args)]
+struct Store {
+    /// The etcd: etcd://HOST:PORT,…[/PREFIX]
+    #[arg(long, value_name = "URL", env = "GRIDROUTER_STORE")]
+    store: String,
+}
+
+impl Store {
+    fn options(&self) -> Result<EtcdOptions, String> {
+        let wrong = || format!("store \"{}\" is no etcd; write etcd://10.0.0.1:2379", self.store.escape_debug());
+        let rest = self.store.strip_prefix("etcd://").ok_or_else(wrong)?;
+        let (members, prefix) = match rest.find('/') {
+            Some(at) => rest.split_at_checked(at).ok_or_else(wrong)?,
+            None => (rest, ""),
+        };
+        let endpoints = members.split(',').map(|member| format!("http://{member}")).collect();
+        let prefix = Some(prefix.to_owned()).filter(|prefix| !matches!(prefix.as_str(), "" | "/"));
+        EtcdSettings { endpoints, prefix, ..EtcdSettings::default() }.check()
+    }
+}
+
+impl Endpoint {
+    pub(super) fn run(&self, output: &mut Output) -> Status {
+        let outcome = match &self.verb {
+            Verb::Register(register) => register.run(output),
+            Verb::List(list) => list.run(output),
+        };
+        outcome.unwrap_or_else(|why| {
+            output.error(why);
+            Status::Failed
+        })
+    }
+}
+
+impl Register {
+    fn run(&self, output: &mut Output) -> Result<Status, String> {
+        let (options, entry, terms) = (self.store.options()?, self.entry()?, self.terms()?);
+        let (place, ttl) = (self.place()?, terms.lease);
+        let ended = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&ended))
+                .map_err(|error| format!("cannot wait for signals: {error}"))?;
+        }
+        let holder = Holder::start(options, entry, terms, Random::new()).map_err(|error| error.explain())?;
+        output.line(format_args!("registering {} as {place} for {}", self.address, self.store.store));
+        output.flush();
+        let mut told = holder.standing();
+        while !ended.load(Ordering::Relaxed) {
+            let now = holder.wait(&told, LOOK);
+            if now != told {
+                self.say(&told, &now, ttl, output);
+                told = now;
+            }
+        }
+        holder.stop();
+        if holder.standing().registered {
+            output.error(format_args!("etcd cannot be told; the registration ends with its lease ({ttl:?})"));
+        } else {
+            output.line("deregistered");
+        }
+        Ok(Status::Fine)
+    }
+
+    fn say(&self, before: &Standing, now: &Standing, ttl: Duration, output: &mut Output) {
+        if let (true, None) = (now.registered, &now.trouble) {
+            output.line(format_args!("registered {} as {} (lease {ttl:?})", self.address, now.id));
+        }
+        if let Some(trouble) = now.trouble.as_ref().filter(|_| before.trouble.is_none()) {
+            output.error(trouble);
+        }
+        if before.registered && !now.registered {
+            output.error("the lease has ended without etcd's answer; registering again");
+        }
+        output.flush();
+    }
+
+    fn place(&self) -> Result<Place, String> {
+        let name = |what: &str, text: &str| Name::parse(text).map_err(|why| format!("{what}: {why}"));
+        let cell = self.cell.as_ref().map(|cell| name("cell", cell)).transpose()?;
+        Ok(Place { service: name("service", &self.service)?, cell, track: Track::parse(&self.track)? })
+    }
+
+    fn entry(&self) -> Result<Entry, String> {
+        let endpoint = raw::Endpoint {
+            address: self.address.clone(),
+            weight: self.weight,
+            backup: self.backup.then_some(true),
+            down: None,
+            max_connections: None,
+        };
+        Entry::endpoint(self.place()?, endpoint)
+    }
+
+    fn terms(&self) -> Result<Terms, String> {
+        let lease = parse_duration(&self.ttl).map_err(|why| format!("ttl: {why}"))?;
+        if !(SHORTEST..=LONGEST).contains(&lease) || lease.subsec_nanos() != 0 {
+            return Err(format!("ttl is {}; write whole seconds, 3s to 1h", self.ttl));
+        }
+        let id = match &self.id {
+            Some(id) => LiveId::parse(id)?,
+            // A backend that is started again must not wait for the lease of its earlier life.
+            None => LiveId::resembling(&self.address).other(Random::new().number() as u32),
+        };
+        Ok(Terms { id, lease, memory: None })
+    }
+}
+
+/// A registration as it is printed.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    /// `<service>/<cell>/<track>/<id>`, with `-` for no cell.
+    key: &'a str,
+    /// The value, as it is.
+    value: &'a str,
+    /// Why routers do not use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'a str>,
+}
+
+impl List {
+    fn run(&self, output: &mut Output) -> Result<Status, String> {
+        let options = self.store.options()?;
+        let listed = live::endpoints(&options, Random::new()).map_err(|error| error.explain())?;
+        let widest = listed.iter().map(|one| one.key.len()).max().unwrap_or(0).clamp(3, 80);
+        if let Format::Table = self.output {
+            output.line(format_args!("{:<widest$}  VALUE", "KEY"));
+        }
+        for one in &listed {
+            let row = Row { key: &one.key, value: &one.value, fault: one.fault.as_deref() };
+            match self.output {
+                Format::Json => output.json_line(&row),
+                Format::Table => {
+                    let (key, value) = (visible(row.key), visible(row.value));
+                    match row.fault {
+                        Some(why) => output.line(format_args!("{key:<widest$}  NOT IN FORCE: {why}")),
+                        None => output.line(format_args!("{key:<widest$}  {value}")),
+                    }
+                }
+            }
+        }
+        Ok(if listed.iter().any(|one| one.fault.is_some()) { Status::Problems } else { Status::Fine })
+    }
+}
+
+/// What somebody else wrote, without what would do things to a terminal.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
