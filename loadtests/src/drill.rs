@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod demo;
+pub mod etcd_chaos;
 pub mod faults;
 pub mod idle;
 pub mod pin;
@@ -64,6 +65,8 @@ pub enum Drill {
     Quickstart(quickstart::Arguments),
     /// The quickstart under k6 while its pin is edited and a document of it broken: what `pin` asserts, seen by k6.
     QuickstartPin,
+    /// Members of etcd crash, stop, are cut off and forget, all the time: no request fails and nothing committed is lost.
+    EtcdChaos(etcd_chaos::Arguments),
 }
 
 /// Runs one drill.
@@ -79,6 +82,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::UpstreamFaults => faults::run(common).await,
         Drill::Quickstart(own) => quickstart::run(own, common).await,
         Drill::QuickstartPin => quickstart_pin::run(common).await,
+        Drill::EtcdChaos(own) => etcd_chaos::run(own, common).await,
     }
 }
 

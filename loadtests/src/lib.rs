@@ -8,12 +8,16 @@
 //! [`k6`] send requests, [`process`] reads what the kernel knows about a process and ends every child that was started.
 
 pub mod bench;
+pub mod dice;
 pub mod drill;
 pub mod error;
+pub mod etcd;
+pub mod fleet;
 pub mod histogram;
 pub mod http;
 pub mod k6;
 pub mod load;
+pub mod network;
 pub mod output;
 pub mod ports;
 pub mod process;
