@@ -1,9 +1,13 @@
 //! Drills: the real process, real sockets, and something happening to them while traffic flows. Each asserts what must
 //! hold, and says what it saw.
 
+mod acknowledged;
 pub mod checks;
 pub mod demo;
 pub mod etcd_chaos;
+pub mod etcd_fan_out;
+pub mod etcd_million_pins;
+pub mod etcd_return;
 pub mod faults;
 pub mod idle;
 pub mod pin;
@@ -67,6 +71,12 @@ pub enum Drill {
     QuickstartPin,
     /// Members of etcd crash, stop, are cut off and forget, all the time: no request fails and nothing committed is lost.
     EtcdChaos(etcd_chaos::Arguments),
+    /// A change is in force in eight routers in a moment.
+    EtcdFanOut(etcd_fan_out::Arguments),
+    /// A million pins in etcd: what a router needs to keep them and to follow a change of one.
+    EtcdMillionPins(etcd_million_pins::Arguments),
+    /// Fifty routers lose etcd and get it back, and do not all return in the same second.
+    EtcdReturn(etcd_return::Arguments),
 }
 
 /// Runs one drill.
@@ -83,6 +93,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::Quickstart(own) => quickstart::run(own, common).await,
         Drill::QuickstartPin => quickstart_pin::run(common).await,
         Drill::EtcdChaos(own) => etcd_chaos::run(own, common).await,
+        Drill::EtcdFanOut(own) => etcd_fan_out::run(own, common).await,
+        Drill::EtcdMillionPins(own) => etcd_million_pins::run(own, common).await,
+        Drill::EtcdReturn(own) => etcd_return::run(own, common).await,
     }
 }
 

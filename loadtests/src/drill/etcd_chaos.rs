@@ -55,7 +55,7 @@ const MOVING_CLIENTS: usize = 4;
 /// Between two requests of a client.
 const INTERVAL: Duration = Duration::from_millis(60);
 /// Between two changes, when there is no storm.
-const USUAL: Duration = Duration::from_millis(100);
+const USUAL: Duration = Duration::from_millis(20);
 
 /// Everything that plays.
 struct Play {

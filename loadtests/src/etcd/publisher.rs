@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::{Context, Error, Result};
+use crate::output;
 
 type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
@@ -99,6 +100,22 @@ impl Publisher {
             | Attempt::Lost { why, .. }
             | Attempt::Unknown { why, .. } => Err(Error::new(format!("cannot publish: {why}"))),
         }
+    }
+
+    /// Publishes many changes, so many at a time. Returns the last generation.
+    pub async fn publish_all(&self, mut changes: Vec<Change>, batch: usize) -> Result<u64> {
+        let (all, began) = (changes.len(), Instant::now());
+        let mut generation = 0;
+        while !changes.is_empty() {
+            let rest = changes.split_off(batch.min(changes.len()));
+            generation = self.publish(std::mem::replace(&mut changes, rest)).await?.0.generation;
+            let done = all - changes.len();
+            output::progress(format_args!(
+                "published {done} of {all} documents, {:.0} s",
+                began.elapsed().as_secs_f64()
+            ));
+        }
+        Ok(generation)
     }
 }
 
