@@ -278,6 +278,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stopped_process_that_is_to_be_killed_ends_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let (sleep, arguments) = (Path::new("/bin/sleep"), ["600"]);
+        let process = Process::start_to_end("sleep", sleep, arguments, directory.path(), None, Ending::Killed).unwrap();
+        process.signal(Signal::STOP).unwrap();
+        let id = process.id();
+        drop(process);
+        assert_eq!(stat_field(id, 1), None);
+    }
+
+    #[test]
     fn own_cpu_time_grows() {
         let own = [std::process::id()];
         let before = cpu_time(&own);

@@ -134,3 +134,35 @@ async fn until(admin: SocketAddr, generation: u64) -> Result<Instant> {
 fn late(some: usize, all: usize, generation: u64, limit: Duration) -> Error {
     Error::new(format!("only {some} of {all} routers have generation {generation} within {limit:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::Cluster;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn keys_that_routers_keep_are_watched() {
+        let cluster = Cluster::single(&[]).await.unwrap();
+        let url = cluster.urls().pop().unwrap();
+        let mut client = Client::connect([&url], None).await.unwrap();
+        let put = async |client: &mut Client, router: &str, generation: u64| {
+            let value = format!("{{\"generation\": {generation}, \"digest\": \"00\"}}");
+            client.put(format!("{LIVE}{router}"), value, None).await.unwrap();
+        };
+        put(&mut client, "a", 1).await;
+        put(&mut client, "b", 2).await;
+        let fleet = Fleet::new(2, &cluster.urls()).unwrap();
+        let mut acknowledgements = Acknowledgements::find(&url, &fleet).await.unwrap();
+        assert!(matches!(acknowledgements, Acknowledgements::Live { .. }));
+        assert_eq!(acknowledgements.of(1, PATIENCE).await.unwrap().len(), 2);
+        let before = Instant::now();
+        put(&mut client, "a", 3).await;
+        put(&mut client, "b", 4).await;
+        let at = acknowledgements.of(3, PATIENCE).await.unwrap();
+        assert!(at.len() == 2 && at.iter().all(|at| *at >= before), "{at:?}");
+        let late = acknowledgements.of(4, Duration::from_millis(50)).await.unwrap_err().to_string();
+        assert!(late.starts_with("only 1 of 2 routers have generation 4"), "{late}");
+    }
+}

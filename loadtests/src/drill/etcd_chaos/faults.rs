@@ -119,7 +119,7 @@ impl Play {
         self.fleet.still_run()?;
         if times.catch_up {
             let took = self.caught_up(CATCHING_UP).await?;
-            let what = format!("{fault:?}: {said}; every router comes up to what is committed then");
+            let what = format!("{said}: every router comes up to what is committed then");
             match took {
                 Some(took) => checks.check(what, true, format_args!("{:.1} s later", took.as_secs_f64())),
                 None => checks.check(what, false, format_args!("not within {CATCHING_UP:?}")),
@@ -186,7 +186,7 @@ impl Play {
         for victim in &victims {
             self.cluster.member(*victim)?.start()?;
         }
-        Ok(format!("members {victims:?} killed for {:?}", began.elapsed()))
+        Ok(format!("members {victims:?} killed for {:.1} s", began.elapsed().as_secs_f64()))
     }
 
     /// Restarts a router while etcd is no help.
