@@ -57,6 +57,9 @@ const INTERVAL: Duration = Duration::from_millis(60);
 /// Between two changes, when there is no storm.
 const USUAL: Duration = Duration::from_millis(20);
 
+/// How long the editor waits for an answer: little enough to give up a change while a majority is paused.
+const PATIENCE: &str = "500ms";
+
 /// Everything that plays.
 struct Play {
     cluster: Cluster,
@@ -83,7 +86,8 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
 
     let ledger = Ledger::new(site.clone(), &moving, generation);
     let (paced, progress) = (play.pace.subscribe(), Arc::clone(&play.progress));
-    let editing = tokio::spawn(editor::edit(Arc::clone(&publisher), ledger, dice.other(), paced, progress));
+    let hasty = Publisher::start(play.cluster.urls(), PATIENCE, 2)?;
+    let editing = tokio::spawn(editor::edit(hasty, ledger, dice.other(), paced, progress));
     let began = Instant::now();
     let times = if common.short { SHORT } else { FULL };
     sleep(times.quiet).await;
@@ -138,10 +142,10 @@ fn steady(number: usize) -> String {
 
 impl Play {
     /// Starts etcd, publishes the site, and starts the routers and their traffic.
-    async fn set(site: &Site, routers: usize, dice: Dice) -> Result<(Self, Arc<Publisher>, u64)> {
+    async fn set(site: &Site, routers: usize, dice: Dice) -> Result<(Self, Publisher, u64)> {
         let endpoints = site.endpoints().map(Endpoint::start).collect::<Result<Vec<_>>>()?;
         let cluster = Cluster::start(3).await?;
-        let publisher = Arc::new(Publisher::start(cluster.urls(), "2s", 1)?);
+        let publisher = Publisher::start(cluster.urls(), "20s", 1)?;
         let all = [documents::all_but_pins(site)?, documents::pins(&site.pins)?].concat();
         let generation = publisher.publish(all).await?.0.generation;
         let mut fleet = Fleet::new(routers, &cluster.urls())?;

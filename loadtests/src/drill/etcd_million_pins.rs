@@ -158,8 +158,8 @@ impl Play {
         let id = self.router()?.id();
         let used = || process::cpu_time(&[id]);
         // What is done once is no change's fault.
-        self.move_a_pin().await?;
-        sleep(Duration::from_secs(u64::from(!self.short))).await;
+        let first = self.move_a_pin().await?;
+        sleep(first.max(Duration::from_secs(u64::from(!self.short)))).await;
         let (before, began) = (used(), Instant::now());
         let idle = if self.short { Duration::from_millis(300) } else { Duration::from_secs(10) };
         while began.elapsed() < idle {
@@ -173,8 +173,8 @@ impl Play {
             slowest = slowest.max(self.move_a_pin().await?);
         }
         // What a change leaves to do, such as to keep it on disk, is part of it.
-        let left_to_do = if self.short { Duration::from_millis(300) } else { Duration::from_secs(5) };
-        sleep(left_to_do).await;
+        let least = if self.short { Duration::from_millis(300) } else { Duration::from_secs(5) };
+        sleep(least.max(slowest)).await;
         let total = used().saturating_sub(before).as_secs_f64() - idle_share * began.elapsed().as_secs_f64();
         let cost = Duration::from_secs_f64((total / changes.max(1) as f64).max(0.0));
         checks.note("slowest change of a pin, ms from commit to in force", slowest.as_millis() as u64);
@@ -203,15 +203,16 @@ impl Play {
             let begin = Instant::now();
             sleep(stretch).await;
             let middle = Instant::now();
+            let mut slowest = Duration::ZERO;
             while middle.elapsed() < stretch {
                 let next = Instant::now() + BETWEEN;
-                self.move_a_pin().await?;
+                slowest = slowest.max(self.move_a_pin().await?);
                 tokio::time::sleep_until(next).await;
             }
             quiet.extend(traffic.between(begin, middle));
             changing.extend(traffic.between(middle, Instant::now()));
-            // What a change leaves to do belongs to neither.
-            sleep(stretch / 3).await;
+            // What a change leaves to do belongs to neither, and takes about as long as the change itself.
+            sleep(slowest.max(stretch / 3)).await;
         }
         self.router()?.still_runs()?;
         let all = traffic.all();

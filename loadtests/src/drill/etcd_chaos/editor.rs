@@ -165,7 +165,7 @@ fn gist(why: &str) -> String {
 
 /// Publishes until told to stop. `progress` is the last generation that is known to be committed.
 pub(super) async fn edit(
-    publisher: Arc<Publisher>,
+    publisher: Publisher,
     mut ledger: Ledger,
     mut dice: Dice,
     mut pace: watch::Receiver<Pace>,
