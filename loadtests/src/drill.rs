@@ -79,11 +79,28 @@ pub enum Drill {
     EtcdReturn(etcd_return::Arguments),
 }
 
+impl Drill {
+    const fn needs_etcd(&self) -> bool {
+        match self {
+            Drill::EtcdChaos(_) | Drill::EtcdFanOut(_) | Drill::EtcdMillionPins(_) | Drill::EtcdReturn(_) => true,
+            Drill::Pin
+            | Drill::Reload(_)
+            | Drill::Idle(_)
+            | Drill::UpstreamFaults
+            | Drill::Quickstart(_)
+            | Drill::QuickstartPin => false,
+        }
+    }
+}
+
 /// Runs one drill.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let common = &arguments.common;
     if !matches!(common.proxy, Kind::Gridrouter | Kind::Nginx) && !matches!(arguments.drill, Drill::Idle(_)) {
         return Err(Error::new("only gridrouter can be drilled, and nginx stand in for it"));
+    }
+    if common.proxy != Kind::Gridrouter && arguments.drill.needs_etcd() {
+        return Err(Error::new("only gridrouter follows etcd"));
     }
     match &arguments.drill {
         Drill::Pin => pin::run(common).await,
