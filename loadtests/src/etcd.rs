@@ -223,14 +223,21 @@ impl Cluster {
 
     /// Forgets the whole history up to now, and says up to which revision that was.
     pub async fn compact(&self) -> Result<i64> {
-        let member = self.members.iter().find(|member| member.is_up());
-        let member = member.ok_or_else(|| Error::new("no member of etcd runs"))?;
         let compacting = async |client: &mut Client| {
             let now = client.get("health", None).await?.header().map_or(0, etcd_client::ResponseHeader::revision);
             client.compact(now, Some(CompactionOptions::new())).await?;
             Ok(now)
         };
-        member.ask(compacting).await
+        let began = Instant::now();
+        loop {
+            let member = self.members.iter().find(|member| member.is_up());
+            let member = member.ok_or_else(|| Error::new("no member of etcd runs"))?;
+            match member.ask(compacting).await {
+                // There may be an election first.
+                Err(_) if began.elapsed() < ELECTION => sleep(LOOK_AGAIN).await,
+                outcome => return outcome,
+            }
+        }
     }
 }
 

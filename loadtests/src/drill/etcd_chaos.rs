@@ -27,7 +27,7 @@ use crate::dice::Dice;
 use crate::error::{Context, Error, Result};
 use crate::etcd::publisher::Publisher;
 use crate::etcd::{Cluster, ELECTION, documents};
-use crate::fleet::{Fleet, Router};
+use crate::fleet::{Fleet, Ready, Router};
 use crate::site::{Pin, Site};
 use crate::traffic::{Client, Event, Outcome, Traffic};
 use crate::upstream::Endpoint;
@@ -202,15 +202,16 @@ impl Play {
     }
 
     /// Waits until every router has what is committed now.
-    async fn caught_up(&self, limit: Duration) -> Result<Option<Duration>> {
+    async fn caught_up(&self, limit: Duration) -> Option<Duration> {
         let (began, wanted) = (Instant::now(), self.committed());
         while began.elapsed() < limit {
-            if self.fleet.ready().await?.iter().all(|ready| ready.generation >= wanted) {
-                return Ok(Some(began.elapsed()));
+            let all = self.fleet.ready().await;
+            if all.is_ok_and(|all| all.iter().all(|ready| ready.generation >= wanted)) {
+                return Some(began.elapsed());
             }
             sleep(Duration::from_millis(20)).await;
         }
-        Ok(None)
+        None
     }
 
     /// Waits for the end of all changes.
@@ -235,8 +236,8 @@ impl Play {
     async fn judge_routers(&mut self, ledger: &Ledger, checks: &mut Checks) -> Result<()> {
         let began = Instant::now();
         let in_order = loop {
-            let all = self.fleet.ready().await?;
-            let fine = all.iter().all(|ready| ready.generation == ledger.generation && ready.trouble.is_none());
+            let fine = |ready: &Ready| ready.generation == ledger.generation && ready.trouble.is_none();
+            let fine = self.fleet.ready().await.is_ok_and(|all| all.iter().all(fine));
             if fine || began.elapsed() > CATCHING_UP {
                 break fine;
             }
@@ -246,11 +247,12 @@ impl Play {
         let fresh = self.fleet.add()?;
         fresh.start().await?;
         let began = Instant::now();
-        while fresh.ready().await?.generation != ledger.generation && began.elapsed() < CATCHING_UP {
+        let has_it = |ready: Result<Ready>| ready.is_ok_and(|ready| ready.generation == ledger.generation);
+        while !has_it(fresh.ready().await) && began.elapsed() < CATCHING_UP {
             sleep(Duration::from_millis(50)).await;
         }
         let all = self.fleet.ready().await?;
-        let said = |(number, ready): (usize, &crate::fleet::Ready)| {
+        let said = |(number, ready): (usize, &Ready)| {
             let trouble = ready.trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
             format!("router {number} {} {}{trouble}", ready.generation, ready.digest)
         };

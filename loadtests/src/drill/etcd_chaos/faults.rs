@@ -126,7 +126,7 @@ impl Play {
         self.cluster.until_healthy(ELECTION).await?;
         self.fleet.still_run()?;
         if times.catch_up {
-            let took = self.caught_up(CATCHING_UP).await?;
+            let took = self.caught_up(CATCHING_UP).await;
             let what = format!("{said}: every router comes up to what is committed then");
             match took {
                 Some(took) => checks.check(what, true, format_args!("{:.1} s later", took.as_secs_f64())),
@@ -144,7 +144,14 @@ impl Play {
     }
 
     async fn leader(&mut self) -> Result<usize> {
-        self.cluster.leader().await.ok_or_else(|| Error::new("the cluster has no leader"))
+        let began = Instant::now();
+        loop {
+            match self.cluster.leader().await {
+                Some(leader) => return Ok(leader),
+                None if began.elapsed() > ELECTION => return Err(Error::new("the cluster has no leader")),
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        }
     }
 
     /// Publishes so fast that what happens next happens in the middle of a change.
