@@ -1,8 +1,13 @@
 //! Drills: the real process, real sockets, and something happening to them while traffic flows. Each asserts what must
 //! hold, and says what it saw.
 
+mod acknowledged;
 pub mod checks;
 pub mod demo;
+pub mod etcd_chaos;
+pub mod etcd_fan_out;
+pub mod etcd_million_pins;
+pub mod etcd_return;
 pub mod faults;
 pub mod idle;
 pub mod pin;
@@ -64,6 +69,28 @@ pub enum Drill {
     Quickstart(quickstart::Arguments),
     /// The quickstart under k6 while its pin is edited and a document of it broken: what `pin` asserts, seen by k6.
     QuickstartPin,
+    /// Members of etcd crash, stop, are cut off and forget, all the time: no request fails and nothing committed is lost.
+    EtcdChaos(etcd_chaos::Arguments),
+    /// A change is in force in eight routers in a moment.
+    EtcdFanOut(etcd_fan_out::Arguments),
+    /// A million pins in etcd: what a router needs to keep them and to follow a change of one.
+    EtcdMillionPins(etcd_million_pins::Arguments),
+    /// Fifty routers lose etcd and get it back, and do not all return in the same second.
+    EtcdReturn(etcd_return::Arguments),
+}
+
+impl Drill {
+    const fn needs_etcd(&self) -> bool {
+        match self {
+            Drill::EtcdChaos(_) | Drill::EtcdFanOut(_) | Drill::EtcdMillionPins(_) | Drill::EtcdReturn(_) => true,
+            Drill::Pin
+            | Drill::Reload(_)
+            | Drill::Idle(_)
+            | Drill::UpstreamFaults
+            | Drill::Quickstart(_)
+            | Drill::QuickstartPin => false,
+        }
+    }
 }
 
 /// Runs one drill.
@@ -72,6 +99,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if !matches!(common.proxy, Kind::Gridrouter | Kind::Nginx) && !matches!(arguments.drill, Drill::Idle(_)) {
         return Err(Error::new("only gridrouter can be drilled, and nginx stand in for it"));
     }
+    if common.proxy != Kind::Gridrouter && arguments.drill.needs_etcd() {
+        return Err(Error::new("only gridrouter follows etcd"));
+    }
     match &arguments.drill {
         Drill::Pin => pin::run(common).await,
         Drill::Reload(own) => reload::run(own, common).await,
@@ -79,6 +109,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::UpstreamFaults => faults::run(common).await,
         Drill::Quickstart(own) => quickstart::run(own, common).await,
         Drill::QuickstartPin => quickstart_pin::run(common).await,
+        Drill::EtcdChaos(own) => etcd_chaos::run(own, common).await,
+        Drill::EtcdFanOut(own) => etcd_fan_out::run(own, common).await,
+        Drill::EtcdMillionPins(own) => etcd_million_pins::run(own, common).await,
+        Drill::EtcdReturn(own) => etcd_return::run(own, common).await,
     }
 }
 

@@ -4,16 +4,21 @@
 //! * [`drill`]: what must not go wrong while configuration changes, connections idle and upstreams fail.
 //! * [`upstream`]: the server behind the proxies, which can also misbehave on command.
 //!
-//! The rest is what these share: [`proxies`] writes each proxy's configuration and runs it, [`traffic`], [`load`] and
-//! [`k6`] send requests, [`process`] reads what the kernel knows about a process and ends every child that was started.
+//! The rest is what these share: [`proxies`] writes each proxy's configuration and runs it, [`mod@etcd`] runs clusters and
+//! publishes in them, [`fleet`] runs routers that follow one, [`network`] can be cut; [`traffic`], [`load`] and [`k6`] send
+//! requests, [`process`] reads what the kernel knows about a process and ends every child that was started.
 
 pub mod bench;
+pub mod dice;
 pub mod drill;
 pub mod error;
+pub mod etcd;
+pub mod fleet;
 pub mod histogram;
 pub mod http;
 pub mod k6;
 pub mod load;
+pub mod network;
 pub mod output;
 pub mod ports;
 pub mod process;

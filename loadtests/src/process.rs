@@ -16,17 +16,43 @@ use crate::error::{Context, Error, Result};
 /// How long a process may take to end when asked, before it is killed.
 const ENDING: Duration = Duration::from_secs(3);
 
+/// How a program is ended when it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is asked, and killed when it does not end in time.
+    Asked,
+    /// It is killed: what it has on disk goes too, and it may be stopped and unable to hear.
+    Killed,
+}
+
 /// A started program. Dropping it ends the program and all its children, each by its own process id.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    ending: Ending,
 }
 
 impl Process {
     /// Starts `program` on `core` (anywhere when `None`), its output going to a file in `directory`.
     pub fn start<I, A>(name: &str, program: &Path, arguments: I, directory: &Path, core: Option<usize>) -> Result<Self>
+    where
+        I: IntoIterator<Item = A>,
+        A: AsRef<OsStr>,
+    {
+        Self::start_to_end(name, program, arguments, directory, core, Ending::Asked)
+    }
+
+    /// The same, for a program that is ended in this way.
+    pub fn start_to_end<I, A>(
+        name: &str,
+        program: &Path,
+        arguments: I,
+        directory: &Path,
+        core: Option<usize>,
+        ending: Ending,
+    ) -> Result<Self>
     where
         I: IntoIterator<Item = A>,
         A: AsRef<OsStr>,
@@ -37,7 +63,11 @@ impl Process {
         // The kernel ends the program with this one even where no destructor runs. TERM, not KILL: nginx's master must
         // be able to take its worker along. Both setpriv and taskset replace themselves, so the process id stays.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]);
+        let signal = match ending {
+            Ending::Asked => "TERM",
+            Ending::Killed => "KILL",
+        };
+        command.args(["--pdeathsig", signal]);
         if let Some(core) = core {
             command.args(["taskset", "-c", &core.to_string()]);
         }
@@ -51,7 +81,7 @@ impl Process {
             .stderr(errors)
             .spawn()
             .context(format_args!("cannot start {name} with setpriv and taskset (Debian: util-linux)"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), child, log, ending })
     }
 
     /// The process id.
@@ -96,6 +126,12 @@ impl Process {
         let id = pid(self.id()).ok_or_else(|| Error::new("no process id"))?;
         kill_process(id, signal).context(format_args!("cannot signal {}", self.name))
     }
+
+    /// Ends the program at once, as a crash does.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context(format_args!("cannot kill {}", self.name))?;
+        self.child.wait().map(drop).context(format_args!("cannot wait for the end of {}", self.name))
+    }
 }
 
 impl Drop for Process {
@@ -106,8 +142,11 @@ impl Drop for Process {
         }
         let children = tree(self.id());
         // A failure here means that the process is gone, which is what is wanted.
-        let _ = self.signal(Signal::TERM);
-        if !ended_within(self.id(), ENDING) {
+        let ended = match self.ending {
+            Ending::Asked => self.signal(Signal::TERM).is_ok() && ended_within(self.id(), ENDING),
+            Ending::Killed => false,
+        };
+        if !ended {
             for id in children {
                 if let Some(id) = pid(id) {
                     let _ = kill_process(id, Signal::KILL);
@@ -186,6 +225,13 @@ pub fn memory(ids: &[u32]) -> Memory {
     sum
 }
 
+/// The most memory that a process has had resident at once, in bytes.
+pub fn peak(id: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
 /// Raises the number of files this program and its children may open to all that is allowed, and fails when that is
 /// less than `needed`.
 pub fn allow_files(needed: u64) -> Result<()> {
@@ -229,6 +275,17 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "still runs: {family:?}");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_stopped_process_that_is_to_be_killed_ends_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let (sleep, arguments) = (Path::new("/bin/sleep"), ["600"]);
+        let process = Process::start_to_end("sleep", sleep, arguments, directory.path(), None, Ending::Killed).unwrap();
+        process.signal(Signal::STOP).unwrap();
+        let id = process.id();
+        drop(process);
+        assert_eq!(stat_field(id, 1), None);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Tool {
     Envoy,
     /// Fetched by `scripts/setup`.
     K6,
+    /// Debian's package.
+    Etcd,
 }
 
 impl Tool {
@@ -33,6 +35,7 @@ impl Tool {
             Tool::Haproxy => ("haproxy", "HAPROXY"),
             Tool::Envoy => ("envoy", "ENVOY"),
             Tool::K6 => ("k6", "K6"),
+            Tool::Etcd => ("etcd", "ETCD"),
         }
     }
 
@@ -59,7 +62,7 @@ impl Tool {
             Tool::Envoy | Tool::K6 => {
                 (vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin")], "scripts/setup test".to_owned())
             }
-            Tool::Nginx | Tool::Haproxy => {
+            Tool::Nginx | Tool::Haproxy | Tool::Etcd => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 // Debian keeps daemons where ordinary users do not look.
                 let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);

@@ -58,6 +58,24 @@ pub async fn ask(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
     timeout(Duration::from_secs(2), asked).await.context(path)?.context(path)
 }
 
+/// The documents of a site in one text, but for its pins.
+pub fn documents_but_pins(site: &Site) -> String {
+    let services = site.services.iter().map(service);
+    let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
+    documents(
+        [grid(site), limit()]
+            .into_iter()
+            .chain(services)
+            .chain(site.routes.iter().map(|used| route(used, site)))
+            .chain(idle),
+    )
+}
+
+/// The document of a route that is used.
+pub fn used_route(site: &Site) -> Option<String> {
+    site.routes.first().map(|first| route(first, site))
+}
+
 /// The text of [`TENANTS`].
 pub fn tenants(pins: &[Pin]) -> String {
     documents(
