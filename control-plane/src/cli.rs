@@ -137,7 +137,7 @@ impl Verb {
             Verb::Check(check) => check.run(input, output),
             Verb::Delete(delete) => delete.run(store.target(), input, output),
             Verb::Diff(diff) => diff.run(store.target(), input, output),
-            Verb::Endpoint(endpoint) => endpoint.run(output),
+            Verb::Endpoint(endpoint) => endpoint.run(store.target(), output),
             Verb::Export(export) => export.run(store.target(), output),
             Verb::Get(get) => get.run(store.target(), output),
             Verb::History(history) => history.run(store.target(), output),

@@ -10,13 +10,15 @@ use gridrouter_config::live::LiveId;
 use gridrouter_config::raw;
 use gridrouter_config::registrations::{Place, Track};
 use gridrouter_config::store::etcd::live::{self, Entry, Holder, Standing, Terms};
-use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings, Random};
+use gridrouter_config::store::etcd::{EtcdOptions, Random};
 use gridrouter_config::units::parse_duration;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::Status;
+use super::{Status, attempt};
 use crate::output::Output;
+use crate::table::columns;
+use crate::target::Target;
 
 /// How often is looked whether somebody wants an end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -74,8 +76,6 @@ struct Register {
     /// What tells it from others that serve the same [default: the address and a random number].
     #[arg(long)]
     id: Option<String>,
-    #[command(flatten)]
-    store: Store,
 }
 
 const REGISTER: &str = "\
@@ -92,8 +92,6 @@ struct List {
     /// How to print them.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     output: Format,
-    #[command(flatten)]
-    store: Store,
 }
 
 const LIST: &str = "\
@@ -111,44 +109,29 @@ enum Format {
     Json,
 }
 
-/// Where the registrations are.
-#[derive(Debug, Args)]
-struct Store {
-    /// The etcd: etcd://HOST:PORT,…[/PREFIX]
-    #[arg(long, value_name = "URL", env = "GRIDROUTER_STORE")]
-    store: String,
-}
-
-impl Store {
-    fn options(&self) -> Result<EtcdOptions, String> {
-        let wrong = || format!("store \"{}\" is no etcd; write etcd://10.0.0.1:2379", self.store.escape_debug());
-        let rest = self.store.strip_prefix("etcd://").ok_or_else(wrong)?;
-        let (members, prefix) = match rest.find('/') {
-            Some(at) => rest.split_at_checked(at).ok_or_else(wrong)?,
-            None => (rest, ""),
-        };
-        let endpoints = members.split(',').map(|member| format!("http://{member}")).collect();
-        let prefix = Some(prefix.to_owned()).filter(|prefix| !matches!(prefix.as_str(), "" | "/"));
-        EtcdSettings { endpoints, prefix, ..EtcdSettings::default() }.check()
+/// The etcd that a store is.
+fn etcd(target: Result<Target, String>) -> Result<EtcdOptions, String> {
+    match target? {
+        Target::Etcd(options) => Ok(*options),
+        Target::Directory(path) => {
+            Err(format!("directory {} has no live endpoints; write --store etcd://10.0.0.1:2379", path.display()))
+        }
     }
 }
 
 impl Endpoint {
-    pub(super) fn run(&self, output: &mut Output) -> Status {
-        let outcome = match &self.verb {
-            Verb::Register(register) => register.run(output),
-            Verb::List(list) => list.run(output),
-        };
-        outcome.unwrap_or_else(|why| {
-            output.error(why);
-            Status::Failed
-        })
+    pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Status {
+        let ended = attempt(output, |output| match &self.verb {
+            Verb::Register(register) => register.run(etcd(target)?, output),
+            Verb::List(list) => list.run(&etcd(target)?, output),
+        });
+        ended.unwrap_or_else(|failed| failed)
     }
 }
 
 impl Register {
-    fn run(&self, output: &mut Output) -> Result<Status, String> {
-        let (options, entry, terms) = (self.store.options()?, self.entry()?, self.terms()?);
+    fn run(&self, options: EtcdOptions, output: &mut Output) -> Result<Status, String> {
+        let (entry, terms, store) = (self.entry()?, self.terms()?, options.identity());
         let (place, ttl) = (self.place()?, terms.lease);
         let ended = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
@@ -156,7 +139,7 @@ impl Register {
                 .map_err(|error| format!("cannot wait for signals: {error}"))?;
         }
         let holder = Holder::start(options, entry, terms, Random::new()).map_err(|error| error.explain())?;
-        output.line(format_args!("registering {} as {place} for {}", self.address, self.store.store));
+        output.line(format_args!("registering {} as {place} in {store}", self.address));
         output.flush();
         let mut told = holder.standing();
         while !ended.load(Ordering::Relaxed) {
@@ -232,31 +215,23 @@ struct Row<'a> {
 }
 
 impl List {
-    fn run(&self, output: &mut Output) -> Result<Status, String> {
-        let options = self.store.options()?;
-        let listed = live::endpoints(&options, Random::new()).map_err(|error| error.explain())?;
-        let widest = listed.iter().map(|one| one.key.len()).max().unwrap_or(0).clamp(3, 80);
-        if let Format::Table = self.output {
-            output.line(format_args!("{:<widest$}  VALUE", "KEY"));
-        }
-        for one in &listed {
-            let row = Row { key: &one.key, value: &one.value, fault: one.fault.as_deref() };
-            match self.output {
-                Format::Json => output.json_line(&row),
-                Format::Table => {
-                    let (key, value) = (visible(row.key), visible(row.value));
-                    match row.fault {
-                        Some(why) => output.line(format_args!("{key:<widest$}  NOT IN FORCE: {why}")),
-                        None => output.line(format_args!("{key:<widest$}  {value}")),
-                    }
+    fn run(&self, options: &EtcdOptions, output: &mut Output) -> Result<Status, String> {
+        let listed = live::endpoints(options, Random::new()).map_err(|error| error.explain())?;
+        match self.output {
+            Format::Json => {
+                for one in &listed {
+                    output.json_line(&Row { key: &one.key, value: &one.value, fault: one.fault.as_deref() });
                 }
+            }
+            Format::Table => {
+                let told = |one: &live::Listed| match &one.fault {
+                    Some(why) => format!("NOT IN FORCE: {why}"),
+                    None => one.value.clone(),
+                };
+                let rows: Vec<_> = listed.iter().map(|one| vec![one.key.clone(), told(one)]).collect();
+                output.text(columns(&["KEY", "VALUE"], &rows));
             }
         }
         Ok(if listed.iter().any(|one| one.fault.is_some()) { Status::Problems } else { Status::Fine })
     }
-}
-
-/// What somebody else wrote, without what would do things to a terminal.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

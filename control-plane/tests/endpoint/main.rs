@@ -112,8 +112,8 @@ fn wrong_usage_is_told_at_once() {
         (&["--service", "s", "--ttl", "1s", "10.0.0.1:1"], "3s to 1h"),
         (&["--service", "s", "--track", "red", "10.0.0.1:1"], "neither blue nor green"),
         (&["--service", "s", "--id", "a/b", "10.0.0.1:1"], "use letters"),
-        (&["--service", "s", "--store", "http://a", "10.0.0.1:1"], "write etcd://"),
-        (&["--service", "s", "--store", "etcd://", "10.0.0.1:1"], "is no URL"),
+        (&["--service", "s", "--store", "/tmp", "10.0.0.1:1"], "has no live endpoints"),
+        (&["--service", "s", "--store", "etcd://", "10.0.0.1:1"], "empty host"),
     ] {
         let output = run(&server, &[&["register"], arguments].concat());
         let err = String::from_utf8_lossy(&output.stderr).into_owned();

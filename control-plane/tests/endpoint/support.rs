@@ -47,7 +47,7 @@ pub(crate) fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
 
 fn gridctl(server: &Server, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gridctl"));
-    command.arg("endpoint").args(arguments).env("GRIDROUTER_STORE", server.url().replace("http:", "etcd:"));
+    command.arg("endpoint").args(arguments).env("GRIDCTL_STORE", server.url().replace("http:", "etcd:"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -355,7 +355,10 @@ async fn judge_store(publisher: &Publisher, ledger: &Ledger, checks: &mut Checks
     let view = publisher.with(|writer| writer.read().map_err(|error| error.to_string())).await?;
     let listing = view.map_err(Error::new)?.listing;
     let mut found = BTreeMap::new();
-    for entry in &listing.entries {
+    for tenant in listing.tenants.iter() {
+        found.insert(tenant.name().to_owned(), tenant.pin().map(|pin| pin.cell.to_string()));
+    }
+    for entry in &*listing.entries {
         let json: serde_json::Value = serde_json::from_slice(&entry.bytes).context(&entry.path)?;
         let text = |name: &str| json.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
         if text("kind").as_deref() == Some("Tenant") {
@@ -373,7 +376,7 @@ async fn judge_store(publisher: &Publisher, ledger: &Ledger, checks: &mut Checks
         wrong.is_empty() && listing.faults.is_empty() && listing.generation == Some(ledger.generation),
         format_args!(
             "{} documents, generation {:?}; wrong: {}",
-            listing.entries.len(),
+            listing.entries.len() + listing.tenants.len(),
             listing.generation,
             tally(wrong)
         ),

@@ -43,7 +43,16 @@ impl Backoff {
         delay
     }
 
-    /// It worked for a while: the next delay is short again.
+    /// The next delay where there are others to ask: it grows only when all of them have failed in turn.
+    pub(super) fn next_of(&mut self, failures: usize, members: usize) -> Duration {
+        let (bound, delay) = (self.bound, self.next());
+        if !failures.is_multiple_of(members.max(1)) {
+            self.bound = bound;
+        }
+        delay
+    }
+
+    /// It worked: the next delay is short again.
     pub(super) fn reset(&mut self) {
         self.bound = self.first;
     }
@@ -101,6 +110,15 @@ mod tests {
         assert!(backoff.next() <= FIRST);
         let mut bounded = Backoff::new(Random::seeded(7)).at_most(Duration::from_secs(3));
         assert!((0..50).all(|_| bounded.next() <= Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn one_member_of_three_that_fails_does_not_keep_from_the_others() {
+        let mut backoff = Backoff::new(Random::seeded(7));
+        for (failures, bound) in (1..).zip([1, 1, 1, 2, 2, 2, 4]) {
+            assert!(backoff.next_of(failures, 3) <= Duration::from_secs(bound));
+        }
+        assert_eq!(backoff.bound, Duration::from_secs(4));
     }
 
     /// Fifty routers lose etcd together; it is back after ten seconds. No second sees more than a third of them.

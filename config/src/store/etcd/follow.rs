@@ -88,7 +88,7 @@ impl Follower {
             }
             member = member.wrapping_add(1);
             if !first_round {
-                sleep(backoff.next()).await;
+                sleep(backoff.next_of(failures, self.options.endpoints.len())).await;
             }
         }
     }
@@ -124,7 +124,7 @@ impl Follower {
                     })?;
                     self.alive(&etcd, &response)?;
                     *failures = 0;
-                    if response.events().is_empty() && !response.created() {
+                    if !response.created() {
                         backoff.reset();
                     }
                     self.take(&etcd, &response).await?;

@@ -94,7 +94,7 @@ impl Registrar {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(self.random.clone()).hurried(self.options.hurry);
         let mut member = usize::try_from(self.random.number() >> 32).unwrap_or(0);
-        let mut told = false;
+        let (mut told, mut failures) = (false, 0);
         loop {
             let session = Box::pin(self.session(member, &mut backoff, &mut told));
             let trouble = match session.await {
@@ -109,7 +109,8 @@ impl Registrar {
             }
             self.shared.tried();
             member = member.wrapping_add(1);
-            sleep(backoff.next()).await;
+            failures += 1;
+            sleep(backoff.next_of(failures, self.options.endpoints.len())).await;
         }
     }
 
@@ -141,7 +142,7 @@ impl Registrar {
                     if response.canceled() {
                         return Err(Trouble::new(Kind::Failed, format!("{}: {}", ended(), response.cancel_reason())));
                     }
-                    if response.events().is_empty() && !response.created() {
+                    if !response.created() {
                         backoff.reset();
                         *told = false;
                     }
