@@ -8,6 +8,7 @@ mod refusals;
 mod settle;
 mod tenants;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub struct InForce {
     digest: Digest,
 }
 
-type Documents = BTreeMap<DocumentId, Entry>;
+pub(crate) type Documents = BTreeMap<DocumentId, Entry>;
 
 impl InForce {
     /// The documents, but for those in [`InForce::tenants`].
@@ -79,6 +80,25 @@ impl InForce {
     pub fn same_documents(&self, other: &InForce) -> bool {
         Arc::ptr_eq(&self.documents, &other.documents)
     }
+}
+
+/// What two sets have of each document, in order.
+pub(crate) fn join<'a>(
+    before: &'a Documents,
+    now: &'a Documents,
+) -> impl Iterator<Item = (&'a DocumentId, Option<&'a Entry>, Option<&'a Entry>)> {
+    let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (before.peek(), now.peek()) {
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let old = if order == Ordering::Greater { None } else { before.next() };
+        let new = if order == Ordering::Less { None } else { now.next() };
+        let (id, _) = old.or(new)?;
+        Some((id, old.map(|(_, entry)| entry), new.map(|(_, entry)| entry)))
+    })
 }
 
 fn digest_of(documents: &Documents, tenants: &TenantTable) -> Digest {

@@ -1,6 +1,5 @@
 //! The model of what is in force. What did not change is taken over from the one before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Documents, InForce};
@@ -15,12 +14,12 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
     for (id, entry) in documents {
         let name = id.name.clone();
         match &entry.model {
-            ModelDocument::Listener(one) => drop(maps.listeners.insert(name, Arc::clone(one))),
-            ModelDocument::Grid(one) => drop(maps.grids.insert(name, Arc::clone(one))),
-            ModelDocument::Cell(one) => drop(maps.cells.insert(name, Arc::clone(one))),
-            ModelDocument::Service(one) => drop(maps.services.insert(name, Arc::clone(one))),
-            ModelDocument::Route(one) => drop(maps.routes.insert(name, Arc::clone(one))),
-            ModelDocument::Limit(one) => drop(maps.limits.insert(name, Arc::clone(one))),
+            ModelDocument::Listener(one) => maps.listeners.push((name, Arc::clone(one))),
+            ModelDocument::Grid(one) => maps.grids.push((name, Arc::clone(one))),
+            ModelDocument::Cell(one) => maps.cells.push((name, Arc::clone(one))),
+            ModelDocument::Service(one) => maps.services.push((name, Arc::clone(one))),
+            ModelDocument::Route(one) => maps.routes.push((name, Arc::clone(one))),
+            ModelDocument::Limit(one) => maps.limits.push((name, Arc::clone(one))),
             ModelDocument::Tenant(_) => {}
         }
     }
@@ -37,20 +36,21 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
     }
 }
 
+/// In order, from which a map is made faster than by inserting.
 #[derive(Default)]
 struct Maps {
-    listeners: BTreeMap<Name, Arc<crate::model::Listener>>,
-    grids: BTreeMap<Name, Arc<crate::model::Grid>>,
-    cells: BTreeMap<Name, Arc<crate::model::Cell>>,
-    services: BTreeMap<Name, Arc<crate::model::Service>>,
-    routes: BTreeMap<Name, Arc<crate::model::Route>>,
-    limits: BTreeMap<Name, Arc<crate::model::Limit>>,
+    listeners: Vec<(Name, Arc<crate::model::Listener>)>,
+    grids: Vec<(Name, Arc<crate::model::Grid>)>,
+    cells: Vec<(Name, Arc<crate::model::Cell>)>,
+    services: Vec<(Name, Arc<crate::model::Service>)>,
+    routes: Vec<(Name, Arc<crate::model::Route>)>,
+    limits: Vec<(Name, Arc<crate::model::Limit>)>,
 }
 
 /// The same map as before, if it has the same documents.
-fn keep<T>(old: &Map<T>, new: BTreeMap<Name, Arc<T>>) -> Map<T> {
-    let same = old.len() == new.len() && old.values().zip(new.values()).all(|(old, new)| Arc::ptr_eq(old, new));
-    if same { Arc::clone(old) } else { Arc::new(new) }
+fn keep<T>(old: &Map<T>, new: Vec<(Name, Arc<T>)>) -> Map<T> {
+    let same = old.len() == new.len() && old.values().zip(&new).all(|(old, (_, new))| Arc::ptr_eq(old, new));
+    if same { Arc::clone(old) } else { Arc::new(new.into_iter().collect()) }
 }
 
 fn tenant_documents(documents: &Documents) -> impl Iterator<Item = (&Arc<crate::model::Tenant>, &raw::Tenant)> {

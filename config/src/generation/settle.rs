@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Entry;
 use super::gather::Gathered;
+use super::{Entry, join};
 use crate::check::{Conflict, cross_check};
 use crate::ids::{DocumentId, Kind};
 use crate::problem::Problem;
@@ -51,10 +51,11 @@ pub(super) fn settle(before: &Documents, gathered: &mut Gathered) {
 
 /// The kinds of which something was added, removed or changed.
 fn changed_kinds(before: &Documents, now: &Documents) -> BTreeSet<Kind> {
-    let differs = |one: Option<&Entry>, other: &Entry| one.is_none_or(|one| !one.model.same(&other.model));
-    let new = now.iter().filter(|(id, entry)| differs(before.get(id), entry));
-    let old = before.iter().filter(|(id, _)| !now.contains_key(id));
-    new.chain(old).map(|(id, _)| id.kind).collect()
+    let differs = |(_, before, now): &(&DocumentId, Option<&Entry>, Option<&Entry>)| match (before, now) {
+        (Some(before), Some(now)) => !before.model.same(&now.model),
+        (None, _) | (_, None) => true,
+    };
+    join(before, now).filter(differs).map(|(id, ..)| id.kind).collect()
 }
 
 /// Whose change it is that leads to a conflict.

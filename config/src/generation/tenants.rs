@@ -4,7 +4,8 @@
 //! wrong with that are tenants looked at: they become documents like all others, [`settle`] decides what gives way, and
 //! what it decides is written back into the table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::gather::Gathered;
@@ -25,24 +26,24 @@ const WITNESSES: usize = 100;
 const MAX_ROUNDS: usize = 10;
 
 /// What was in force, with each tenant in the place that it has now: in a file, or in the table.
-pub(super) struct Before {
-    pub(super) documents: Documents,
+pub(super) struct Before<'a> {
+    pub(super) documents: Cow<'a, Documents>,
     pub(super) tenants: TenantTable,
 }
 
-impl Before {
-    pub(super) fn of(previous: Option<&InForce>, files: &[Parsed], listed: &TenantTable) -> Self {
+impl<'a> Before<'a> {
+    pub(super) fn of(previous: Option<&'a InForce>, files: &[Parsed], listed: &TenantTable) -> Self {
         let Some(previous) = previous else {
-            return Self { documents: BTreeMap::new(), tenants: listed.emptied() };
+            return Self { documents: Cow::default(), tenants: listed.emptied() };
         };
-        let mut before = Self { documents: Documents::clone(&previous.documents), tenants: previous.tenants.clone() };
+        let mut before = Self { documents: Cow::Borrowed(&*previous.documents), tenants: previous.tenants.clone() };
         if !before.tenants.is_empty() {
             let good = files.iter().flat_map(|file| &file.documents).map(|document| &document.id);
             let bad = files.iter().flat_map(|file| &file.broken).filter_map(|broken| broken.id.as_ref());
             for id in good.chain(bad).filter(|id| id.kind == Kind::Tenant) {
                 let entry = before.tenants.get(id.name.as_str()).and_then(entry);
                 if let Some(entry) = entry {
-                    before.documents.insert(id.clone(), entry);
+                    before.documents.to_mut().insert(id.clone(), entry);
                     before.tenants.remove(id.name.as_str());
                 }
             }
@@ -51,7 +52,7 @@ impl Before {
             let tenants = before.documents.keys().rev().take_while(|id| id.kind == Kind::Tenant);
             let moved: Vec<_> = tenants.filter(|id| listed.get(id.name.as_str()).is_some()).cloned().collect();
             for id in moved {
-                if let Some(entry) = before.documents.remove(&id) {
+                if let Some(entry) = before.documents.to_mut().remove(&id) {
                     put(&mut before.tenants, &entry);
                 }
             }
@@ -119,7 +120,7 @@ fn are_limits(own: &OwnLimits, documents: &Documents) -> bool {
 
 /// Takes back changes, of tenants or of what they refer to, until the documents are consistent. Returns the tenants in
 /// force.
-pub(super) fn settle_all(before: &Before, listed: &TenantTable, gathered: &mut Gathered) -> TenantTable {
+pub(super) fn settle_all(before: &Before<'_>, listed: &TenantTable, gathered: &mut Gathered) -> TenantTable {
     let mut table = listed.clone();
     for round in 0..MAX_ROUNDS {
         let dangling = Dangling::find(&table, &gathered.documents);
@@ -131,7 +132,7 @@ pub(super) fn settle_all(before: &Before, listed: &TenantTable, gathered: &mut G
             continue;
         }
         let chosen = choose(before, &table, &dangling);
-        let mut documents = before.documents.clone();
+        let mut documents = Documents::clone(&before.documents);
         for (id, old, new) in &chosen.witnesses {
             documents.extend(old.clone().map(|old| (id.clone(), old)));
             gathered.documents.insert(id.clone(), new.clone());
@@ -149,7 +150,7 @@ pub(super) fn settle_all(before: &Before, listed: &TenantTable, gathered: &mut G
     let dangling = Dangling::find(&table, &gathered.documents);
     let left = table.iter().filter(|tenant| dangling.concerns(tenant.row()));
     let left: Vec<String> = left.map(|tenant| tenant.name().to_owned()).collect();
-    let nothing = Before { documents: BTreeMap::new(), tenants: table.emptied() };
+    let nothing = Before { documents: Cow::default(), tenants: table.emptied() };
     take_back(&nothing, &mut table, &left, gathered);
     table
 }
@@ -163,7 +164,7 @@ struct Chosen {
 }
 
 /// Of tenants that did not change one for each thing that is not there is enough: whoever took it away is to blame.
-fn choose(before: &Before, table: &TenantTable, dangling: &Dangling) -> Chosen {
+fn choose(before: &Before<'_>, table: &TenantTable, dangling: &Dangling) -> Chosen {
     let mut chosen = Chosen { witnesses: Vec::new(), more: Vec::new() };
     let mut changed = BTreeSet::new();
     for change in table.changes(&before.tenants) {
@@ -198,7 +199,7 @@ fn choose(before: &Before, table: &TenantTable, dangling: &Dangling) -> Chosen {
 }
 
 /// Puts tenants back to what they were, with one report for all of them.
-fn take_back(before: &Before, table: &mut TenantTable, names: &[String], gathered: &mut Gathered) {
+fn take_back(before: &Before<'_>, table: &mut TenantTable, names: &[String], gathered: &mut Gathered) {
     let Some(first) = names.first() else { return };
     let place: Arc<str> = format!("{}{first}", table.place()).into();
     let message = format!(

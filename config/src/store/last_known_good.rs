@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::error::{ErrorKind, doing};
 use self::record::Kind;
 use crate::digest::Digest;
-use crate::generation::{Entry, InForce};
+use crate::generation::{Entry, InForce, join};
 use crate::ids;
 use crate::raw::Document;
 use crate::tenants::{Tenant, TenantTable};
@@ -181,13 +181,20 @@ fn changes(to: &mut impl Write, before: &InForce, now: &InForce) -> io::Result<(
             let (one, other) = (&one.source, &other.source);
             (one.digest, &one.file, one.line) == (other.digest, &other.file, other.line)
         };
-        let (before, now) = (before.documents(), now.documents());
-        put(
-            to,
-            now.iter().filter(|(id, now)| before.get(id).is_none_or(|before| !same(before, now))).map(|(_, now)| now),
-        )?;
-        let gone = before.keys().filter(|id| !now.contains_key(id));
-        removed.extend(gone.map(|id| Removed { kind: id.kind.to_string(), name: id.name.to_string(), table: false }));
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
+        for (id, before, now) in join(before.documents(), now.documents()) {
+            match (before, now) {
+                (Some(before), Some(now)) if same(before, now) => {}
+                (_, Some(now)) => changed.push(now),
+                (_, None) => gone.push(id),
+            }
+        }
+        put(to, changed.into_iter())?;
+        removed.extend(gone.into_iter().map(|id| Removed {
+            kind: id.kind.to_string(),
+            name: id.name.to_string(),
+            table: false,
+        }));
     }
     let tenants = now.tenants().changes(before.tenants());
     put_tenants(to, now.tenants().place(), tenants.iter().filter_map(|change| change.after))?;

@@ -1,6 +1,6 @@
 //! Grids, their cells and the tenants pinned to them.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::references::written_index;
 use super::{Cross, id, in_writing_order};
@@ -20,7 +20,7 @@ pub(super) fn check(cross: &mut Cross<'_>) {
 /// believe to have all of it.
 fn one_grid_a_cell(cross: &mut Cross<'_>) {
     let mut owners: HashMap<&Name, &Entry> = HashMap::new();
-    for grid in cross.grids.clone().into_values() {
+    for grid in cross.grids.values().copied().collect::<Vec<_>>() {
         for cell in &grid.model.cells {
             let Some(other) = owners.insert(cell, grid.entry) else { continue };
             let (first, second) = in_writing_order(other, grid.entry);
@@ -36,7 +36,7 @@ fn one_grid_a_cell(cross: &mut Cross<'_>) {
 
 /// A grid whose cells are all draining or offline has no place for any tenant without a pin.
 fn somebody_serves(cross: &mut Cross<'_>) {
-    for grid in cross.grids.clone().into_values() {
+    for grid in cross.grids.values().copied().collect::<Vec<_>>() {
         let known: Vec<_> = grid.model.cells.iter().filter_map(|name| cross.cells.get(name)).collect();
         let active = known.iter().any(|cell| cell.model.state == CellState::Active);
         if active || known.len() < grid.model.cells.len() {
@@ -50,7 +50,7 @@ fn somebody_serves(cross: &mut Cross<'_>) {
 }
 
 fn pins_are_inside(cross: &mut Cross<'_>) {
-    for tenant in cross.tenants.clone().into_values() {
+    for tenant in cross.tenants.values().copied().collect::<Vec<_>>() {
         let Some(pin) = &tenant.model.pin else { continue };
         let Some(grid) = cross.grids.get(&pin.grid).copied() else { continue };
         if grid.model.cells.binary_search(&pin.cell).is_ok() || !cross.cells.contains_key(&pin.cell) {

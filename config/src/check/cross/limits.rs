@@ -6,7 +6,7 @@ use crate::model::{Action, LimitKeyPart, Route};
 use crate::path::Path;
 
 pub(super) fn check(cross: &mut Cross<'_>) {
-    for route in cross.routes.clone().into_values() {
+    for route in cross.routes.values().copied().collect::<Vec<_>>() {
         for (n, name) in route.model.limits.iter().enumerate() {
             let Some(limit) = cross.limits.get(name).copied() else { continue };
             for (part, help) in limit.model.key.iter().filter_map(|part| Some((part, without(route.model, part)?))) {
@@ -21,7 +21,7 @@ pub(super) fn check(cross: &mut Cross<'_>) {
 
 /// A tenant's own values need a count of its own.
 fn overrides(cross: &mut Cross<'_>) {
-    for tenant in cross.tenants.clone().into_values() {
+    for tenant in cross.tenants.values().copied().collect::<Vec<_>>() {
         for name in tenant.model.limits.keys() {
             let Some(limit) = cross.limits.get(name).copied() else { continue };
             if !limit.model.key.contains(&LimitKeyPart::Tenant) {

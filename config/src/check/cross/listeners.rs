@@ -1,6 +1,6 @@
 //! Listeners that want the same socket.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::net::SocketAddr;
 
 use super::{Cross, Of, in_writing_order};
@@ -9,7 +9,7 @@ use crate::path::Path;
 
 pub(super) fn check(cross: &mut Cross<'_>) {
     let mut ports: HashMap<u16, Vec<Of<'_, Listener>>> = HashMap::new();
-    for listener in cross.listeners.clone().into_values() {
+    for listener in cross.listeners.values().copied().collect::<Vec<_>>() {
         // Port 0 is a free port of the system's choice, another one for each.
         if listener.model.address.port() == 0 {
             continue;

@@ -5,7 +5,7 @@
 //! routes are not compared with each other: only those of one host, one path and equal precedence are, and of these
 //! only those that a condition which most of them have does not already keep apart.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use super::{Cross, Of, in_writing_order};
 use crate::ids::Name;

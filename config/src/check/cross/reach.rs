@@ -2,7 +2,7 @@
 //!
 //! The problem is the route's: the service may be all right for others, and leaving the route out harms nobody else.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{Cross, id};
 use crate::generation::Entry;
@@ -24,7 +24,7 @@ struct Unreached<'a> {
 pub(super) fn check(cross: &mut Cross<'_>) {
     // Thousands of routes share a few pairs of grid and service.
     let mut known: HashMap<(&Name, &Name), Unreached<'_>> = HashMap::new();
-    for route in cross.routes.clone().into_values() {
+    for route in cross.routes.values().copied().collect::<Vec<_>>() {
         let Action::Forward(forward) = &route.model.action else { continue };
         let service = &forward.service;
         let Some(found) = cross.services.get(service).copied() else { continue };
