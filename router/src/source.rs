@@ -3,90 +3,29 @@
 //! store → raw → model → compile → publish, on a thread of its own. A document that is bad is quarantined alone; the
 //! last good generation is kept on disk, and the router boots from it when the store cannot be read.
 
+mod status;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use gridrouter_config::codec::{self, Parsed, SourceDocument};
-use gridrouter_config::generation::{self, Advanced, InForce, Quarantined};
-use gridrouter_config::registrations::{Fault, Registrations};
-use gridrouter_config::store::etcd;
+use gridrouter_config::generation::{self, Advanced, InForce};
+use gridrouter_config::registrations::Registrations;
 use gridrouter_config::store::last_known_good::{self, Keeper, Saved};
 use gridrouter_config::store::{self, Listing, Store};
-use serde::Serialize;
 
+use self::status::{log_faults, log_quarantine};
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::compile;
 use crate::snapshot::names::Names;
 
+pub(crate) use self::status::unix_time;
+pub use self::status::{Origin, SharedStatus, Status};
+
 /// How long the store is waited for before the thread looks whether it should end.
 const WAIT: Duration = Duration::from_millis(500);
-
-/// Where the generation in force came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Origin {
-    /// The store.
-    Store,
-    /// The last good generation on disk, because the store could not be read.
-    LastKnownGood,
-}
-
-impl Origin {
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Origin::Store => "store",
-            Origin::LastKnownGood => "last-known-good",
-        }
-    }
-}
-
-/// What is known about the configuration, for `/ready`, the metrics and people.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// The store.
-    pub store: String,
-    /// Where the generation in force came from.
-    pub origin: Origin,
-    /// The generation in force.
-    pub generation: u64,
-    /// Its digest.
-    pub digest: String,
-    /// When it came into force, in seconds since 1970.
-    pub since: u64,
-    /// Documents in force.
-    pub documents: usize,
-    /// Documents that were refused, with what is in force instead and why.
-    pub quarantined: Vec<Quarantined>,
-    /// Whether the generation's number is the store's own. Before anything was published in etcd it is not.
-    #[serde(skip)]
-    pub numbered: bool,
-    /// Whether the store could be read last time.
-    pub store_reachable: bool,
-    /// Whether the store is not followed on purpose, because it was emptied, restored or replaced.
-    pub held: bool,
-    /// When the store was last heard of.
-    #[serde(skip)]
-    pub heard: Option<Instant>,
-    /// Endpoints that registered themselves.
-    pub registered_endpoints: usize,
-    /// Registrations that are not in force, and why; the first hundred of those that cannot be read.
-    pub registration_faults: Vec<Fault>,
-    /// Why the store could not be read last time, if it could not, or what is wrong in it.
-    pub store_error: Option<String>,
-    /// Why the last good generation could not be written, if it could not.
-    pub saving_error: Option<String>,
-    /// Changes taken over since the start.
-    pub reloads: u64,
-    /// How long the last one took, in microseconds, from bytes to published.
-    pub reload_micros: u64,
-}
-
-/// The status, shared with whoever shows it.
-pub type SharedStatus = Arc<Mutex<Status>>;
 
 /// Reads the configuration and publishes each generation.
 pub struct Source {
@@ -352,45 +291,6 @@ impl Source {
     }
 }
 
-impl Status {
-    fn new(store: String) -> Self {
-        Self {
-            store,
-            origin: Origin::Store,
-            generation: 0,
-            digest: String::new(),
-            since: 0,
-            documents: 0,
-            quarantined: Vec::new(),
-            numbered: false,
-            store_reachable: true,
-            held: false,
-            heard: None,
-            registered_endpoints: 0,
-            registration_faults: Vec::new(),
-            store_error: None,
-            saving_error: None,
-            reloads: 0,
-            reload_micros: 0,
-        }
-    }
-
-    fn fail(&mut self, error: &store::StoreError) {
-        self.store_error = Some(error.explain());
-        (self.store_reachable, self.held) = (false, etcd::is_held(error));
-    }
-
-    /// Seconds since the generation came into force, by the clock on the wall.
-    pub fn age_seconds(&self) -> u64 {
-        unix_time().saturating_sub(self.since)
-    }
-
-    /// Seconds since the store was last heard of; none if it never was.
-    pub fn silent_seconds(&self) -> Option<f64> {
-        self.heard.map(|heard| heard.elapsed().as_secs_f64())
-    }
-}
-
 /// The store before there is one.
 struct Nowhere;
 
@@ -406,10 +306,6 @@ impl Store for Nowhere {
     fn wait(&mut self, _: Duration) -> Result<bool, store::StoreError> {
         Ok(false)
     }
-}
-
-pub(crate) fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn read_saved(state: &Path) -> Option<Saved> {
@@ -438,30 +334,4 @@ fn restore(saved: Saved) -> InForce {
     }
     let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(&file, documents)).collect();
     generation::advance(None, &parsed, &saved.tenants).in_force
-}
-
-/// Says which registrations are newly not in force.
-fn log_faults(old: &[Fault], aside: &[Fault], bad: &[Fault]) {
-    for fault in bad.iter().chain(aside).filter(|fault| !old.contains(fault)) {
-        tracing::warn!("registration not in force: {}: {}", fault.key, fault.why);
-    }
-}
-
-/// Says what is newly refused, and what no longer is.
-fn log_quarantine(old: &[Quarantined], new: &[Quarantined]) {
-    let key = |q: &Quarantined| (q.id.clone(), Arc::clone(&q.file));
-    for q in new.iter().filter(|q| !old.iter().any(|o| key(o) == key(q) && o.problems == q.problems)) {
-        let document = q.id.as_ref().map(ToString::to_string).unwrap_or_default();
-        for problem in &q.problems {
-            tracing::warn!(
-                document,
-                in_force = ?q.fallback,
-                "document quarantined: {}:{}:{}: {}: {}",
-                problem.file, problem.line, problem.column, problem.path, problem.message
-            );
-        }
-    }
-    if new.is_empty() && !old.is_empty() {
-        tracing::info!("no document is quarantined any more");
-    }
 }

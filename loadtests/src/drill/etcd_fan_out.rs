@@ -71,7 +71,6 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let url = cluster.urls().pop().unwrap_or_default();
     let mut acknowledgements = Acknowledgements::find(&url, &fleet).await?;
     acknowledgements.of(generation, LIMIT).await?;
-    checks.note("how a generation in force is known", acknowledgements.source());
 
     let (mut pins, mut routes) = (Histogram::default(), Histogram::default());
     let mut skipped = 0;
