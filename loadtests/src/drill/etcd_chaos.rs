@@ -55,7 +55,7 @@ const MOVING_CLIENTS: usize = 4;
 /// Between two requests of a client.
 const INTERVAL: Duration = Duration::from_millis(60);
 /// Between two changes, when there is no storm.
-const USUAL: Duration = Duration::from_millis(20);
+const USUAL: Pace = Pace::Every(Duration::from_millis(20), 1);
 
 /// How long the editor waits for an answer: little enough to give up a change while a majority is paused.
 const PATIENCE: &str = "500ms";
@@ -67,6 +67,8 @@ struct Play {
     dice: Dice,
     pace: watch::Sender<Pace>,
     progress: Arc<AtomicU64>,
+    /// Changes that were committed.
+    changed: Arc<AtomicU64>,
     clients: Vec<Client>,
     traffic: Vec<Option<Traffic>>,
     /// What was seen by traffic that has ended: of one router from a start to a stop each.
@@ -87,7 +89,8 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let ledger = Ledger::new(site.clone(), &moving, generation);
     let (paced, progress) = (play.pace.subscribe(), Arc::clone(&play.progress));
     let hasty = Publisher::start(play.cluster.urls(), PATIENCE, 2)?;
-    let editing = tokio::spawn(editor::edit(hasty, ledger, dice.other(), paced, progress));
+    let changed = Arc::clone(&play.changed);
+    let editing = tokio::spawn(editor::edit(hasty, ledger, dice.other(), paced, progress, changed));
     let began = Instant::now();
     let times = if common.short { SHORT } else { FULL };
     sleep(times.quiet).await;
@@ -157,8 +160,9 @@ impl Play {
             cluster,
             fleet,
             dice,
-            pace: watch::Sender::new(Pace::Every(USUAL)),
+            pace: watch::Sender::new(USUAL),
             progress: Arc::new(AtomicU64::new(generation)),
+            changed: Arc::default(),
             clients: names.map(client).collect(),
             traffic: (0..routers).map(|_| None).collect(),
             past: Vec::new(),

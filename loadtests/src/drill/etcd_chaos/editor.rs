@@ -21,8 +21,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// How fast to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// One change in this time, or as fast as etcd takes them.
-    Every(Duration),
+    /// One generation in this time, or as fast as etcd takes them, with so many changes each.
+    Every(Duration, usize),
     /// No more.
     Stop,
 }
@@ -56,6 +56,16 @@ enum Edit {
     Stamp(usize),
 }
 
+impl Edit {
+    /// Whose pin it changes; nobody's where it is the route that it changes.
+    fn tenant(&self) -> Option<String> {
+        match self {
+            Edit::Pin { tenant, .. } | Edit::Unpin { tenant } => Some(tenant.clone()),
+            Edit::Stamp(_) => None,
+        }
+    }
+}
+
 impl Ledger {
     pub(super) fn new(site: Site, tenants: &[String], generation: u64) -> Self {
         let pins = tenants.iter().map(|tenant| (tenant.clone(), site.pinned(tenant).map(str::to_owned))).collect();
@@ -85,6 +95,18 @@ impl Ledger {
                 dice.choose(&others).map_or(stamp, |cell| Edit::Pin { tenant, cell: (*cell).clone() })
             }
         }
+    }
+
+    /// Some changes of different documents, fewer where there are not so many.
+    fn some(&self, count: usize, dice: &mut Dice) -> Vec<Edit> {
+        let mut edits: BTreeMap<Option<String>, Edit> = BTreeMap::new();
+        for _ in 0..count * 4 {
+            if edits.len() < count {
+                let edit = self.next(dice);
+                edits.entry(edit.tenant()).or_insert(edit);
+            }
+        }
+        edits.into_values().collect()
     }
 
     fn change(&self, edit: &Edit) -> Result<Change> {
@@ -163,24 +185,29 @@ fn gist(why: &str) -> String {
     words.map(|word| if word.parse::<u64>().is_ok() { "N" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
-/// Publishes until told to stop. `progress` is the last generation that is known to be committed.
+/// Publishes until told to stop. `progress` is the last generation that is known to be committed, `count` the number of
+/// changes.
 pub(super) async fn edit(
     publisher: Publisher,
     mut ledger: Ledger,
     mut dice: Dice,
     mut pace: watch::Receiver<Pace>,
     progress: Arc<AtomicU64>,
+    count: Arc<AtomicU64>,
 ) -> Result<Ledger> {
     loop {
-        let Pace::Every(interval) = *pace.borrow_and_update() else { return Ok(ledger) };
+        let Pace::Every(interval, at_once) = *pace.borrow_and_update() else { return Ok(ledger) };
         let began = Instant::now();
-        let edit = ledger.next(&mut dice);
-        let change = ledger.change(&edit)?;
+        let edits = ledger.some(at_once, &mut dice);
+        let changes = edits.iter().map(|edit| ledger.change(edit)).collect::<Result<Vec<_>>>()?;
         // A change whose outcome is not known is made again: when it is in force, nothing is left to change.
-        while !ledger.take(publisher.attempt(vec![change.clone()]).await?) {
+        while !ledger.take(publisher.attempt(changes.clone()).await?) {
             sleep(TRY_AGAIN).await;
         }
-        ledger.done(edit);
+        for edit in edits {
+            ledger.done(edit);
+        }
+        count.fetch_add(changes.len() as u64, Relaxed);
         progress.store(ledger.generation, Relaxed);
         let left = interval.saturating_sub(began.elapsed());
         if !left.is_zero() {
@@ -218,6 +245,18 @@ mod tests {
         assert_eq!((ledger.generation, ledger.contradictions.len()), (9, 1));
         assert!(!ledger.take(Attempt::Lost { before: 9, why: why() }));
         assert_eq!(ledger.contradictions.len(), 2);
+    }
+
+    #[test]
+    fn changes_at_once_are_of_different_documents() {
+        let mut dice = Dice::new(1);
+        for count in 1..6 {
+            let edits = ledger().some(count, &mut dice);
+            let mut whose: Vec<_> = edits.iter().map(Edit::tenant).collect();
+            whose.sort();
+            whose.dedup();
+            assert!(whose.len() == edits.len() && (1..=count.min(3)).contains(&edits.len()), "{edits:?}");
+        }
     }
 
     #[test]

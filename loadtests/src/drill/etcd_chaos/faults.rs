@@ -1,5 +1,6 @@
 //! What is done to etcd, one thing after the other, in an order that the seed decides.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -12,8 +13,8 @@ use crate::etcd::ELECTION;
 
 /// How long the routers may take to come up to what was committed. The longest delay between two tries is 30 s.
 pub(super) const CATCHING_UP: Duration = Duration::from_secs(75);
-/// Fast enough for 500 changes a second, which is all that is asked for.
-const STORM: Duration = Duration::from_millis(2);
+/// A storm is 500 changes a second: so many at once, so often.
+const STORM: Pace = Pace::Every(Duration::from_millis(40), 20);
 /// Long enough to be in the middle of it.
 const RUSH: Duration = Duration::from_millis(150);
 
@@ -80,7 +81,7 @@ impl Play {
     /// Does one thing, and undoes it.
     pub(super) async fn strike(&mut self, fault: Fault, times: Times, checks: &mut Checks) -> Result<()> {
         let began = Instant::now();
-        let committed = self.committed();
+        let (committed, changed) = (self.committed(), self.changed.load(Relaxed));
         let said = match fault {
             Fault::MemberKilled => {
                 let victim = self.any_member();
@@ -116,13 +117,16 @@ impl Play {
             Fault::CompactedBehindARouter => self.compacted_behind_a_router(times).await?,
             Fault::QuorumLost => self.quorum_lost(times, checks).await?,
             Fault::Storm => {
-                self.pace(Pace::Every(STORM));
+                self.pace(STORM);
                 sleep(times.storm).await;
-                let rate = (self.committed() - committed) as f64 / began.elapsed().as_secs_f64();
-                format!("{rate:.0} changes a second for {:?}", times.storm)
+                let seconds = began.elapsed().as_secs_f64();
+                let rate = (self.changed.load(Relaxed) - changed) as f64 / seconds;
+                let generations = (self.committed() - committed) as f64 / seconds;
+                let each = times.storm;
+                format!("{rate:.0} changes in {generations:.0} generations a second for {each:?}")
             }
         };
-        self.pace(Pace::Every(USUAL));
+        self.pace(USUAL);
         self.cluster.until_healthy(ELECTION).await?;
         self.fleet.still_run()?;
         if times.catch_up {
@@ -156,7 +160,7 @@ impl Play {
 
     /// Publishes so fast that what happens next happens in the middle of a change.
     async fn rush(&self) {
-        self.pace(Pace::Every(STORM));
+        self.pace(STORM);
         sleep(RUSH).await;
     }
 
