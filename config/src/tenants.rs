@@ -146,6 +146,11 @@ impl TenantTable {
         self.limits.iter()
     }
 
+    /// The limit values that rows have this number for.
+    pub fn limits_of(&self, number: u32) -> Option<&Arc<OwnLimits>> {
+        self.limits.get(number)
+    }
+
     /// Whether two are one and the same, not merely equal.
     pub fn same(&self, other: &TenantTable) -> bool {
         Arc::ptr_eq(&self.shards, &other.shards) && self.same_numbers(other)

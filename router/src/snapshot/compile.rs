@@ -413,7 +413,8 @@ fn tenants(model: &Model, old: Option<&Snapshot>, names: &mut Names) -> Tenants 
         put(&mut pins, number, (names.grids.of(text(&pin.grid)), names.cells.of(text(&pin.cell))));
     }
     for (number, own) in table.limits() {
-        put(&mut quotas, number, Arc::new(quotas_of(&own.model, &limits, &mut cache)));
+        let before = old.and_then(|old| old.tenants.quotas_of(number, own));
+        put(&mut quotas, number, before.unwrap_or_else(|| Arc::new(quotas_of(&own.model, &limits, &mut cache))));
     }
     Tenants::new(table, pins.into(), quotas.into())
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gridrouter_config::tenants::{Row, TenantTable};
+use gridrouter_config::tenants::{OwnLimits, Row, TenantTable};
 
 use super::QuotaPlan;
 
@@ -42,6 +42,12 @@ impl Tenants {
     /// The table that this was compiled from.
     pub(super) fn table(&self) -> &TenantTable {
         &self.table
+    }
+
+    /// What was compiled from these limit values, if it was by this number.
+    pub(super) fn quotas_of(&self, number: u32, own: &Arc<OwnLimits>) -> Option<Arc<Quotas>> {
+        self.table.limits_of(number).filter(|before| Arc::ptr_eq(before, own))?;
+        self.quotas.get(number as usize)?.clone()
     }
 
     /// The tenant of this id, whose [`crate::placement::hash_of`] is `hash`.
