@@ -75,6 +75,12 @@ pub struct RouterStatus {
     /// The digest of the documents in force in it, in hexadecimal. Two routers with the same generation and different
     /// digests diverge.
     pub digest: String,
+    /// The history in etcd that the generation belongs to, as in the head; empty before the first, and in one that does not
+    /// tell. A generation of another history is another generation, whatever its number.
+    pub lineage: String,
+    /// The digest of what etcd held at that generation, as the router read it: that of the head, unless something is
+    /// missing. It differs from `digest` where documents were refused. Empty in one that does not tell.
+    pub listed: String,
     /// How it is.
     pub state: RouterState,
     /// Documents that it refused.
@@ -149,6 +155,8 @@ mod tests {
             version: "1".to_owned(),
             generation: 7,
             digest: "00".to_owned(),
+            lineage: "l".to_owned(),
+            listed: "00".to_owned(),
             state: RouterState::LastKnownGood,
             quarantined: 1,
             since: 2,

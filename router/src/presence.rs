@@ -81,6 +81,8 @@ fn say(status: &SharedStatus, shared: &Shared, address: Option<SocketAddr>, star
         // Whoever publishes the first generation waits for its number, which this router gives to having nothing.
         generation: if status.numbered || status.origin == Origin::LastKnownGood { status.generation } else { 0 },
         digest: status.digest.clone(),
+        lineage: status.lineage.clone(),
+        listed: status.listed.clone(),
         state,
         quarantined: status.quarantined.len(),
         since: status.since,

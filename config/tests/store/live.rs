@@ -24,6 +24,8 @@ fn status(generation: u64) -> RouterStatus {
         version: "1".to_owned(),
         generation,
         digest: "0".repeat(32),
+        lineage: "l".to_owned(),
+        listed: "00".to_owned(),
         state: RouterState::Ready,
         quarantined: 0,
         since: 1,

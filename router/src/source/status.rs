@@ -40,6 +40,12 @@ pub struct Status {
     pub generation: u64,
     /// Its digest.
     pub digest: String,
+    /// The history that the store says the generation belongs to; empty where the store has none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub lineage: String,
+    /// The digest of what the store held then; empty where the store does not say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub listed: String,
     /// When it came into force, in seconds since 1970.
     pub since: u64,
     /// Documents in force.
@@ -80,6 +86,8 @@ impl Status {
             origin: Origin::Store,
             generation: 0,
             digest: String::new(),
+            lineage: String::new(),
+            listed: String::new(),
             since: 0,
             documents: 0,
             quarantined: Vec::new(),
