@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::digest::Digest;
 use crate::ids::DocumentId;
 use crate::registrations::Registrations;
 use crate::tenants::TenantTable;
@@ -29,10 +30,14 @@ pub trait Store: Send {
     /// (`false`).
     fn wait(&mut self, timeout: Duration) -> Result<bool, StoreError>;
 
-    /// The endpoints that registered themselves, as far as they are known: also while the store cannot be read.
-    fn registrations(&mut self) -> Arc<Registrations> {
-        Arc::default()
+    /// The endpoints that registered themselves, as far as they are known: also while the store cannot be read. The same
+    /// `Arc` as before where nothing changed; none where the store has no such endpoints.
+    fn registrations(&mut self) -> Option<Arc<Registrations>> {
+        None
     }
+
+    /// Tells that there is something to serve while the store does not answer: the next listing is not waited for long.
+    fn in_hurry(&mut self) {}
 
     /// When the store was last heard of. None where that cannot be told: then whatever succeeds is a sign of life.
     fn heard(&self) -> Option<Instant> {
@@ -53,18 +58,30 @@ pub struct Listing {
     pub faults: Vec<(Arc<str>, String)>,
     /// Grows whenever anything else here changed: two listings of one store with equal revisions are equal.
     pub revision: u64,
+    /// Whether each document has a key of its own, so that what cannot be read hides no other one.
+    pub keyed: bool,
     /// The generation that the store itself numbers this as, if it does.
     pub generation: Option<u64>,
+    /// What else the store says of that generation.
+    pub numbered: Option<Numbered>,
+}
+
+/// A generation, as a store says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    /// Its number.
+    pub number: u64,
+    /// The history that it belongs to.
+    pub lineage: Arc<str>,
+    /// The digest of what the store holds.
+    pub digest: Digest,
 }
 
 impl Listing {
-    /// The faults of paths of which there are no earlier bytes either.
+    /// The faults behind which documents may be hidden: those of files of which there are no earlier bytes either.
     pub fn unreadable(&self) -> impl Iterator<Item = &(Arc<str>, String)> {
-        self.faults.iter().filter(|(path, _)| {
-            let listed = self.entries.binary_search_by(|entry| entry.path.cmp(path)).is_ok();
-            let tenant = path.strip_prefix(self.tenants.place()).and_then(|name| self.tenants.get(name));
-            !listed && tenant.is_none()
-        })
+        let listed = |path: &Arc<str>| self.entries.binary_search_by(|entry| entry.path.cmp(path)).is_ok();
+        self.faults.iter().filter(move |(path, _)| !self.keyed && !listed(path))
     }
 
     /// Whether nothing could be read.

@@ -211,13 +211,18 @@ fn state(given: Option<PathBuf>, config: &Path, etcd: Option<&EtcdOptions>) -> O
     if given.as_deref() == Some(Path::new("off")) {
         return None;
     }
+    let named = given.is_some();
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = given
         .or_else(|| variable("STATE_DIRECTORY"))
         .or_else(|| variable("XDG_STATE_HOME").map(|dir| dir.join("gridrouter")))
         .or_else(|| variable("HOME").map(|dir| dir.join(".local/state/gridrouter")))?;
     let absolute = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
-    let identity = etcd.map_or_else(|| absolute.into_os_string(), |etcd| etcd.identity().into());
+    // Who names a directory means one store, whose members may change; what tells stores apart is what they hold.
+    let identity = etcd.map_or_else(
+        || absolute.into_os_string(),
+        |etcd| if named { format!("etcd {}", etcd.keys().prefix()).into() } else { etcd.identity().into() },
+    );
     let hash = xxhash_rust::xxh3::xxh3_64(identity.as_encoded_bytes());
     Some(base.join(format!("{hash:016x}")))
 }
@@ -269,9 +274,10 @@ mod tests {
     }
 
     #[test]
-    fn each_etcd_has_a_state_of_its_own_whatever_the_order_of_its_members() {
+    fn a_named_state_outlives_a_change_of_members() {
         let state = |etcd: &str| options(&["--state", "/s", "--etcd", etcd]).unwrap().state.unwrap();
-        assert_eq!(state("http://a:1,http://b:1"), state("http://b:1,http://a:1"));
-        assert_ne!(state("http://a:1"), state("http://b:1"));
+        assert_eq!(state("http://a:1,http://b:1"), state("https://b:1"));
+        let prefixed = options(&["--state", "/s", "--etcd", "http://a:1", "--etcd-prefix", "/x"]).unwrap().state;
+        assert_ne!(Some(state("http://a:1")), prefixed);
     }
 }

@@ -70,16 +70,21 @@ impl Source {
             store: Box::new(Nowhere),
         };
         let none_saved = saved.is_none();
-        if let Some(saved) = saved {
-            source.generation = saved.generation;
-            source.in_force = restore(saved);
-        }
+        let mut since = None;
         source.store = store;
+        if let Some(saved) = saved {
+            (source.generation, since) = (saved.generation, Some((saved.generation, saved.digest, saved.time)));
+            source.in_force = restore(saved);
+            source.store.in_hurry();
+        }
         let listing = source.list();
         let mut fresh = false;
         match listing {
             Ok(listing) => fresh = source.take(&listing),
-            Err(error) if none_saved => return Err(error.explain()),
+            Err(error) if none_saved => {
+                let ends = "the router has nothing to serve yet, and ends";
+                return Err(error.explain().replace("it is tried again", ends));
+            }
             Err(error) => {
                 tracing::error!(
                     generation = source.generation,
@@ -92,7 +97,7 @@ impl Source {
             }
         }
         source.heard();
-        source.registrations = source.store.registrations();
+        source.join();
         if source.generation == 0 {
             source.generation = 1;
             fresh = true;
@@ -101,6 +106,15 @@ impl Source {
             source.save();
         }
         let snapshot = source.compile(None, began);
+        match since {
+            // It is as old as it was before the restart.
+            Some((generation, digest, time))
+                if (generation, digest) == (source.generation, source.in_force.digest()) =>
+            {
+                source.lock().since = time;
+            }
+            Some(_) | None => {}
+        }
         Ok((source, snapshot))
     }
 
@@ -141,8 +155,7 @@ impl Source {
 
     fn reload(&mut self, current: &mut impl FnMut() -> Arc<Snapshot>, publish: &mut impl FnMut(Snapshot, &Names)) {
         let began = Instant::now();
-        let before = std::mem::replace(&mut self.registrations, self.store.registrations());
-        let joined = !Arc::ptr_eq(&before, &self.registrations);
+        let joined = self.join();
         let changed = match self.list() {
             Err(error) => {
                 self.failed(&error);
@@ -162,6 +175,14 @@ impl Source {
         if changed {
             self.save();
         }
+    }
+
+    /// Takes over which endpoints registered themselves. Returns whether any came or went.
+    fn join(&mut self) -> bool {
+        let Some(now) = self.store.registrations() else { return false };
+        let joined = !Arc::ptr_eq(&self.registrations, &now);
+        self.registrations = now;
+        joined
     }
 
     /// Notes when the store was last heard of.
@@ -211,11 +232,12 @@ impl Source {
             (in_force, quarantined, changed)
         };
         self.revision = listing.revision;
-        log_quarantine(&self.lock().quarantined, &quarantined);
+        let before = std::mem::take(&mut self.lock().quarantined);
+        log_quarantine(&before, &quarantined);
         self.in_force = in_force;
         // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here. It
         // sees to it that they do not go backwards.
-        let generation = listing.generation.unwrap_or(self.generation + u64::from(changed));
+        let generation = listing.generation.unwrap_or_else(|| self.generation.saturating_add(u64::from(changed)));
         let numbered = listing.generation.is_some();
         let changed = changed || generation != self.generation || numbered != self.numbered;
         (self.generation, self.numbered) = (generation, numbered);
@@ -229,6 +251,11 @@ impl Source {
         let mut status = self.lock();
         status.origin = Origin::Store;
         (status.store_reachable, status.held) = (true, false);
+        status.store_faults = listing.faults.iter().map(|(path, why)| format!("{path}: {why}")).collect();
+        (status.lineage, status.listed) = match &listing.numbered {
+            Some(numbered) => (numbered.lineage.to_string(), numbered.digest.to_string()),
+            None => (String::new(), String::new()),
+        };
         status.store_error = listing.faults.first().map(|(path, reason)| format!("{path}: {reason}"));
         status.store = self.store.describe();
     }

@@ -35,8 +35,8 @@ pub use self::chunk::Changed;
 pub use self::head::{Head, Staged};
 pub use self::options::{EtcdOptions, EtcdSettings};
 
-/// How long the first listing is waited for by a process that was here before: it has a last good generation to serve,
-/// and an etcd that does not answer must not keep it from that.
+/// How long the first listing is waited for by a process that has a last good generation to serve: an etcd that does not
+/// answer must not keep it from that.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// Documents in etcd.
@@ -46,6 +46,8 @@ pub struct EtcdStore {
     told: Told,
     listing: Listing,
     patience: Duration,
+    /// Whether there is something else to serve.
+    briefly: bool,
     listed: bool,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -57,8 +59,7 @@ impl EtcdStore {
     pub fn start(options: EtcdOptions, random: Random) -> Result<Self, StoreError> {
         let shared = Shared::new(Image::new(options.keys.clone()));
         let identity = options.identity();
-        let known = options.anchor.as_deref().is_some_and(std::path::Path::exists);
-        let patience = if known { BRIEFLY } else { options.connect_timeout + options.request_timeout };
+        let patience = options.connect_timeout + options.request_timeout;
         let runtime = runtime()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let registrar = Registrar::new(options.clone(), Arc::clone(&shared), random.clone());
@@ -80,7 +81,7 @@ impl EtcdStore {
         })?;
         let (told, listing) = (Told::default(), Listing::default());
         let (stop, thread) = (Some(stop), Some(thread));
-        Ok(Self { identity, shared, told, listing, patience, listed: false, stop, thread })
+        Ok(Self { identity, shared, told, listing, patience, briefly: false, listed: false, stop, thread })
     }
 }
 
@@ -114,7 +115,7 @@ impl Store for EtcdStore {
     }
 
     fn list(&mut self) -> Result<Listing, StoreError> {
-        let listing = self.shared.list(&mut self.told, &mut self.listing, self.patience)?;
+        let listing = self.shared.list(&mut self.told, &mut self.listing, (self.patience, self.briefly))?;
         if !self.listed {
             // Whoever starts with the documents alone would refuse requests to services whose endpoints register.
             self.shared.await_registrations(self.patience);
@@ -127,8 +128,12 @@ impl Store for EtcdStore {
         Ok(self.shared.wait(self.told, timeout))
     }
 
-    fn registrations(&mut self) -> Arc<Registrations> {
-        self.shared.registrations(&mut self.told)
+    fn registrations(&mut self) -> Option<Arc<Registrations>> {
+        Some(self.shared.registrations(&mut self.told))
+    }
+
+    fn in_hurry(&mut self) {
+        (self.patience, self.briefly) = (BRIEFLY, true);
     }
 
     fn heard(&self) -> Option<Instant> {

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,8 @@ impl Keeper {
     /// one still stands.
     pub fn save(&mut self, in_force: &InForce, generation: u64, time: u64) -> Result<(), LastKnownGoodError> {
         let mark = Mark { generation, digest: in_force.digest(), time };
-        if let Some(mut open) = self.open.take().filter(|open| open.whole >= SMALL && open.changes <= open.whole) {
+        let open = self.open.take().filter(|open| open.whole >= SMALL && open.changes <= open.whole);
+        if let Some(mut open) = open.filter(|open| self.is_in_place(&open.file)) {
             let mut bytes = Vec::new();
             let written = changes(&mut bytes, &open.saved, in_force).and_then(|()| end(&mut bytes, &mark));
             let written = written.and_then(|()| open.file.write_all(&bytes)).and_then(|()| open.file.sync_data());
@@ -134,6 +135,14 @@ impl Keeper {
         let whole = doing("write", &self.directory.join(FILE), file.metadata())?.len();
         self.open = Some(Open { file, saved: in_force.clone(), whole, changes: 0 });
         Ok(())
+    }
+
+    /// Whether a file is still the one in the directory: it may have been removed, or replaced by another process.
+    fn is_in_place(&self, file: &File) -> bool {
+        match (file.metadata(), fs::metadata(self.directory.join(FILE))) {
+            (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
     }
 
     /// Writes a whole generation. The file that was there becomes the previous one.

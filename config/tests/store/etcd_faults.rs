@@ -33,6 +33,44 @@ fn what_was_missed_is_read_again_after_a_compaction_and_what_did_not_change_is_n
     assert_eq!(changed.len(), 1, "{changed:?}");
 }
 
+/// What is published between a look at the head and the listing is in force as soon as anything else would be.
+#[test]
+fn a_generation_published_while_somebody_lists_is_not_missed() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port());
+    let (mut writer, mut raw) = (writer(&options(&server.urls())), server.raw());
+    let held = |proxy: &Proxy| eventually("a listing", || proxy.holds().then_some(()).ok_or_else(String::new));
+    // Before anything was published.
+    proxy.hold("/gridrouter/config/");
+    let mut reader = Reader::etcd(&options(&[proxy.url()]));
+    held(&proxy);
+    publish(&mut writer, &[put("a", "1"), put("b", "1")]);
+    proxy.release();
+    reader.until_generation(1);
+    assert_eq!(reader.bodies(), bodies(&[("a", "1"), ("b", "1")]));
+    // After a compaction, when only what is new is listed, and when the head's own revision is no more.
+    for (generation, again) in [(2, false), (4, true)] {
+        proxy.cut();
+        reader.until("an error", |reader| reader.error.is_some());
+        publish(&mut writer, &[put("b", &format!("{generation}"))]);
+        let now = raw.revision();
+        raw.compact(now);
+        proxy.hold("/gridrouter/config/");
+        proxy.heal();
+        held(&proxy);
+        publish(&mut writer, &[put("a", &format!("{generation}"))]);
+        if again {
+            let now = raw.revision();
+            raw.compact(now);
+        }
+        proxy.release();
+        reader.until_generation(generation + 1);
+        let text = generation.to_string();
+        assert_eq!(reader.bodies(), bodies(&[("a", text.as_str()), ("b", text.as_str())]));
+        reader.until_fine();
+    }
+}
+
 /// Somebody else's writes move the revision on and compact it away while nothing of ours changes.
 #[test]
 fn a_compaction_while_nothing_changes_is_no_news() {

@@ -53,7 +53,7 @@ fn an_emptied_store_keeps_everything_in_force_until_somebody_says_that_it_is_rig
     }
     for reader in [&mut reader, &mut restarted] {
         reader.until_error("other lineage");
-        assert!(reader.error.as_ref().unwrap().contains("replaces the old lineage"), "{:?}", reader.error);
+        assert!(reader.error.as_ref().unwrap().contains("gridctl import"), "{:?}", reader.error);
     }
     assert_eq!(reader.bodies(), bodies(&[("a", "3"), ("b", "3")]));
 

@@ -24,12 +24,12 @@ impl Watcher {
     fn new(options: &EtcdOptions) -> Self {
         let mut store = EtcdStore::start(options.clone(), Random::new()).unwrap();
         let _unreachable = store.list();
-        Self { now: store.registrations(), store, sets: 0 }
+        Self { now: store.registrations().unwrap(), store, sets: 0 }
     }
 
     fn look(&mut self) {
         let _unreachable = self.store.list();
-        let now = self.store.registrations();
+        let now = self.store.registrations().unwrap();
         self.sets += usize::from(!now.same_endpoints(&self.now));
         self.now = now;
     }

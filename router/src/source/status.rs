@@ -68,6 +68,8 @@ pub struct Status {
     pub registration_faults: Vec<Fault>,
     /// Why the store could not be read last time, if it could not, or what is wrong in it.
     pub store_error: Option<String>,
+    /// What is wrong in the store: keys that are not in force, files that cannot be read.
+    pub store_faults: Vec<String>,
     /// Why the last good generation could not be written, if it could not.
     pub saving_error: Option<String>,
     /// Changes taken over since the start.
@@ -98,6 +100,7 @@ impl Status {
             registered_endpoints: 0,
             registration_faults: Vec::new(),
             store_error: None,
+            store_faults: Vec::new(),
             saving_error: None,
             reloads: 0,
             reload_micros: 0,
@@ -134,7 +137,8 @@ pub(super) fn log_faults(old: &[Fault], aside: &[Fault], bad: &[Fault]) {
 /// Says what is newly refused, and what no longer is.
 pub(super) fn log_quarantine(old: &[Quarantined], new: &[Quarantined]) {
     let key = |q: &Quarantined| (q.id.clone(), Arc::clone(&q.file));
-    for q in new.iter().filter(|q| !old.iter().any(|o| key(o) == key(q) && o.problems == q.problems)) {
+    let known: hashbrown::HashMap<_, _> = old.iter().map(|one| (key(one), &one.problems)).collect();
+    for q in new.iter().filter(|q| known.get(&key(q)).is_none_or(|problems| **problems != q.problems)) {
         let document = q.id.as_ref().map(ToString::to_string).unwrap_or_default();
         for problem in &q.problems {
             tracing::warn!(

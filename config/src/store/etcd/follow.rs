@@ -236,7 +236,10 @@ impl Follower {
             let fits = state.image.verify(&head, revision);
             let accepted = fits || self.verified == revision;
             state.unsettled = !accepted;
-            let before = if accepted { state.generation.replace(head.generation) } else { state.generation };
+            let before = state.generation;
+            if accepted {
+                state.is_at(&head);
+            }
             (changed || before != state.generation, accepted)
         });
         if !accepted {
@@ -260,10 +263,11 @@ impl Follower {
         let Some((head, head_revision)) = read.head else {
             // Nothing was published here yet. What may lie there is not in force.
             let mut listing = Relisting::new(self.options.keys.clone(), &[], 0);
-            let at = etcd.documents(0, 0, &mut |write| listing.add(write)).await?;
+            let at = etcd.documents(0, 0, &mut |write| listing.add(write)).await?.min(read.revision);
             self.shared.change(|state| {
                 state.image.replace(listing);
                 (state.generation, state.unsettled) = (None, false);
+                state.lineage = Arc::default();
             });
             self.settled(Position { cluster: read.cluster, seen: at, head: None });
             return Ok(at);
@@ -279,6 +283,9 @@ impl Follower {
             Some(at) => at,
             None => self.list_all(etcd, &head, head_revision, &staged).await?,
         };
+        // What is listed may be younger than the look at the head, and another head may have been written in between: the
+        // watch begins behind the look, and tells of it.
+        let at = at.min(read.revision.max(head_revision));
         self.verified = head_revision;
         self.settled(Position { cluster: read.cluster, seen: at, head: Some(mark(&head, head_revision)) });
         self.follow(&head, false);
@@ -310,7 +317,7 @@ impl Follower {
             let fits = state.image.verify(head, head_revision);
             state.unsettled = !fits;
             if fits {
-                state.generation = Some(head.generation);
+                state.is_at(head);
             }
             fits
         });
@@ -327,11 +334,11 @@ impl Follower {
     ) -> Result<i64, Trouble> {
         let begin = || Relisting::new(self.options.keys.clone(), staged, head_revision);
         let mut listing = begin();
-        let at = match etcd.documents(head_revision, 0, &mut |write| listing.add(write)).await {
+        let at = match self.read(etcd, head_revision, &mut listing).await {
             // The head's revision is no more: what is there now has to do, as far as it is not newer.
             Err(trouble) if trouble.kind == Kind::Compacted => {
                 listing = begin();
-                etcd.documents(0, 0, &mut |write| listing.add(write)).await?
+                self.read(etcd, 0, &mut listing).await?
             }
             other => other?,
         };
@@ -347,9 +354,23 @@ impl Follower {
         self.shared.change(|state| {
             state.image.replace(listing);
             state.image.verify(head, head_revision);
-            (state.generation, state.unsettled) = (Some(head.generation), false);
+            state.unsettled = false;
+            state.is_at(head);
         });
         Ok(at)
+    }
+
+    /// Reads all documents at a revision. Who waits for them is told now and then that they are coming.
+    async fn read(&self, etcd: &Etcd, revision: i64, listing: &mut Relisting) -> Result<i64, Trouble> {
+        let mut count = 0_usize;
+        let each = &mut |write| {
+            if count.is_multiple_of(500) {
+                self.shared.moving();
+            }
+            count += 1;
+            listing.add(write);
+        };
+        etcd.documents(revision, 0, each).await
     }
 
     fn settled(&mut self, position: Position) {

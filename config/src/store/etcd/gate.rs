@@ -86,8 +86,8 @@ pub(super) fn judge(anchor: Option<&Anchor>, head: Option<&Head>) -> Result<(), 
 }
 
 /// What to do about a store that is not followed.
-pub(super) const REMEDY: &str = "what is in force stays; if this store is right, publish in it with the option that \
-                                 replaces the old lineage, above the old generation, or start once with --etcd-accept";
+pub(super) const REMEDY: &str = "what is in force stays; if this store is right, publish in it with `gridctl import` or \
+                                 `gridctl apply` and --adopt, or start once with --etcd-accept";
 
 #[cfg(test)]
 mod tests {

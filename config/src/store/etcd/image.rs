@@ -172,10 +172,10 @@ impl Image {
         &self.tenants
     }
 
-    /// What is wrong, sorted by key.
-    pub(super) fn faults(&self) -> Vec<(Arc<str>, String)> {
-        let strange = self.strange.iter().map(|(key, why)| (Arc::from(key.as_str()), why.clone()));
-        let pending = self.pending.values().map(|(id, value, revision)| {
+    /// What is wrong, sorted by key: the first ones of each sort, and how many more there are.
+    pub(super) fn faults(&self, most: usize) -> Vec<(Arc<str>, String)> {
+        let strange = self.strange.iter().take(most).map(|(key, why)| (Arc::from(key.as_str()), why.clone()));
+        let pending = self.pending.values().take(most).map(|(id, value, revision)| {
             let done = if value.is_some() { "written" } else { "deleted" };
             let text = format!("was {done} at revision {revision} without a head, and is not in force; use gridctl");
             (Arc::from(self.keys.document(id)), text)
@@ -183,6 +183,11 @@ impl Image {
         let head = self.complaint.iter().map(|why| (Arc::from(self.keys.head()), why.clone()));
         let mut faults: Vec<_> = strange.chain(pending).chain(head).collect();
         faults.sort();
+        let more = self.strange.len().saturating_sub(most) + self.pending.len().saturating_sub(most);
+        if more > 0 {
+            let text = format!("{more} more keys name no document, or were written without a head");
+            faults.push((Arc::from(self.keys.documents()), text));
+        }
         faults
     }
 
@@ -312,14 +317,14 @@ mod tests {
         let mut image = image();
         image.note(write("route/a", Some("1"), 2));
         expect(&mut image, &[]);
-        assert!(image.faults()[0].1.contains("written at revision 2 without a head"));
+        assert!(image.faults(9)[0].1.contains("written at revision 2 without a head"));
         assert!(image.commit(Vec::new(), 2));
         expect(&mut image, &[("route/a", "1")]);
-        assert_eq!(image.faults(), []);
+        assert_eq!(image.faults(9), []);
         image.note(write("route/a", None, 3));
         expect(&mut image, &[("route/a", "1")]);
         image.note(write("route/a", Some("1"), 4));
-        assert_eq!(image.faults(), [], "taken back");
+        assert_eq!(image.faults(9), [], "taken back");
         assert!(!image.commit(Vec::new(), 5));
     }
 
@@ -332,7 +337,7 @@ mod tests {
         let before = image.entries();
         image.note(write("route/a", Some("2"), 6));
         image.note(write("route/b", None, 7));
-        assert_eq!(image.faults(), []);
+        assert_eq!(image.faults(9), []);
         assert!(!image.commit(Vec::new(), 8));
         assert!(Arc::ptr_eq(&before[0], &image.entries()[0]));
     }
@@ -360,9 +365,9 @@ mod tests {
         digest.add(Digest::of("route/c", b"1"));
         assert_eq!(image.digest(), digest);
         let mut head = head(3, "l");
-        assert!(!image.verify(&head, 9) && image.faults()[0].1.contains("written without gridctl"));
+        assert!(!image.verify(&head, 9) && image.faults(9)[0].1.contains("written without gridctl"));
         head.digest = digest;
-        assert!(image.verify(&head, 9) && image.faults().is_empty());
+        assert!(image.verify(&head, 9) && image.faults(9).is_empty());
     }
 
     #[test]
@@ -375,7 +380,7 @@ mod tests {
         assert_eq!(replace(&mut Image::new(Keys::new("/g").unwrap()), listed.clone(), &later, 5), 3);
         replace(&mut image, listed, &[], 5);
         expect(&mut image, &[("route/a", "1"), ("route/c", "1")]);
-        assert_eq!(image.faults().len(), 2);
+        assert_eq!(image.faults(9).len(), 2);
     }
 
     #[test]
@@ -387,9 +392,9 @@ mod tests {
         assert_eq!((entries.len(), before.len(), image.documents()), (1, 1, 2));
         assert_eq!(before.get("acme").unwrap().place(), "/g/config/tenant/acme");
         image.note(write("tenant/acme", Some(&acme("eu-1")), 2));
-        assert_eq!(image.faults(), [], "it says what is in force");
+        assert_eq!(image.faults(9), [], "it says what is in force");
         image.note(write("tenant/acme", Some(&acme("eu-2")), 3));
-        assert_eq!(image.faults().len(), 1);
+        assert_eq!(image.faults(9).len(), 1);
         assert!(image.commit(Vec::new(), 3) && Arc::ptr_eq(&entries, &image.entries()));
         assert_eq!(image.tenants().changes(&before).len(), 1);
         // Spaces make it another text, which is kept as it is.
@@ -415,8 +420,8 @@ mod tests {
         replace(&mut image, vec![write("route/a", Some("1"), 1), write("rote/a", Some("1"), 1)], &[], 1);
         image.note(Write { key: b"/g/config/route/\xff".to_vec(), value: Some(Arc::from(&b"1"[..])), revision: 2 });
         expect(&mut image, &[("route/a", "1")]);
-        assert_eq!(image.faults().len(), 2);
+        assert_eq!(image.faults(9).len(), 2);
         image.note(write("rote/a", None, 3));
-        assert_eq!(image.faults().len(), 1);
+        assert_eq!(image.faults(9).len(), 1);
     }
 }

@@ -4,10 +4,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::gate::{Anchor, REMEDY};
+use super::head::Head;
 use super::image::Image;
 use super::registry::Registry;
 use crate::registrations::Registrations;
-use crate::store::{Listing, StoreError};
+use crate::store::{Listing, Numbered, StoreError};
+
+/// Faults that a listing tells; the others are counted.
+const FAULTS: usize = 100;
 
 /// The state of the store, and a bell for whoever waits for news.
 pub(super) struct Shared {
@@ -19,6 +23,10 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) image: Image,
     pub(super) generation: Option<u64>,
+    /// The history that it belongs to.
+    pub(super) lineage: Arc<str>,
+    /// When the first listing last moved on.
+    moved: Option<Instant>,
     /// The image is not that of the generation just now, because something in it turned out to be missing. Nobody is shown
     /// it until it has been listed again.
     pub(super) unsettled: bool,
@@ -37,6 +45,16 @@ pub(super) struct State {
     pub(super) registry: Registry,
 }
 
+impl State {
+    /// The image is that of this head.
+    pub(super) fn is_at(&mut self, head: &Head) {
+        self.generation = Some(head.generation);
+        if *self.lineage != *head.lineage {
+            self.lineage = head.lineage.as_str().into();
+        }
+    }
+}
+
 /// How much of the news somebody has been told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Told {
@@ -50,6 +68,8 @@ impl Shared {
         let state = State {
             image,
             generation: None,
+            lineage: Arc::default(),
+            moved: None,
             unsettled: false,
             version: 0,
             error: None,
@@ -97,6 +117,11 @@ impl Shared {
     pub(super) fn await_registrations(&self, patience: Duration) {
         let unknown = |state: &mut State| !state.registry.tried;
         drop(self.news.wait_timeout_while(self.lock(), patience, unknown));
+    }
+
+    /// Tells that the first listing is on its way.
+    pub(super) fn moving(&self) {
+        self.lock().moved = Some(Instant::now());
     }
 
     /// Tells that a listing may differ from the last one.
@@ -151,11 +176,18 @@ impl Shared {
 
     /// What is in force, waiting for the first listing or the first failure. An error that stands is told once all the
     /// documents that came before it have been.
-    pub(super) fn list(&self, told: &mut Told, last: &mut Listing, patience: Duration) -> Result<Listing, StoreError> {
-        let deadline = Instant::now() + patience;
+    pub(super) fn list(
+        &self,
+        told: &mut Told,
+        last: &mut Listing,
+        (patience, briefly): (Duration, bool),
+    ) -> Result<Listing, StoreError> {
+        let began = Instant::now();
         let mut state = self.lock();
         while state.version == 0 && state.error.is_none() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            // A large listing takes its time, and may have it for as long as it goes on, if nothing else can be done.
+            let moved = state.moved.filter(|_| !briefly).unwrap_or(began).max(began);
+            let left = patience.saturating_sub(moved.elapsed());
             if left.is_zero() {
                 return Err(StoreError::new(
                     format!("etcd has not answered within {patience:?}"),
@@ -169,14 +201,24 @@ impl Shared {
             if state.error.is_none() {
                 told.errors = state.errors;
             }
-            let (entries, tenants, faults) = (state.image.entries(), state.image.tenants(), state.image.faults());
+            let (entries, tenants, faults) = (state.image.entries(), state.image.tenants(), state.image.faults(FAULTS));
             let same = Arc::as_ptr;
             let same_entries = entries.iter().map(same).eq(last.entries.iter().map(same));
             let same_documents = same_entries && tenants.same(&last.tenants);
             if last.revision == 0 || !same_documents || faults != last.faults || state.generation != last.generation {
                 let entries = if same_entries { Arc::clone(&last.entries) } else { entries };
                 let (tenants, generation) = (tenants.clone(), state.generation);
-                *last = Listing { entries, tenants, faults, revision: last.revision + 1, generation };
+                let (lineage, digest) = (Arc::clone(&state.lineage), state.image.digest());
+                let numbered = generation.map(|number| Numbered { number, lineage, digest });
+                *last = Listing {
+                    entries,
+                    tenants,
+                    faults,
+                    keyed: true,
+                    revision: last.revision + 1,
+                    generation,
+                    numbered,
+                };
             }
             return Ok(last.clone());
         }

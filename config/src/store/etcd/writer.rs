@@ -265,8 +265,8 @@ impl Session {
             image.verify(head, head_revision);
         }
         let generation = head.as_ref().map(|head| head.generation);
-        let (entries, tenants, faults) = (image.entries(), image.tenants().clone(), image.faults());
-        let listing = Listing { entries, tenants, faults, revision: 1, generation };
+        let (entries, tenants, faults) = (image.entries(), image.tenants().clone(), image.faults(usize::MAX));
+        let listing = Listing { entries, tenants, faults, keyed: true, revision: 1, generation, ..Listing::default() };
         image.commit(Vec::new(), at);
         Ok(View { base: Base { head, digest: image.digest(), documents: image.documents(), at }, listing })
     }

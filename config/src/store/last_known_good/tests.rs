@@ -186,6 +186,11 @@ fn changes_are_added_to_a_large_file_and_torn_ones_count_for_nothing() {
         let (flipped, damage) = decode(&mut flipped.as_slice()).unwrap();
         assert!(damage.is_some() && flipped.digest == whole);
     }
+    // A file that is gone is not added to.
+    fs::remove_file(home.path().join(FILE)).unwrap();
+    many.pin("tenant-1", "eu-2");
+    keeper.save(&many.advance(Some(&now)), 8, 0).unwrap();
+    assert_eq!(loaded(home.path()).saved.generation, 8);
     // A keeper that did not write the file begins a new one.
     save(home.path(), 9).unwrap();
     assert!(size() < SMALL && loaded(home.path()).saved.generation == 9);

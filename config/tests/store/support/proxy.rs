@@ -22,6 +22,9 @@ struct Shared {
     weather: Mutex<Weather>,
     changed: Condvar,
     open: Mutex<Vec<TcpStream>>,
+    /// What is held up on its way, and whether anything is.
+    hold: Mutex<(Option<&'static str>, bool)>,
+    released: Condvar,
 }
 
 /// A proxy. Its threads end with the test's process.
@@ -34,8 +37,13 @@ impl Proxy {
     pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind(local(free_port())).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { weather: Mutex::new(Weather::Fair), changed: Condvar::new(), open: Mutex::default() });
+        let shared = Arc::new(Shared {
+            weather: Mutex::new(Weather::Fair),
+            changed: Condvar::new(),
+            open: Mutex::default(),
+            hold: Mutex::default(),
+            released: Condvar::new(),
+        });
         let own = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -80,6 +88,33 @@ impl Proxy {
     pub(crate) fn heal(&self) {
         self.set(Weather::Fair);
     }
+
+    /// Holds up the next bytes with this text in them, and what comes behind them.
+    pub(crate) fn hold(&self, text: &'static str) {
+        *self.shared.hold.lock().unwrap() = (Some(text), false);
+    }
+
+    /// Whether something is held up.
+    pub(crate) fn holds(&self) -> bool {
+        self.shared.hold.lock().unwrap().1
+    }
+
+    /// Lets it through.
+    pub(crate) fn release(&self) {
+        *self.shared.hold.lock().unwrap() = (None, false);
+        self.shared.released.notify_all();
+    }
+}
+
+impl Shared {
+    fn let_through(&self, bytes: &[u8]) {
+        let contains = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        let mut hold = self.hold.lock().unwrap();
+        if hold.0.is_some_and(contains) {
+            hold.1 = true;
+            drop(self.released.wait_while(hold, |hold| hold.0.is_some()).unwrap());
+        }
+    }
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
@@ -88,6 +123,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
         let silent = shared.weather.lock().unwrap();
         let weather = shared.changed.wait_while(silent, |weather| *weather == Weather::Silent).unwrap();
         drop(weather);
+        shared.let_through(&buffer[..read]);
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
