@@ -86,7 +86,7 @@ impl Apply {
         let outcome = attempt(output, |output| {
             let (sources, files) = read(&self.filenames, input)?;
             let (mut place, site) = open(target, output)?;
-            let adopt = self.adopt.settle(&mut place, None, output)?;
+            let adopt = self.adopt.settle(&mut place, &site, None, output)?;
             let wanted = Wanted { only: self.prune, ..Wanted::of_files(&files) };
             let reason = String::new();
             Ok((

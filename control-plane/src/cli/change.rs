@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::format::{Format, print_yaml};
 use super::{Status, refusal};
-use crate::acknowledge::{self, Outcome};
+use crate::acknowledge::{self, Goal, Outcome, Standing, names};
 use crate::directory;
 use crate::output::{Answer, Output};
 use crate::plan::{Action, Plan, Wanted, clashes};
@@ -299,18 +299,32 @@ impl Job<'_> {
     fn wait(&mut self, generation: u64, timeout: Duration, output: &mut Output) -> Status {
         let Place::Etcd { writer, .. } = &mut self.place else { return Status::Fine };
         let base = writer.base().ok();
-        let head = base.as_ref().and_then(|base| base.head()).filter(|head| head.generation == generation);
-        match acknowledge::wait(writer, generation, head.map(|head| head.digest), timeout, output) {
-            Outcome::All(0) => output.note("no router is live; nobody was waited for"),
-            Outcome::All(1) => output.note(format_args!("the live router acknowledged generation {generation}")),
-            Outcome::All(n) => output.note(format_args!("all {n} live routers acknowledged generation {generation}")),
+        let goal = Goal::new(generation, base.as_ref().and_then(|base| base.head()));
+        match acknowledge::wait(writer, goal, timeout, output) {
+            Outcome::All(all, refuses) => {
+                match all {
+                    0 => output.note("no router is live; nobody was waited for"),
+                    1 => output.note(format_args!("the live router acknowledged generation {generation}")),
+                    n => output.note(format_args!("all {n} live routers acknowledged generation {generation}")),
+                }
+                if !refuses.is_empty() {
+                    let (verb, names) = (if refuses.len() == 1 { "refuses" } else { "refuse" }, names(&refuses));
+                    output.note(format_args!("{} {verb} documents: {names}", plural(refuses.len(), "router")));
+                }
+            }
             Outcome::Missing(missing, there) => {
                 output.error(format_args!(
                     "{} of {} did not acknowledge generation {generation}: {}; look with `gridctl status`",
                     missing.len(),
                     plural(missing.len() + there, "live router"),
-                    acknowledge::names(&missing, generation)
+                    names(&missing)
                 ));
+                let elsewhere = |standing: Standing| matches!(standing, Standing::Held | Standing::AnotherHistory);
+                if missing.iter().any(|(_, standing)| elsewhere(*standing)) {
+                    output.note(
+                        "routers that hold on to another history follow this store once it is published with --adopt",
+                    );
+                }
                 return Status::Unacknowledged;
             }
             Outcome::Unknown(why) => {

@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Status, attempt};
 use crate::output::Output;
+use crate::site::in_our_words;
 use crate::table::columns;
 use crate::target::Target;
 
@@ -216,7 +217,7 @@ struct Row<'a> {
 
 impl List {
     fn run(&self, options: &EtcdOptions, output: &mut Output) -> Result<Status, String> {
-        let listed = live::endpoints(options, Random::new()).map_err(|error| error.explain())?;
+        let listed = live::endpoints(options, Random::new()).map_err(|error| in_our_words(&error.explain()))?;
         match self.output {
             Format::Json => {
                 for one in &listed {

@@ -220,7 +220,7 @@ impl Import {
                 ));
             }
             let (mut place, site) = open(target, output)?;
-            let adopt = self.adopt.settle(&mut place, Some(&origin), output)?;
+            let adopt = self.adopt.settle(&mut place, &site, Some(&origin), output)?;
             let reason = match origin.generation {
                 0 => "import".to_owned(),
                 generation => format!("import of generation {generation}"),

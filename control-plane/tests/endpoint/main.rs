@@ -103,6 +103,16 @@ fn registrations_are_listed_with_what_is_wrong() {
 }
 
 #[test]
+fn a_list_that_cannot_be_had_is_not_tried_again() {
+    let mut server = Server::start();
+    server.kill();
+    let output = run(&server, &["list"]);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err.contains("is --store right") && !err.contains("tried again"), "{err}");
+}
+
+#[test]
 fn wrong_usage_is_told_at_once() {
     let server = Server::start();
     for (arguments, why) in [
