@@ -75,8 +75,30 @@ fn an_endpoint_waits_for_etcd_and_says_so() {
     server.kill();
     running.signal(Signal::TERM);
     let (code, out, err) = running.end();
-    assert_eq!((code, out.len()), (Some(0), 0));
+    assert_eq!((code, out.len()), (Some(1), 0), "{out:?}");
     assert!(err.contains("it is tried again") && err.contains("ends with its lease"), "{err}");
+}
+
+#[test]
+fn an_endpoint_that_could_not_be_taken_out_is_not_called_deregistered() {
+    let mut server = Server::start();
+    let running = Running::start(&server, &["--service", "s", "--ttl", "3s", "10.0.0.5:8080"]);
+    running.line();
+    assert!(running.line().starts_with("registered "));
+    server.kill();
+    // Longer than the lease, so that it counts as ended here; what etcd has when it is back is another matter.
+    std::thread::park_timeout(std::time::Duration::from_secs(5));
+    running.signal(Signal::TERM);
+    let (code, out, err) = running.end();
+    assert_eq!((code, out), (Some(1), Vec::new()));
+    assert!(err.contains("ends with its lease"), "{err}");
+    // What never got that far is gone as well.
+    let running = Running::start(&server, &["--service", "s", "10.0.0.5:8080"]);
+    running.line();
+    running.signal(Signal::TERM);
+    let (code, out, err) = running.end();
+    assert_eq!((code, out), (Some(0), Vec::new()));
+    assert!(err.contains("nothing is registered"), "{err}");
 }
 
 #[test]
