@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use gridrouter_config::live::{RouterState, RouterStatus};
+use gridrouter_config::store::StoreError;
 use gridrouter_config::store::etcd::Head;
 use gridrouter_config::store::etcd::writer::Writer;
 use serde::Serialize;
@@ -141,28 +142,20 @@ pub enum Outcome {
 }
 
 /// Waits until every live router has this generation or a later one in force.
-pub fn wait(writer: &mut Writer, mut goal: Goal, timeout: Duration, output: &mut Output) -> Outcome {
+pub fn wait(writer: &mut Writer, generation: u64, timeout: Duration, output: &mut Output) -> Outcome {
     let start = Instant::now();
-    let mut last = None;
+    let (mut last, mut goal) = (None, None);
     loop {
-        let found = writer.routers();
+        let found = look(writer, generation, &mut goal);
         let over = start.elapsed() >= timeout;
         match found {
             Err(error) if over => return Outcome::Unknown(in_our_words(&error.explain())),
             // A member that went away is no reason to give up.
             Err(_) => {}
-            Ok(routers) => {
-                let total = routers.len();
-                if standings(&routers, &goal).contains(&Standing::AnotherHistory)
-                    && let Ok(base) = writer.base()
-                    && let Some(head) = base.head()
-                {
-                    // Somebody may have adopted the store since.
-                    goal.follow(head);
-                }
-                let standings = standings(&routers, &goal);
-                let stands = routers.into_iter().zip(standings);
-                let (there, missing): (Vec<Stand>, Vec<Stand>) = stands.partition(|(_, standing)| standing.is_there());
+            Ok(stands) => {
+                let total = stands.len();
+                let (there, missing): (Vec<Stand>, Vec<Stand>) =
+                    stands.into_iter().partition(|(_, standing)| standing.is_there());
                 if missing.is_empty() {
                     let refuses = there.into_iter().filter(|(_, standing)| *standing == Standing::Refuses);
                     return Outcome::All(total, refuses.collect());
@@ -172,12 +165,30 @@ pub fn wait(writer: &mut Writer, mut goal: Goal, timeout: Duration, output: &mut
                 if over || never {
                     return Outcome::Missing(missing, there.len());
                 }
-                tell(output, &mut last, (there.len(), total), goal.generation, &missing);
+                tell(output, &mut last, (there.len(), total), generation, &missing);
             }
         }
         // Nobody unparks this thread, and one more look would be no harm.
         std::thread::park_timeout(PACE.min(timeout.saturating_sub(start.elapsed())));
     }
+}
+
+/// The live routers, and how they stand to a generation. Without its head nobody knows which history it is of.
+fn look(writer: &mut Writer, generation: u64, goal: &mut Option<Goal>) -> Result<Vec<Stand>, StoreError> {
+    let goal = match goal {
+        Some(goal) => goal,
+        None => goal.insert(Goal::new(generation, writer.base()?.head())),
+    };
+    let routers = writer.routers()?;
+    let mut found = standings(&routers, goal);
+    if found.contains(&Standing::AnotherHistory)
+        && let Some(head) = writer.base()?.head()
+    {
+        // Somebody may have adopted the store since.
+        goal.follow(head);
+        found = standings(&routers, goal);
+    }
+    Ok(routers.into_iter().zip(found).collect())
 }
 
 /// One line that moves for a person, and a line for each step otherwise.

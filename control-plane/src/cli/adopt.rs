@@ -5,9 +5,11 @@ use gridrouter_config::live::{RouterState, RouterStatus};
 use gridrouter_config::store::etcd::Head;
 use gridrouter_config::store::etcd::writer::Adopt;
 
+use super::{open, open_to_adopt};
 use crate::output::Output;
 use crate::site::{Place, Site, in_our_words};
 use crate::table::printable;
+use crate::target::Target;
 
 /// For a store that was emptied, restored from a backup or moved: routers hold on to what they have until they are told.
 #[derive(Debug, Args)]
@@ -34,6 +36,11 @@ pub(super) struct Origin {
 }
 
 impl AdoptFlags {
+    /// Opens the store and reads what it has.
+    pub(super) fn open(&self, target: Result<Target, String>, output: &mut Output) -> Result<(Place, Site), String> {
+        if self.adopt { open_to_adopt(target, output) } else { open(target, output) }
+    }
+
     /// Whom to replace, and what to be above.
     pub(super) fn settle(
         &self,
