@@ -234,7 +234,10 @@ pub fn review(site: &Site, plan: &Plan, files: &mut Vec<Parsed>) -> Vec<Problem>
         None => (None, format!("{}: {}", problem.file, problem.message)),
     };
     let before: BTreeSet<_> = problems_of(&site.without(|_| false)).iter().map(key).collect();
-    problems.retain(|problem| of_input(problem) || !before.contains(&key(problem)));
+    // What was deleted without gridctl is missing before, too, and was in force: it is this change that takes it out.
+    let gone = |id: &DocumentId| site.foreign.contains_key(id) && deletes(plan, id);
+    let blamed = |problem: &Problem| problem.missing.as_ref().is_some_and(gone) || !before.contains(&key(problem));
+    problems.retain(|problem| of_input(problem) || blamed(problem));
     problems
 }
 

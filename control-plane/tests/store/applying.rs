@@ -209,6 +209,12 @@ fn what_is_wrong_is_not_taken_in() {
     on(&store, &["delete", "tenant", "t"]).err(1);
     on(&store, &["delete", "Tenant/t", "Cell/c"]).out(0);
     on(&store, &["status"]).out(0);
+    // Deleted without gridctl, and others need it.
+    raw.delete_below("/gridrouter/config/cell/b");
+    let out = apply(&store, "{kind: Cell, name: d}", &["--take-in"]).out(1);
+    assert!(out.contains("Cell/b is still needed by 1 reference:\n  Grid/shop, cells[1]"), "{out}");
+    apply(&store, "{kind: Cell, name: b}", &[]).out(0);
+    on(&store, &["status"]).out(0);
 }
 
 #[test]
