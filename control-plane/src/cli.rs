@@ -170,6 +170,13 @@ fn open(target: Result<Target, String>, output: &mut Output) -> Result<(Place, S
     read(Place::open(&target)?)
 }
 
+/// The same for an operator who says with --adopt that the store is right, even if its head cannot be read.
+fn open_to_adopt(target: Result<Target, String>, output: &mut Output) -> Result<(Place, Site), String> {
+    let target = target?;
+    output.progress(format_args!("reading {target}"));
+    read(Place::open(&target)?.adopted())
+}
+
 /// Reads what a store has.
 fn read(mut place: Place) -> Result<(Place, Site), String> {
     let site = place.read()?;

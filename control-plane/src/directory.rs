@@ -18,7 +18,7 @@ pub fn write(root: &Path, plan: &Plan) -> Result<(), String> {
     let mut by_file: BTreeMap<PathBuf, Vec<(&DocumentId, &Edit)>> = BTreeMap::new();
     for (id, edit) in &plan.edits {
         let file = match &edit.before {
-            Some(Version::Document(document)) => PathBuf::from(&*document.file),
+            Some(Version::Document(document) | Version::Odd(document)) => PathBuf::from(&*document.file),
             None => root.join(new_file(id.kind)),
             Some(Version::Bytes(_) | Version::Foreign) => {
                 return Err(format!(

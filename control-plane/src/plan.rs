@@ -14,13 +14,13 @@ use crate::site::Site;
 use crate::yaml;
 
 /// What somebody wants.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Wanted {
     /// Documents that shall be as given.
     pub put: BTreeMap<DocumentId, Arc<SourceDocument>>,
     /// Documents that shall not be.
     pub delete: BTreeSet<DocumentId>,
-    /// Whether the store shall hold what is put and nothing else.
+    /// Whether the store shall hold what is put and nothing else, but for what is taken in.
     pub only: bool,
 }
 
@@ -40,6 +40,8 @@ pub enum Version {
     Document(Arc<SourceDocument>),
     /// One that cannot.
     Bytes(Arc<[u8]>),
+    /// One that can be read, and that gridctl would write differently.
+    Odd(Arc<SourceDocument>),
     /// Written without gridctl, and not looked at.
     Foreign,
 }
@@ -50,6 +52,7 @@ impl Version {
         match self {
             Version::Document(document) => document_yaml(document),
             Version::Bytes(bytes) => yaml::from_json(bytes),
+            Version::Odd(document) => format!("# not written as gridctl writes it\n{}", document_yaml(document)),
             Version::Foreign => "# written without gridctl\n".to_owned(),
         }
     }
@@ -124,6 +127,9 @@ impl Plan {
         let mut plan = Plan::default();
         for (id, document) in &wanted.put {
             let before = version(site, id);
+            // What somebody created without gridctl was never in force.
+            let foreign = site.base.as_ref().and_then(|base| base.foreign().get(id));
+            let before = before.filter(|_| foreign.is_none_or(|foreign| foreign.before.is_some()));
             if matches!(&before, Some(Version::Document(old)) if old.digest == document.digest) {
                 plan.unchanged.push(id.clone());
             } else {
@@ -195,7 +201,8 @@ fn version(site: &Site, id: &DocumentId) -> Option<Version> {
         return Some(Version::Foreign);
     }
     if let Some(document) = site.documents.get(id) {
-        return Some(Version::Document(Arc::clone(document)));
+        let document = Arc::clone(document);
+        return Some(if site.odd.contains(id) { Version::Odd(document) } else { Version::Document(document) });
     }
     site.broken(id).map(|broken| Version::Bytes(Arc::clone(&broken.entry.bytes)))
 }
@@ -216,7 +223,8 @@ pub fn review(site: &Site, plan: &Plan, files: &mut Vec<Parsed>) -> Vec<Problem>
     let own: BTreeSet<&str> = files.iter().map(|file| &*file.file).collect();
     let of_input = |problem: &Problem| own.contains(&*problem.file);
     // What was written without gridctl has not been looked at, and may be what is missing.
-    problems.retain(|problem| problem.missing.as_ref().is_none_or(|id| !site.foreign.contains_key(id)));
+    let unseen = |id: &DocumentId| site.foreign.contains_key(id) && !plan.edits.contains_key(id);
+    problems.retain(|problem| problem.missing.as_ref().is_none_or(|id| !unseen(id)));
     if problems.iter().all(of_input) {
         return problems;
     }
@@ -226,7 +234,10 @@ pub fn review(site: &Site, plan: &Plan, files: &mut Vec<Parsed>) -> Vec<Problem>
         None => (None, format!("{}: {}", problem.file, problem.message)),
     };
     let before: BTreeSet<_> = problems_of(&site.without(|_| false)).iter().map(key).collect();
-    problems.retain(|problem| of_input(problem) || !before.contains(&key(problem)));
+    // What was deleted without gridctl is missing before, too, and was in force: it is this change that takes it out.
+    let gone = |id: &DocumentId| site.foreign.contains_key(id) && deletes(plan, id);
+    let blamed = |problem: &Problem| problem.missing.as_ref().is_some_and(gone) || !before.contains(&key(problem));
+    problems.retain(|problem| of_input(problem) || blamed(problem));
     problems
 }
 
@@ -257,9 +268,11 @@ fn deletes(plan: &Plan, id: &DocumentId) -> bool {
 pub fn clashes(before: &Site, now: &Site, wanted: &Wanted) -> Vec<DocumentId> {
     let differs = |id: &&DocumentId| match (version(before, id), version(now, id)) {
         (None, None) | (Some(Version::Foreign), Some(Version::Foreign)) => false,
-        (Some(Version::Document(a)), Some(Version::Document(b))) => a.digest != b.digest,
+        (Some(Version::Document(a)), Some(Version::Document(b))) | (Some(Version::Odd(a)), Some(Version::Odd(b))) => {
+            a.digest != b.digest
+        }
         (Some(Version::Bytes(a)), Some(Version::Bytes(b))) => a != b,
-        (Some(Version::Document(_) | Version::Bytes(_) | Version::Foreign) | None, _) => true,
+        (Some(Version::Document(_) | Version::Odd(_) | Version::Bytes(_) | Version::Foreign) | None, _) => true,
     };
     if wanted.only {
         // Everything is meant, also what came meanwhile.
@@ -283,8 +296,8 @@ mod tests {
         let parsed = parse("store", text.as_bytes());
         assert!(parsed.broken.is_empty());
         let documents = parsed.documents.into_iter().map(|one| (one.id.clone(), one)).collect();
-        let (broken, faults) = (Vec::new(), Vec::new());
-        Site { documents, broken, foreign: BTreeMap::new(), complaint: None, faults, base: None }
+        let (broken, faults, foreign, odd) = (Vec::new(), Vec::new(), BTreeMap::new(), BTreeSet::new());
+        Site { documents, broken, foreign, odd, complaint: None, faults, base: None }
     }
 
     const GRID: &str = "{kind: Grid, name: g, cells: [a]}\n---\n{kind: Cell, name: a}\n---\n{kind: Cell, name: b}\n";
@@ -303,6 +316,17 @@ mod tests {
         assert_eq!(pruned.rows()[0].1.to_string(), "Grid/g");
         assert_eq!(plan("", false).summary(), "nothing changed");
         assert_eq!(pruned.changes().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_document_that_gridctl_writes_differently_is_written_again_when_it_is_meant() {
+        let mut site = site(GRID);
+        let id = site.documents.keys().find(|id| id.name.as_str() == "b").unwrap().clone();
+        site.odd.insert(id.clone());
+        let plan = |text: &str| Plan::new(&site, &Wanted::of_files(&files(text)));
+        assert_eq!(plan(GRID).summary(), "1 changed, 2 unchanged");
+        assert!(plan(GRID).edits[&id].before.as_ref().unwrap().yaml().starts_with("# not written as gridctl"));
+        assert_eq!(plan("{kind: Cell, name: a}").summary(), "1 unchanged");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Everything that a store has in force, as documents. No other module looks into a listing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use gridrouter_config::keys::Keys;
 use gridrouter_config::store::directory::DirectoryStore;
 use gridrouter_config::store::etcd::writer::{Base, Writer};
 use gridrouter_config::store::etcd::{Head, Random};
-use gridrouter_config::store::{Entry, Listing, Store};
+use gridrouter_config::store::{Entry, Key, Listing, Store};
 use gridrouter_config::tenants::TenantTable;
 
 use crate::target::Target;
@@ -24,6 +24,8 @@ pub enum Place {
         writer: Box<Writer>,
         /// Its keys.
         keys: Keys,
+        /// Whether a head that cannot be read is replaced.
+        adopting: bool,
     },
     /// In files below a directory.
     Directory(PathBuf),
@@ -35,7 +37,7 @@ impl Place {
         Ok(match target {
             Target::Etcd(options) => {
                 let writer = Writer::new((**options).clone(), Random::new()).map_err(|error| error.explain())?;
-                Place::Etcd { writer: Box::new(writer), keys: options.keys().clone() }
+                Place::Etcd { writer: Box::new(writer), keys: options.keys().clone(), adopting: false }
             }
             Target::Directory(path) => Place::Directory(path.clone()),
         })
@@ -49,11 +51,21 @@ impl Place {
         }
     }
 
+    /// From here on, a head that cannot be read is replaced: an operator says that the store is right.
+    #[must_use]
+    pub fn adopted(mut self) -> Self {
+        if let Place::Etcd { adopting, .. } = &mut self {
+            *adopting = true;
+        }
+        self
+    }
+
     /// Everything that is in force.
     pub fn read(&mut self) -> Result<Site, String> {
         match self {
-            Place::Etcd { writer, keys } => {
-                let view = writer.read().map_err(|error| in_our_words(&error.explain()))?;
+            Place::Etcd { writer, keys, adopting } => {
+                let view = if *adopting { writer.read_adopting() } else { writer.read() };
+                let view = view.map_err(|error| in_our_words(&error.explain()))?;
                 Ok(Site::of_listing(view.listing, Some(keys), Some(view.base)))
             }
             Place::Directory(path) => {
@@ -73,6 +85,13 @@ pub fn in_our_words(text: &str) -> String {
     } else {
         "; is --store right, and is etcd running?"
     };
+    let head = text.contains("/head at revision") && text.contains("is not what gridctl writes");
+    let repair = "put back what was there, or publish with gridctl apply --adopt, which replaces it";
+    let text = if head {
+        text.replace("publish again with gridctl, or put back what was there", repair)
+    } else {
+        text.to_owned()
+    };
     text.replace("; it is tried again", what)
         .replace("publish with the option that adopts it, and routers follow it", "say --adopt, and routers follow it")
 }
@@ -85,6 +104,8 @@ pub struct Site {
     pub broken: Vec<Broken>,
     /// Documents that somebody wrote without gridctl. They are not in force, and the next generation would have them.
     pub foreign: BTreeMap<DocumentId, String>,
+    /// Documents that can be read and are not written as gridctl writes them.
+    pub odd: BTreeSet<DocumentId>,
     /// What the store holds is not what its head says.
     pub complaint: Option<String>,
     /// What else is wrong with the store: where, and what.
@@ -101,18 +122,30 @@ pub struct Broken {
     pub entry: Arc<Entry>,
 }
 
+/// Whether a document is written as gridctl writes it.
+fn is_canonical(document: &SourceDocument, bytes: &[u8]) -> bool {
+    serde_json::to_vec(&document.raw).is_ok_and(|canonical| canonical == bytes)
+}
+
 impl Site {
     fn of_listing(listing: Listing, keys: Option<&Keys>, base: Option<Base>) -> Self {
         let mut site = Site {
             documents: BTreeMap::new(),
             broken: Vec::new(),
             foreign: BTreeMap::new(),
+            odd: BTreeSet::new(),
             complaint: None,
             faults: Vec::new(),
             base,
         };
         for entry in &*listing.entries {
             site.take(entry);
+        }
+        // Where documents are files, they are as people write them.
+        let foreign = site.base.as_ref().map(|base| base.foreign().clone()).unwrap_or_default();
+        for (id, one) in foreign {
+            let done = if one.now.is_some() { "written" } else { "deleted" };
+            site.foreign.insert(id, format!("was {done} without a head, and this is not in force; use gridctl"));
         }
         let tenants = listing.tenants.iter().filter_map(|tenant| tenant.source());
         site.documents.extend(tenants.map(|source| (source.id.clone(), source)));
@@ -129,6 +162,9 @@ impl Site {
     fn take(&mut self, entry: &Arc<Entry>) {
         let parsed = parse_entry(entry);
         for document in parsed.documents {
+            if self.base.is_some() && !is_canonical(&document, &entry.bytes) {
+                self.odd.insert(document.id.clone());
+            }
             if let Some(other) = self.documents.get(&document.id) {
                 let why = format!("{} is defined twice, here and at {}", document.id, other.place());
                 self.faults.push((document.place(), why));
@@ -150,6 +186,23 @@ impl Site {
     /// What says which generation is in force.
     pub fn head(&self) -> Option<&Head> {
         self.base.as_ref().and_then(Base::head)
+    }
+
+    /// What somebody wrote without gridctl, and what of it is written differently from how gridctl writes it: to be put
+    /// into force as if it were applied. The text of a document that cannot be read is among it. Also what was deleted.
+    pub fn taken_in(&self, keys: &Keys, leave: impl Fn(&DocumentId) -> bool) -> (Vec<Parsed>, BTreeSet<DocumentId>) {
+        let (mut files, mut deleted) = (Vec::new(), BTreeSet::new());
+        for (id, foreign) in self.base.iter().flat_map(Base::foreign).filter(|(id, _)| !leave(id)) {
+            let Some(bytes) = &foreign.now else {
+                deleted.insert(id.clone());
+                continue;
+            };
+            let key = Some(Key { id: id.clone(), revision: 0 });
+            files.push(parse_entry(&Entry { path: keys.document(id).into(), bytes: Arc::clone(bytes), key }));
+        }
+        let odd = self.odd.iter().filter(|id| !leave(id)).filter_map(|id| self.documents.get(id));
+        files.extend(odd.map(|document| Parsed::from_documents(&document.file, vec![Arc::clone(document)])));
+        (files, deleted)
     }
 
     /// The bytes of a document that is there and cannot be read.

@@ -85,8 +85,8 @@ impl Apply {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
             let (sources, files) = read(&self.filenames, input)?;
-            let (mut place, site) = open(target, output)?;
-            let adopt = self.adopt.settle(&mut place, None, output)?;
+            let (mut place, site) = self.adopt.open(target, output)?;
+            let adopt = self.adopt.settle(&mut place, &site, None, output)?;
             let wanted = Wanted { only: self.prune, ..Wanted::of_files(&files) };
             let reason = String::new();
             Ok((

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::format::{Format, print_yaml};
 use super::{Status, refusal};
-use crate::acknowledge::{self, Outcome};
+use crate::acknowledge::{self, Outcome, Standing, names};
 use crate::directory;
 use crate::output::{Answer, Output};
 use crate::plan::{Action, Plan, Wanted, clashes};
@@ -46,7 +46,8 @@ pub(super) struct ChangeFlags {
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
           value_parser = parse_duration)]
     wait: Option<Duration>,
-    /// Also put into force what somebody wrote into etcd without gridctl
+    /// Also put into force what somebody wrote into, or deleted from, etcd without gridctl, as part of this change; it is
+    /// checked like everything else, and what is wrong is not taken in
     #[arg(long)]
     pub(super) take_in: bool,
     /// How to print what changes
@@ -90,9 +91,10 @@ impl Job<'_> {
         }
         let about = self.about();
         for attempt in 1.. {
-            let plan = Plan::new(&site, &self.wanted);
+            let (wanted, taken) = self.with_taken_in(&site);
+            let plan = Plan::new(&site, &wanted);
             output.progress(format_args!("checking {}", plural(site.documents.len() + plan.edits.len(), "document")));
-            if let Err(status) = refusal::check(&mut self, &site, &plan, output) {
+            if let Err(status) = refusal::check(&mut self, &site, &plan, taken, output) {
                 return status;
             }
             let nothing = plan.is_empty() && self.adopt.is_none();
@@ -120,6 +122,20 @@ impl Job<'_> {
             }
         }
         Status::Failed
+    }
+
+    /// What is wanted, with what is taken in, and the texts of that.
+    fn with_taken_in(&self, site: &Site) -> (Wanted, Vec<Parsed>) {
+        let mut wanted = self.wanted.clone();
+        let Place::Etcd { keys, .. } = &self.place else { return (wanted, Vec::new()) };
+        if !self.flags.take_in || wanted.only {
+            return (wanted, Vec::new());
+        }
+        let meant = |id: &DocumentId| self.wanted.put.contains_key(id) || self.wanted.delete.contains(id);
+        let (files, deleted) = site.taken_in(keys, meant);
+        wanted.put.extend(Wanted::of_files(&files).put);
+        wanted.delete.extend(deleted);
+        (wanted, files)
     }
 
     fn about(&self) -> About {
@@ -298,19 +314,31 @@ impl Job<'_> {
 
     fn wait(&mut self, generation: u64, timeout: Duration, output: &mut Output) -> Status {
         let Place::Etcd { writer, .. } = &mut self.place else { return Status::Fine };
-        let base = writer.base().ok();
-        let head = base.as_ref().and_then(|base| base.head()).filter(|head| head.generation == generation);
-        match acknowledge::wait(writer, generation, head.map(|head| head.digest), timeout, output) {
-            Outcome::All(0) => output.note("no router is live; nobody was waited for"),
-            Outcome::All(1) => output.note(format_args!("the live router acknowledged generation {generation}")),
-            Outcome::All(n) => output.note(format_args!("all {n} live routers acknowledged generation {generation}")),
+        match acknowledge::wait(writer, generation, timeout, output) {
+            Outcome::All(all, refuses) => {
+                match all {
+                    0 => output.note("no router is live; nobody was waited for"),
+                    1 => output.note(format_args!("the live router acknowledged generation {generation}")),
+                    n => output.note(format_args!("all {n} live routers acknowledged generation {generation}")),
+                }
+                if !refuses.is_empty() {
+                    let (verb, names) = (if refuses.len() == 1 { "refuses" } else { "refuse" }, names(&refuses));
+                    output.note(format_args!("{} {verb} documents: {names}", plural(refuses.len(), "router")));
+                }
+            }
             Outcome::Missing(missing, there) => {
                 output.error(format_args!(
                     "{} of {} did not acknowledge generation {generation}: {}; look with `gridctl status`",
                     missing.len(),
                     plural(missing.len() + there, "live router"),
-                    acknowledge::names(&missing, generation)
+                    names(&missing)
                 ));
+                let elsewhere = |standing: Standing| matches!(standing, Standing::Held | Standing::AnotherHistory);
+                if missing.iter().any(|(_, standing)| elsewhere(*standing)) {
+                    output.note(
+                        "routers that hold on to another history follow this store once it is published with --adopt",
+                    );
+                }
                 return Status::Unacknowledged;
             }
             Outcome::Unknown(why) => {

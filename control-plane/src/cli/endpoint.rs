@@ -9,7 +9,7 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::live::LiveId;
 use gridrouter_config::raw;
 use gridrouter_config::registrations::{Place, Track};
-use gridrouter_config::store::etcd::live::{self, Entry, Holder, Standing, Terms};
+use gridrouter_config::store::etcd::live::{self, Entry, Farewell, Holder, Standing, Terms};
 use gridrouter_config::store::etcd::{EtcdOptions, Random};
 use gridrouter_config::units::parse_duration;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Status, attempt};
 use crate::output::Output;
+use crate::site::in_our_words;
 use crate::table::columns;
 use crate::target::Target;
 
@@ -79,7 +80,8 @@ struct Register {
 }
 
 const REGISTER: &str = "\
-Exit code: 0 it was ended by a signal, 2 wrong usage.
+Exit code: 0 it was ended by a signal and is deregistered; 1 it was ended by a signal, and etcd did not answer: it stays
+registered until its lease ends; 2 wrong usage.
 
 Examples:
   gridctl endpoint register --store etcd://10.0.0.1:2379 --service checkout --cell eu-1 10.0.0.5:8080
@@ -149,13 +151,20 @@ impl Register {
                 told = now;
             }
         }
-        holder.stop();
-        if holder.standing().registered {
-            output.error(format_args!("etcd cannot be told; the registration ends with its lease ({ttl:?})"));
-        } else {
-            output.line("deregistered");
-        }
-        Ok(Status::Fine)
+        Ok(match holder.stop() {
+            Farewell::TakenBack => {
+                output.line("deregistered");
+                Status::Fine
+            }
+            Farewell::Nothing => {
+                output.note("nothing is registered");
+                Status::Fine
+            }
+            Farewell::Unanswered => {
+                output.error(format_args!("etcd cannot be told; the registration ends with its lease ({ttl:?})"));
+                Status::Problems
+            }
+        })
     }
 
     fn say(&self, before: &Standing, now: &Standing, ttl: Duration, output: &mut Output) {
@@ -216,7 +225,7 @@ struct Row<'a> {
 
 impl List {
     fn run(&self, options: &EtcdOptions, output: &mut Output) -> Result<Status, String> {
-        let listed = live::endpoints(options, Random::new()).map_err(|error| error.explain())?;
+        let listed = live::endpoints(options, Random::new()).map_err(|error| in_our_words(&error.explain()))?;
         match self.output {
             Format::Json => {
                 for one in &listed {

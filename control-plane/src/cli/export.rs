@@ -219,8 +219,8 @@ impl Import {
                     wanted.put.len()
                 ));
             }
-            let (mut place, site) = open(target, output)?;
-            let adopt = self.adopt.settle(&mut place, Some(&origin), output)?;
+            let (mut place, site) = self.adopt.open(target, output)?;
+            let adopt = self.adopt.settle(&mut place, &site, Some(&origin), output)?;
             let reason = match origin.generation {
                 0 => "import".to_owned(),
                 generation => format!("import of generation {generation}"),

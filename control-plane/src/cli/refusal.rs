@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use gridrouter_config::codec::Parsed;
 use gridrouter_config::ids::DocumentId;
 use gridrouter_config::problem::Problem;
 
@@ -20,8 +21,34 @@ const PROBLEMS: usize = 50;
 const REFERRERS: usize = 20;
 
 /// Refuses what must not go into force, with the reasons.
-pub(super) fn check(job: &mut Job<'_>, site: &Site, plan: &Plan, output: &mut Output) -> Result<(), Status> {
-    let mut problems = review(site, plan, &mut job.files);
+pub(super) fn check(
+    job: &mut Job<'_>,
+    site: &Site,
+    plan: &Plan,
+    taken: Vec<Parsed>,
+    output: &mut Output,
+) -> Result<(), Status> {
+    let (given, own) = (job.files.len(), taken.iter().map(|file| file.file.to_string()).collect::<BTreeSet<_>>());
+    job.files.extend(taken);
+    let problems = review(site, plan, &mut job.files);
+    if problems.iter().any(|problem| own.contains(&*problem.file)) {
+        output.note(
+            "what somebody wrote without gridctl is taken in only if it is right; apply a good version of what is wrong, or \
+             delete it",
+        );
+    }
+    let outcome = judge(job, site, plan, problems, output);
+    job.files.truncate(given);
+    outcome
+}
+
+fn judge(
+    job: &Job<'_>,
+    site: &Site,
+    plan: &Plan,
+    mut problems: Vec<Problem>,
+    output: &mut Output,
+) -> Result<(), Status> {
     let faults = job.sources.faults.iter();
     problems.extend(faults.map(|(file, why)| Problem::of_file(&std::sync::Arc::from(&**file), why)));
     problems.sort_by(Problem::reading_order);
@@ -59,7 +86,7 @@ fn print_referrers(id: &DocumentId, by: &[&&Problem], output: &mut Output) {
     output.line("change or delete those first, or in the same command");
 }
 
-/// What somebody wrote without gridctl becomes part of the next generation, whatever it says.
+/// What somebody wrote without gridctl becomes part of the next generation, unless the change says otherwise.
 fn unseen(job: &Job<'_>, site: &Site, output: &mut Output) -> Result<(), Status> {
     if job.wanted.only {
         // Whatever is there, the store holds what is wanted afterwards.

@@ -6,7 +6,7 @@ use gridrouter_config::store::etcd::Head;
 use serde_json::{Value, json};
 
 use super::{Status as Exit, attempt, open};
-use crate::acknowledge::{Standing, standing};
+use crate::acknowledge::{Goal, Standing, standings};
 use crate::output::Output;
 use crate::site::{Place, Site, in_our_words};
 use crate::table::{age, columns, now, plural, printable};
@@ -25,7 +25,10 @@ const EXAMPLES: &str = "\
 A router is live while it keeps a lease in etcd; one that is gone for longer than that is not listed.
   up to date  it has the generation of the head, and its documents
   behind      it has an earlier one; ahead: a later one
+  refuses N   it has the generation, and N documents of it are not in force in it; its /ready says which and why
   DIVERGED    it has the same generation with other documents
+  HELD        it keeps what it has, because the store was emptied, restored or replaced; see apply --adopt
+  another history   what it has is of another lineage than the head, whatever its number
 
 Exit code: 0 every live router has the generation of the head and its documents, and nothing is wrong with the store;
 1 otherwise; 2 the store cannot be reached, or is a directory.
@@ -58,9 +61,8 @@ impl Status {
             Ok(parts) => parts,
             Err(exit) => return exit,
         };
-        let (generation, digest) = (site.generation(), site.head().map(|head| head.digest));
-        let stand = |router: RouterStatus| (standing(&router, generation, digest), router);
-        let routers: Vec<_> = routers.into_iter().map(stand).collect();
+        let standings = standings(&routers, &Goal::new(site.generation(), site.head()));
+        let routers: Vec<_> = standings.into_iter().zip(routers).collect();
         let faults = faults(&site);
         let healthy = faults.is_empty() && routers.iter().all(|(standing, _)| *standing == Standing::UpToDate);
         match self.output {
@@ -106,7 +108,7 @@ fn print(site: &Site, routers: &[(Standing, RouterStatus)], faults: &[(String, S
             router.quarantined.to_string(),
             age(router.since, now),
             age(router.started, now),
-            standing.as_str().to_owned(),
+            standing.text(router),
         ]
     };
     let head =

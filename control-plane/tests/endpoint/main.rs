@@ -75,8 +75,30 @@ fn an_endpoint_waits_for_etcd_and_says_so() {
     server.kill();
     running.signal(Signal::TERM);
     let (code, out, err) = running.end();
-    assert_eq!((code, out.len()), (Some(0), 0));
+    assert_eq!((code, out.len()), (Some(1), 0), "{out:?}");
     assert!(err.contains("it is tried again") && err.contains("ends with its lease"), "{err}");
+}
+
+#[test]
+fn an_endpoint_that_could_not_be_taken_out_is_not_called_deregistered() {
+    let mut server = Server::start();
+    let running = Running::start(&server, &["--service", "s", "--ttl", "3s", "10.0.0.5:8080"]);
+    running.line();
+    assert!(running.line().starts_with("registered "));
+    server.kill();
+    // Longer than the lease, so that it counts as ended here; what etcd has when it is back is another matter.
+    std::thread::park_timeout(std::time::Duration::from_secs(5));
+    running.signal(Signal::TERM);
+    let (code, out, err) = running.end();
+    assert_eq!((code, out), (Some(1), Vec::new()));
+    assert!(err.contains("ends with its lease"), "{err}");
+    // What never got that far is gone as well.
+    let running = Running::start(&server, &["--service", "s", "10.0.0.5:8080"]);
+    running.line();
+    running.signal(Signal::TERM);
+    let (code, out, err) = running.end();
+    assert_eq!((code, out), (Some(0), Vec::new()));
+    assert!(err.contains("nothing is registered"), "{err}");
 }
 
 #[test]
@@ -100,6 +122,16 @@ fn registrations_are_listed_with_what_is_wrong() {
         String::from_utf8_lossy(&json.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows[0], serde_json::json!({"key": "s/c/blue/a", "value": "{\"address\":\"10.0.0.1:1\"}"}));
     assert!(rows[1]["fault"].is_string());
+}
+
+#[test]
+fn a_list_that_cannot_be_had_is_not_tried_again() {
+    let mut server = Server::start();
+    server.kill();
+    let output = run(&server, &["list"]);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err.contains("is --store right") && !err.contains("tried again"), "{err}");
 }
 
 #[test]

@@ -153,3 +153,109 @@ fn what_somebody_wrote_without_gridctl_is_not_taken_in_by_accident() {
     assert_eq!(names(&store).len(), 4);
     on(&store, &["status"]).out(0);
 }
+
+#[test]
+fn what_is_taken_in_is_part_of_the_change_and_can_be_taken_back() {
+    let server = Server::start();
+    let (store, mut raw) = (server.store(), server.raw());
+    apply(&store, GRID, &[]).out(0);
+    let before = super::support::head(&store)["digest"].clone();
+    raw.put("/gridrouter/config/cell/b", r#"{ "weight": 7, "kind": "Cell", "name": "b" }"#);
+    raw.put("/gridrouter/config/cell/e", r#"{"kind":"Cell","name":"e"}"#);
+    raw.delete_below("/gridrouter/config/tenant/acme");
+    let out = apply(&store, "{kind: Cell, name: d}", &["--take-in"]).out(0);
+    assert!(out.ends_with("generation 2 is in force: 1 deleted, 2 created, 1 changed\n"), "{out}");
+    let changes = json(&store, &["history", "2"], 0)["changes"].clone();
+    let of = |id: &str| changes.as_array().unwrap().iter().find(|one| one["document"] == id).unwrap().clone();
+    assert_eq!(changes.as_array().unwrap().len(), 4, "{changes}");
+    assert_eq!(of("Cell/b")["before"], serde_json::json!({"kind": "Cell", "name": "b"}));
+    assert_eq!(of("Cell/b")["after"]["weight"], 7);
+    assert!(of("Cell/e")["before"].is_null() && of("Tenant/acme")["after"].is_null(), "{changes}");
+    assert_eq!(of("Tenant/acme")["before"]["cell"], "a");
+    on(&store, &["status"]).out(0);
+    on(&store, &["undo", "2"]).out(0);
+    assert_eq!(super::support::head(&store)["digest"], before);
+    on(&store, &["status"]).out(0);
+}
+
+#[test]
+fn what_etcd_does_not_remember_any_more_is_taken_in_and_stays() {
+    let server = Server::start();
+    let (store, mut raw) = (server.store(), server.raw());
+    apply(&store, GRID, &[]).out(0);
+    raw.put("/gridrouter/config/cell/b", r#"{ "kind": "Cell", "name": "b", "weight": 7 }"#);
+    let revision = raw.revision();
+    raw.client(async |client| client.compact(revision, None).await.map(drop));
+    apply(&store, "{kind: Cell, name: d}", &["--take-in"]).out(0);
+    on(&store, &["status"]).out(0);
+    on(&store, &["undo", "2"]).out(0);
+    assert_eq!(json(&store, &["get", "cell/b"], 0)["weight"], 7);
+    on(&store, &["status"]).out(0);
+}
+
+#[test]
+fn what_is_wrong_is_not_taken_in() {
+    let server = Server::start();
+    let (store, mut raw) = (server.store(), server.raw());
+    apply(&store, GRID, &[]).out(0);
+    for bad in ["{", r#"{"kind":"Cell","name":"other"}"#, r#"{"kind":"Cell","name":"c","weight":-1}"#] {
+        raw.put("/gridrouter/config/cell/c", bad);
+        let ran = apply(&store, "{kind: Cell, name: d}", &["--take-in"]);
+        assert!(ran.err.contains("taken in only if it is right") && ran.err.contains("nothing was changed"), "{ran:?}");
+        assert!(ran.out(1).contains("/gridrouter/config/cell/c"));
+    }
+    raw.put("/gridrouter/config/tenant/t", r#"{"kind":"Tenant","name":"t","grid":"shop","cell":"gone"}"#);
+    apply(&store, "{kind: Cell, name: c}", &["--take-in"]).err(1);
+    on(&store, &["delete", "tenant", "t"]).err(1);
+    on(&store, &["delete", "Tenant/t", "Cell/c"]).out(0);
+    on(&store, &["status"]).out(0);
+    // Deleted without gridctl, and others need it.
+    raw.delete_below("/gridrouter/config/cell/b");
+    let out = apply(&store, "{kind: Cell, name: d}", &["--take-in"]).out(1);
+    assert!(out.contains("Cell/b is still needed by 1 reference:\n  Grid/shop, cells[1]"), "{out}");
+    apply(&store, "{kind: Cell, name: b}", &[]).out(0);
+    on(&store, &["status"]).out(0);
+}
+
+#[test]
+fn a_document_that_is_not_written_as_gridctl_writes_it_is_written_again() {
+    let server = Server::start();
+    let (store, mut raw) = (server.store(), server.raw());
+    apply(&store, GRID, &[]).out(0);
+    let digest = super::support::head(&store)["digest"].clone();
+    raw.delete_below("/gridrouter/head");
+    raw.put("/gridrouter/config/cell/b", "{ \"kind\": \"Cell\", \"name\": \"b\" }");
+    raw.put("/gridrouter/head", "garbage");
+    // An unreadable head is replaced by an operator's word, with the documents as they are.
+    let err = apply(&store, GRID, &[]).err(2);
+    assert!(err.contains("apply --adopt, which replaces it"), "{err}");
+    on(&store, &["status"]).err(2);
+    apply(&store, "{kind: Cell, name: d}", &["--adopt"]).out(0);
+    let head = super::support::head(&store);
+    assert_eq!((head["generation"].as_u64(), head["documents"].as_u64()), (Some(2), Some(5)));
+    on(&store, &["status"]).out(0);
+    on(&store, &["delete", "cell", "d"]).out(0);
+    assert_ne!(super::support::head(&store)["digest"], digest);
+    let again = apply(&store, GRID, &[]).out(0);
+    assert!(again.contains("changed    Cell/b\n") && again.contains("1 changed, 3 unchanged"), "{again}");
+    assert_eq!(super::support::head(&store)["digest"], digest);
+    assert!(apply(&store, GRID, &[]).out(0).contains("4 unchanged"));
+}
+
+#[test]
+fn a_generation_that_cannot_be_is_refused() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, GRID, &[]).out(0);
+    for above in ["18446744073709551615", "9223372036854775807"] {
+        let err = apply(&store, GRID, &["--adopt", "--above", above]).err(2);
+        assert!(
+            err.contains(&format!("cannot be adopted above generation {above}; 9007199254740992 is the most")),
+            "{err}"
+        );
+    }
+    assert_eq!(generation(&store), 1);
+    apply(&store, GRID, &["--adopt", "--above", "9007199254740992"]).out(0);
+    apply(&store, "{kind: Cell, name: d}", &[]).out(0);
+    assert_eq!(generation(&store), 9_007_199_254_740_994);
+}

@@ -115,3 +115,70 @@ fn a_router_with_other_documents_is_not_waited_for_and_one_that_leaves_neither()
     });
     assert!(started.load(Ordering::Relaxed));
 }
+
+fn put(raw: &mut Raw, id: &str, status: &Value) {
+    raw.put(&format!("/gridrouter/live/routers/{id}"), &status.to_string());
+}
+
+#[test]
+fn routers_that_hold_on_or_follow_another_history_are_named_and_adopt_replaces_what_they_follow() {
+    let server = Server::start();
+    let store = server.store();
+    let mut raw = server.raw();
+    apply(&store, GRID, &[]).out(0);
+    let old = head(&store)["lineage"].as_str().unwrap().to_owned();
+    raw.delete_below("/gridrouter/");
+    put(&mut raw, "held", &json!({"generation": 7, "digest": "x", "lineage": old, "state": "held"}));
+    put(&mut raw, "other", &json!({"generation": 9, "digest": "x", "lineage": "else", "state": "ready"}));
+    let err = apply(&store, GRID, &["--wait=300ms"]).err(4);
+    assert!(
+        err.contains("2 of 2 live routers did not acknowledge generation 1: held (at 7 and does not follow"),
+        "{err}"
+    );
+    assert!(err.contains("other (at 9 of another history, else, ready)") && err.contains("--adopt"), "{err}");
+    let out = on(&store, &["status"]).out(1);
+    let row = |id: &str| out.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{out}"));
+    assert!(row("held").ends_with("HELD") && row("other").ends_with("another history"), "{out}");
+    assert_eq!(json(&store, &["status"], 1)["routers"][1]["standing"], "another-history");
+
+    // The store has a lineage of its own by now, and what routers follow is known from them.
+    let own = head(&store)["lineage"].clone();
+    let ran = apply(&store, GRID, &["--adopt"]);
+    assert!(ran.err.contains("above generation 9"), "{}", ran.err);
+    ran.out(0);
+    let new = head(&store);
+    assert_eq!(new["generation"], 10);
+    let replaces: Vec<&Value> = new["replaces"].as_array().unwrap().iter().collect();
+    assert!([json!(old), json!("else"), own].iter().all(|one| replaces.contains(&one)), "{new}");
+    for id in ["held", "other"] {
+        let status = json!({"generation": 10, "digest": new["digest"], "lineage": new["lineage"], "state": "ready"});
+        put(&mut raw, id, &status);
+    }
+    on(&store, &["status"]).out(0);
+}
+
+#[test]
+fn a_document_that_a_router_refuses_does_not_keep_other_changes_from_being_acknowledged() {
+    let server = Server::start();
+    let store = server.store();
+    let mut raw = server.raw();
+    apply(&store, GRID, &[]).out(0);
+    let head = head(&store);
+    let status = |digest: &str, quarantined: u64| {
+        json!({"generation": 1, "digest": digest, "listed": head["digest"], "lineage": head["lineage"],
+               "state": "ready", "quarantined": quarantined})
+    };
+    put(&mut raw, "r1", &status("01", 2));
+    put(&mut raw, "r2", &status(head["digest"].as_str().unwrap(), 0));
+    let ran = apply(&store, GRID, &["--wait=80s"]);
+    assert!(ran.err.contains("all 2 live routers acknowledged generation 1"), "{}", ran.err);
+    assert!(ran.err.contains("1 router refuses documents: r1 (at 1, 2 quarantined, ready)"), "{}", ran.err);
+    ran.out(0);
+    let out = on(&store, &["status"]).out(1);
+    assert!(out.contains("refuses 2") && out.contains("1 of 2 up to date"), "{out}");
+    // The same was read, nothing refused, and something else is in force.
+    put(&mut raw, "r1", &status("01", 0));
+    assert!(on(&store, &["status"]).out(1).contains("DIVERGED"));
+    put(&mut raw, "r2", &status("01", 0));
+    on(&store, &["status"]).out(0);
+}

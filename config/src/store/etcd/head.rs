@@ -6,6 +6,8 @@ use crate::digest::Digest;
 
 /// Lineages that a head remembers to have taken the place of.
 const REPLACED: usize = 16;
+/// The last generation there can be.
+pub(super) const LAST: u64 = i64::MAX as u64;
 
 /// What `head` holds. Fields that this version does not know are left alone: a newer gridctl may have written it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +54,15 @@ pub struct Staged {
 impl Head {
     /// Reads a head. The error says what is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Head, String> {
-        serde_json::from_slice(bytes).map_err(|error| format!("is not what gridctl writes: {error}"))
+        let head: Head =
+            serde_json::from_slice(bytes).map_err(|error| format!("is not what gridctl writes: {error}"))?;
+        if head.generation > LAST {
+            return Err(format!(
+                "is not what gridctl writes: its generation is {}, and {LAST} is the last there can be",
+                head.generation
+            ));
+        }
+        Ok(head)
     }
 
     /// Notes that an operator put this lineage in the place of others.
@@ -95,6 +105,8 @@ pub(super) mod tests {
         assert!(Head::parse(text.replace("\"time\"", "\"newer\":1,\"time\"").as_bytes()).is_ok());
         assert!(Head::parse(b"{}").unwrap_err().contains("missing field"));
         assert!(Head::parse(b"\xff").is_err());
+        let beyond = text.replace("\"generation\":3", "\"generation\":9223372036854775808");
+        assert!(Head::parse(beyond.as_bytes()).unwrap_err().contains("9223372036854775807 is the last there can be"));
     }
 
     #[test]

@@ -82,11 +82,22 @@ pub struct Standing {
     pub leases: u64,
 }
 
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// etcd said that the lease is gone, and the key with it.
+    TakenBack,
+    /// There was nothing to take back.
+    Nothing,
+    /// etcd did not answer: the key is there until the lease ends by itself.
+    Unanswered,
+}
+
 /// Keeps one key alive until it is stopped or dropped.
 pub struct Holder {
     entry: watch::Sender<Entry>,
     board: Arc<Board>,
-    running: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    running: Mutex<Option<(oneshot::Sender<()>, JoinHandle<Farewell>)>>,
 }
 
 impl Holder {
@@ -99,9 +110,10 @@ impl Holder {
         let runtime = runtime()?;
         let keeper = Keeper::new(options, wanted, terms, Arc::clone(&board), random);
         let run = move || {
-            runtime.block_on(keeper.run(stopped));
+            let farewell = runtime.block_on(keeper.run(stopped));
             // A name that is still being looked up must not hold up whoever waits for the end.
             runtime.shutdown_background();
+            farewell
         };
         let thread = std::thread::Builder::new().name("live".to_owned()).spawn(run).map_err(|error| {
             StoreError::new("cannot start the thread that keeps a lease alive", "raise the limit of processes")
@@ -133,13 +145,13 @@ impl Holder {
     }
 
     /// Takes the key back, which takes a second at the most. Where etcd cannot be reached, the lease ends by itself.
-    pub fn stop(&self) {
+    /// Only the first call can do it.
+    pub fn stop(&self) -> Farewell {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((stop, thread)) = running {
-            drop(stop);
-            // Had it panicked, nothing would be left to take back by other means.
-            let _ended: Result<(), _> = thread.join();
-        }
+        let Some((stop, thread)) = running else { return Farewell::Nothing };
+        drop(stop);
+        // Had it panicked, nothing would be left to take back by other means.
+        thread.join().unwrap_or(Farewell::Unanswered)
     }
 }
 

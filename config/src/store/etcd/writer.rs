@@ -11,18 +11,21 @@ mod live;
 pub(super) mod record;
 mod settle;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use etcd_client::GetOptions;
 
 use super::backoff::Random;
 use super::chunk::{Bytes, Changed};
 use super::client::{Etcd, Kind, Trouble, write};
 use super::head::Head;
-use super::image::{Image, Relisting};
+use super::image::{Image, Relisting, Write};
 use super::options::EtcdOptions;
 use super::runtime;
 use crate::codec::SourceDocument;
 use crate::digest::Digest;
-use crate::ids::DocumentId;
+use crate::ids::{self, DocumentId};
 use crate::store::{Listing, StoreError};
 
 pub use self::error::{Lost, PublishError};
@@ -99,6 +102,12 @@ pub struct Adopt {
 #[derive(Debug, Clone)]
 pub struct Base {
     head: Option<Head>,
+    /// The revision of a head that cannot be read, and is to be replaced.
+    unreadable: Option<i64>,
+    /// The last generation in the history, where no head says which one is in force.
+    last: u64,
+    /// Documents that somebody wrote without a head.
+    foreign: Arc<BTreeMap<DocumentId, Foreign>>,
     digest: Digest,
     documents: u64,
     /// The revision at which digest and documents are right.
@@ -108,13 +117,27 @@ pub struct Base {
 impl Base {
     /// The generation; 0 before anything was published.
     pub fn generation(&self) -> u64 {
-        self.head.as_ref().map_or(0, |head| head.generation)
+        self.head.as_ref().map_or(self.last, |head| head.generation)
+    }
+
+    /// Documents that somebody wrote, or deleted, without a head. They are not in force, and the next head makes them so.
+    pub fn foreign(&self) -> &BTreeMap<DocumentId, Foreign> {
+        &self.foreign
     }
 
     /// The head of that generation.
     pub fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
+}
+
+/// A document that somebody wrote without a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// What is in force; as `now` where etcd does not remember it any more.
+    pub before: Bytes,
+    /// What is there now.
+    pub now: Bytes,
 }
 
 /// Everything that is in force.
@@ -160,6 +183,12 @@ impl Writer {
         Ok(self.runtime.block_on(self.session.read(Session::view))?)
     }
 
+    /// The same where an operator adopts the store: a head that cannot be read is replaced like one that is not there, and
+    /// the documents that are there are what the next generation starts from.
+    pub fn read_adopting(&mut self) -> Result<View, StoreError> {
+        Ok(self.runtime.block_on(self.session.read(Session::adopted))?)
+    }
+
     /// Publishes changes as one generation. When somebody else was faster, nothing is changed and the error says who.
     pub fn publish(&mut self, base: &Base, changes: &[Change], about: &About) -> Result<Published, PublishError> {
         self.runtime.block_on(self.session.publish(base, changes, about))
@@ -178,6 +207,46 @@ impl Writer {
     /// What a generation changed: nothing when the history does not know the generation any more.
     pub fn changes(&mut self, generation: u64) -> Result<Option<Vec<Changed>>, StoreError> {
         Ok(self.runtime.block_on(self.session.changes(generation))?)
+    }
+}
+
+impl Base {
+    /// Nothing, at a revision.
+    fn at(at: i64) -> Self {
+        let (digest, foreign) = (Digest::default(), Arc::default());
+        Self { head: None, unreadable: None, last: 0, foreign, digest, documents: 0, at }
+    }
+}
+
+/// What somebody wrote without a head, with what is in force instead; also what they deleted, which no listing has.
+async fn foreign(
+    etcd: &Etcd,
+    image: &mut Image,
+    later: BTreeMap<DocumentId, Bytes>,
+    staged: &BTreeSet<&DocumentId>,
+    head_revision: i64,
+) -> Result<BTreeMap<DocumentId, Foreign>, Trouble> {
+    let held: BTreeSet<DocumentId> =
+        image.entries().iter().filter_map(|entry| entry.key.as_ref()).map(|key| key.id.clone()).collect();
+    let unchanged = |id: &DocumentId| {
+        held.contains(id) || (id.kind == ids::Kind::Tenant && image.tenants().get(id.name.as_str()).is_some())
+    };
+    let mut found: BTreeMap<DocumentId, Foreign> =
+        later.iter().map(|(id, now)| (id.clone(), Foreign { before: None, now: now.clone() })).collect();
+    let mut each = |write: Write| {
+        let Ok(id) = etcd.keys().document_of(&write.key) else { return };
+        if let Some(foreign) = found.get_mut(&id) {
+            foreign.before = write.value;
+        } else if !staged.contains(&id) && !unchanged(&id) {
+            found.insert(id, Foreign { before: write.value, now: None });
+        }
+    };
+    match etcd.documents(head_revision, 0, &mut each).await {
+        Ok(_) => Ok(found),
+        Err(trouble) if trouble.kind == Kind::Compacted => {
+            Ok(later.into_iter().map(|(id, now)| (id, Foreign { before: now.clone(), now })).collect())
+        }
+        Err(trouble) => Err(trouble),
     }
 }
 
@@ -244,8 +313,10 @@ impl Session {
     async fn base(etcd: &Etcd) -> Result<Base, Trouble> {
         let read = etcd.head().await?;
         Ok(match read.head {
-            Some((head, at)) => Base { digest: head.digest, documents: head.documents, head: Some(head), at },
-            None => Base { head: None, digest: Digest::default(), documents: 0, at: read.revision },
+            Some((head, at)) => {
+                Base { digest: head.digest, documents: head.documents, head: Some(head), ..Base::at(at) }
+            }
+            None => Base::at(read.revision),
         })
     }
 
@@ -257,18 +328,51 @@ impl Session {
         };
         // What is in force, and what is there: a head that is written now makes it part of its generation.
         let mut listing = Relisting::new(etcd.keys().clone(), &staged, head_revision);
-        let at = etcd.documents(read.revision, 0, &mut |write| listing.add(write)).await?;
+        let staged: BTreeSet<&DocumentId> = staged.iter().map(|(id, _)| id).collect();
+        let mut later = BTreeMap::new();
+        let mut each = |write: Write| {
+            if write.revision > head_revision
+                && let Ok(id) = etcd.keys().document_of(&write.key)
+                && !staged.contains(&id)
+            {
+                later.insert(id, write.value.clone());
+            }
+            listing.add(write);
+        };
+        let at = etcd.documents(read.revision, 0, &mut each).await?;
         let mut image = Image::new(etcd.keys().clone());
         image.replace(listing);
         let head = read.head.map(|(head, _)| head);
-        if let Some(head) = &head {
-            image.verify(head, head_revision);
-        }
+        let fine = head.as_ref().is_none_or(|head| image.verify(head, head_revision));
+        let foreign = if fine {
+            later.into_iter().map(|(id, now)| (id, Foreign { before: None, now })).collect()
+        } else {
+            foreign(etcd, &mut image, later, &staged, head_revision).await?
+        };
         let generation = head.as_ref().map(|head| head.generation);
         let (entries, tenants, faults) = (image.entries(), image.tenants().clone(), image.faults(usize::MAX));
         let listing = Listing { entries, tenants, faults, keyed: true, revision: 1, generation, ..Listing::default() };
         image.commit(Vec::new(), at);
-        Ok(View { base: Base { head, digest: image.digest(), documents: image.documents(), at }, listing })
+        let (digest, documents) = (image.digest(), image.documents());
+        Ok(View { base: Base { head, foreign: Arc::new(foreign), digest, documents, ..Base::at(at) }, listing })
+    }
+
+    async fn adopted(etcd: &Etcd) -> Result<View, Trouble> {
+        let (kvs, revision, _) = etcd.get(&etcd.keys().head(), GetOptions::new()).await?;
+        let Some(unreadable) = kvs.first().filter(|kv| Head::parse(kv.value()).is_err()) else {
+            return Session::view(etcd).await;
+        };
+        let last = record::newest(etcd, 1).await?.first().map_or(0, |newest| newest.generation);
+        // Whatever is there counts, whenever it was written.
+        let mut listing = Relisting::new(etcd.keys().clone(), &[], i64::MAX);
+        let at = etcd.documents(revision, 0, &mut |write| listing.add(write)).await?;
+        let mut image = Image::new(etcd.keys().clone());
+        image.replace(listing);
+        let (entries, tenants, faults) = (image.entries(), image.tenants().clone(), image.faults());
+        let listing = Listing { entries, tenants, faults, revision: 1, generation: None };
+        let unreadable = Some(unreadable.mod_revision());
+        let (digest, documents) = (image.digest(), image.documents());
+        Ok(View { base: Base { unreadable, last, digest, documents, ..Base::at(at) }, listing })
     }
 
     /// What documents were at a revision, or are now when that revision is no more.

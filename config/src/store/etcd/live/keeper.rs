@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, 
 use super::super::backoff::{Backoff, Random};
 use super::super::client::{Etcd, Kind, Trouble};
 use super::super::options::EtcdOptions;
-use super::{Board, Entry, Terms};
+use super::{Board, Entry, Farewell, Terms};
 use crate::live::LiveId;
 
 /// The least time from one value to the next. What changes more often is told when the time is over.
@@ -70,7 +70,7 @@ impl Keeper {
     }
 
     /// Keeps the key until it is told to stop, and takes it back then.
-    pub(super) async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+    pub(super) async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> Farewell {
         // While etcd has no leader no lease ends, and when it has one again every lease gets its whole time. Whoever
         // comes back within a third of it loses nothing, however long etcd was away.
         let third = self.terms.lease / 3;
@@ -98,7 +98,7 @@ impl Keeper {
             }
         }
         // Where it does not work, the lease ends by itself.
-        let _late: Result<_, _> = timeout(FAREWELL, self.farewell()).await;
+        timeout(FAREWELL, self.farewell()).await.ok().and_then(Result::ok).unwrap_or(Farewell::Unanswered)
     }
 
     fn lost(&self, trouble: &Trouble) {
@@ -297,12 +297,17 @@ impl Keeper {
         Ok(!there)
     }
 
-    async fn farewell(&mut self) -> Result<(), Trouble> {
-        let Some(lease) = self.lease.take() else { return Ok(()) };
+    async fn farewell(&mut self) -> Result<Farewell, Trouble> {
+        let Some(lease) = self.lease.take() else { return Ok(Farewell::Nothing) };
         let etcd = Etcd::connect(&self.options, self.member).await?;
-        etcd.bounded("revoke a lease in", etcd.client().lease_client().revoke(lease.id)).await?;
+        match etcd.bounded("revoke a lease in", etcd.client().lease_client().revoke(lease.id)).await {
+            Ok(_) => {}
+            // It ended by itself meanwhile.
+            Err(trouble) if trouble.to_string().contains("lease not found") => {}
+            Err(trouble) => return Err(trouble),
+        }
         self.board.change(|standing| standing.registered = false);
-        Ok(())
+        Ok(Farewell::TakenBack)
     }
 }
 

@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use etcd_client::{Txn, TxnOp};
+use etcd_client::{GetOptions, Txn, TxnOp};
 
 use super::record::{self, Prepared};
 use super::settle::{delete_range, fenced, json, put_or_delete, settle};
 use super::{About, Base, Change, KEPT, Lost, OPERATIONS, PublishError, Published, Session};
 use crate::digest::Digest;
 use crate::keys::{self, end_of};
-use crate::store::etcd::chunk::{self, CHUNK_BYTES, Changed};
+use crate::store::etcd::chunk::{self, Bytes, CHUNK_BYTES, Changed};
 use crate::store::etcd::client::{Etcd, Kind, Trouble};
-use crate::store::etcd::head::{Head, Staged};
+use crate::store::etcd::head::{Head, LAST, Staged};
 
 /// How often to ask what became of a change whose answer was lost.
 const QUESTIONS: usize = 5;
+/// The highest generation that a store can be adopted above: tools take JSON's numbers for what is exact up to here only,
+/// and a generation near the last there can be would have no later ones.
+const ABOVE: u64 = 1 << 53;
 
 /// A change ready to be committed.
 struct Ready {
@@ -62,7 +65,9 @@ impl Session {
         }
         let (writer, lineage) = (self.draw(), self.draw());
         let revision = start.revision;
-        let head = next_head(base, start, &changed, about, writer, lineage);
+        let generation = next_generation(base, about).map_err(PublishError::Refused)?;
+        let head = next_head(generation, base, start, &changed, about, (writer, lineage));
+        let changed = changed.into_iter().map(|(changed, _)| changed).collect();
         let ready = make_ready(head, changed).map_err(PublishError::Refused)?;
         match self.stage_and_commit(&ready, revision).await {
             Ok(revision) => {
@@ -200,6 +205,11 @@ async fn outcome(etcd: &Etcd, ready: &Ready, before: i64) -> Result<Outcome, Tro
 
 /// Where the change starts; nothing when another generation is in force than the one it is based on.
 async fn start(etcd: &Etcd, base: &Base, about: &About) -> Result<Option<Start>, Trouble> {
+    if let Some(unreadable) = base.unreadable.filter(|_| about.adopt.is_some()) {
+        let (kvs, _, cluster) = etcd.get(&etcd.keys().head(), GetOptions::new()).await?;
+        let same = kvs.first().is_some_and(|kv| kv.mod_revision() == unreadable);
+        return Ok(same.then_some(Start { head: None, revision: unreadable, cluster }));
+    }
     let read = etcd.head().await?;
     let cluster = read.cluster;
     let Some((head, revision)) = read.head else {
@@ -226,24 +236,45 @@ async fn start(etcd: &Etcd, base: &Base, about: &About) -> Result<Option<Start>,
     }
 }
 
-/// What really changes.
-async fn compare(etcd: &Etcd, base: &Base, start: &Start, wanted: &[Change]) -> Result<Vec<Changed>, Trouble> {
+/// What really changes, with what is there now. That is what was in force, but where somebody wrote without a head.
+async fn compare(etcd: &Etcd, base: &Base, start: &Start, wanted: &[Change]) -> Result<Vec<(Changed, Bytes)>, Trouble> {
     let ids: Vec<_> = wanted.iter().map(|change| &change.id).collect();
     // A base that was staged when it was read has been settled by now.
     let staged = base.head.as_ref().is_some_and(|head| head.staged.is_some());
-    let before = Session::texts(etcd, &ids, if staged { start.revision } else { base.at }).await?;
-    let changed = wanted.iter().zip(before);
-    let changed =
-        changed.map(|(change, before)| Changed { id: change.id.clone(), before, after: change.after.clone() });
-    Ok(changed.filter(|changed| changed.before != changed.after).collect())
+    let now = Session::texts(etcd, &ids, if staged { start.revision } else { base.at }).await?;
+    let changed = wanted.iter().zip(now).filter_map(|(change, now)| {
+        let foreign = base.foreign.get(&change.id);
+        let before = foreign.map_or_else(|| now.clone(), |foreign| foreign.before.clone());
+        // What somebody wrote becomes part of the generation, and is told like any other change.
+        let same = now == change.after && foreign.is_none();
+        let changed = Changed { id: change.id.clone(), before, after: change.after.clone() };
+        (!same).then_some((changed, now))
+    });
+    Ok(changed.collect())
 }
 
-fn next_head(base: &Base, start: Start, changes: &[Changed], about: &About, writer: String, lineage: String) -> Head {
+fn next_generation(base: &Base, about: &About) -> Result<u64, String> {
+    let above = about.adopt.as_ref().map_or(0, |adopt| adopt.above);
+    if above > ABOVE {
+        return Err(format!("the store cannot be adopted above generation {above}; {ABOVE} is the most"));
+    }
+    let next = base.generation().max(above).checked_add(1).filter(|next| *next <= LAST);
+    next.ok_or_else(|| format!("there is no generation after {}", base.generation()))
+}
+
+fn next_head(
+    generation: u64,
+    base: &Base,
+    start: Start,
+    changes: &[(Changed, Bytes)],
+    about: &About,
+    (writer, lineage): (String, String),
+) -> Head {
     let (mut digest, mut documents) = (base.digest, base.documents);
-    for change in changes {
+    for (change, now) in changes {
         let key = keys::document(&change.id);
-        if let Some(before) = &change.before {
-            digest.remove(Digest::of(&key, before));
+        if let Some(now) = now {
+            digest.remove(Digest::of(&key, now));
             documents = documents.saturating_sub(1);
         }
         if let Some(after) = &change.after {
@@ -259,7 +290,7 @@ fn next_head(base: &Base, start: Start, changes: &[Changed], about: &About, writ
         None => (lineage, Vec::new()),
     };
     let mut head = Head {
-        generation: base.generation().max(adopt.above) + 1,
+        generation,
         author: about.author.clone(),
         message: about.message.clone(),
         time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
