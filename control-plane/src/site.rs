@@ -85,13 +85,6 @@ pub fn in_our_words(text: &str) -> String {
     } else {
         "; is --store right, and is etcd running?"
     };
-    let head = text.contains("/head at revision") && text.contains("is not what gridctl writes");
-    let repair = "put back what was there, or publish with gridctl apply --adopt, which replaces it";
-    let text = if head {
-        text.replace("publish again with gridctl, or put back what was there", repair)
-    } else {
-        text.to_owned()
-    };
     text.replace("; it is tried again", what)
         .replace("publish with the option that adopts it, and routers follow it", "say --adopt, and routers follow it")
 }

@@ -61,7 +61,9 @@ impl Trouble {
             Kind::Compacted | Kind::Failed => "it is tried again",
             Kind::Denied => "check the user, its password, its rights below the prefix, and the certificates",
             Kind::Held => super::gate::REMEDY,
-            Kind::Broken => "what is in force stays; publish again with gridctl, or put back what was there",
+            Kind::Broken => {
+                "what is in force stays; put back what was there; gridctl apply --adopt replaces a head that cannot be read"
+            }
             Kind::Moved => "read it again and repeat the change",
             Kind::Foreign => "if this store is right, publish with the option that adopts it, and routers follow it",
         }

@@ -368,8 +368,8 @@ impl Session {
         let at = etcd.documents(revision, 0, &mut |write| listing.add(write)).await?;
         let mut image = Image::new(etcd.keys().clone());
         image.replace(listing);
-        let (entries, tenants, faults) = (image.entries(), image.tenants().clone(), image.faults());
-        let listing = Listing { entries, tenants, faults, revision: 1, generation: None };
+        let (entries, tenants, faults) = (image.entries(), image.tenants().clone(), image.faults(usize::MAX));
+        let listing = Listing { entries, tenants, faults, keyed: true, revision: 1, ..Listing::default() };
         let unreadable = Some(unreadable.mod_revision());
         let (digest, documents) = (image.digest(), image.documents());
         Ok(View { base: Base { unreadable, last, digest, documents, ..Base::at(at) }, listing })
