@@ -228,7 +228,7 @@ fn a_document_that_is_not_written_as_gridctl_writes_it_is_written_again() {
     raw.put("/gridrouter/head", "garbage");
     // An unreadable head is replaced by an operator's word, with the documents as they are.
     let err = apply(&store, GRID, &[]).err(2);
-    assert!(err.contains("apply --adopt, which replaces it"), "{err}");
+    assert!(err.contains("gridctl apply --adopt replaces a head that cannot be read"), "{err}");
     on(&store, &["status"]).err(2);
     apply(&store, "{kind: Cell, name: d}", &["--adopt"]).out(0);
     let head = super::support::head(&store);
