@@ -14,7 +14,7 @@ use crate::etcd::ELECTION;
 /// How long the routers may take to come up to what was committed. The longest delay between two tries is 30 s.
 pub(super) const CATCHING_UP: Duration = Duration::from_secs(75);
 /// A storm is 500 changes a second: so many at once, so often.
-const STORM: Pace = Pace::Every(Duration::from_millis(40), 20);
+const STORM: Pace = Pace::Every(Duration::from_millis(36), 20);
 /// Long enough to be in the middle of it.
 const RUSH: Duration = Duration::from_millis(150);
 
