@@ -1,23 +1,30 @@
 //! The documents checked: every reference resolves, every value is in range, every default is filled in.
 
+mod algorithm;
 mod cell;
 mod grid;
 mod limit;
 mod listener;
+mod plan;
 mod route;
 mod service;
 mod tenant;
 
+pub use algorithm::{
+    Adaptation, AdaptiveConcurrency, Algorithm, Bandwidth, Concurrency, FixedWindow, LeakyBucketMeter, LeakyBucketQueue,
+    SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
+};
 pub use cell::{Cell, CellState};
 pub use grid::{Grid, Placement, RingPlacement};
-pub use limit::{Algorithm, HeadersWhen, Limit, LimitKeyPart, TokenBucket};
+pub use limit::{Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode};
 pub use listener::{Listener, ListenerTimeouts};
+pub use plan::Plan;
 pub use route::{
     Action, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch, QueryMatch, Redirect,
     RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
 };
 pub use service::{Balance, Endpoint, Service, Tracks};
-pub use tenant::{LimitOverride, Pin, Tenant};
+pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +51,8 @@ pub struct Model {
     pub routes: Map<Route>,
     /// The limits.
     pub limits: Map<Limit>,
+    /// The plans.
+    pub plans: Map<Plan>,
     /// The tenants that have a document.
     pub tenants: TenantTable,
 }

@@ -53,7 +53,7 @@ pub struct OwnLimits {
     /// As written.
     pub raw: BTreeMap<String, raw::LimitOverride>,
     /// As checked.
-    pub model: BTreeMap<Name, model::LimitOverride>,
+    pub model: model::TenantLimits,
 }
 
 impl Keyed for Pin {

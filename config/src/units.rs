@@ -24,7 +24,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Requests admitted over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// How many, at least 1.
     pub count: u32,
@@ -62,6 +62,11 @@ impl Rate {
         self.per / self.count
     }
 
+    /// Thousandths of a request a second, rounded down: how nginx counts.
+    pub fn thousandths_per_second(self) -> u64 {
+        u64::from(self.count) * 1_000 / self.per.as_secs().max(1)
+    }
+
     /// What the rate gives in one second, rounded down, at least 1: the default burst.
     pub fn per_second_at_least_one(self) -> u32 {
         let seconds = u32::try_from(self.per.as_secs()).unwrap_or(u32::MAX).max(1);
@@ -78,6 +83,13 @@ impl fmt::Display for Rate {
         };
         write!(f, "{}/{unit}", self.count)
     }
+}
+
+/// Bytes sent over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ByteRate {
+    /// How many in a second, at least 1.
+    pub per_second: u64,
 }
 
 #[cfg(test)]

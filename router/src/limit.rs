@@ -1,86 +1,239 @@
-//! The limit stage: whether a request is admitted.
+//! The limit stage: whether a request is admitted, and when.
 //!
-//! A [`PreparedQuota`] is one limit's algorithm with its parameters, prepared when a snapshot is compiled. A
+//! A [`Prepared`] is one limit's algorithm with its values, prepared when a snapshot is compiled. A
 //! [`LimitTable`](table::LimitTable) outlives snapshots and holds what was counted, by [`KeyHash`](key::KeyHash).
 //! Time is handed in, in nanoseconds since an epoch of the process; nothing here reads a clock.
 //!
-//! A new algorithm is a file beside `token_bucket.rs`, a variant in [`PreparedQuota`] and one in `State`.
+//! Every algorithm is a file of its own with two types: its values, prepared, and the state of one key. To ask takes
+//! nothing, so that a request may ask several limits and take from all of them or from none. A new algorithm is a new
+//! file, a variant of [`Prepared`] and of `State`, and a line in each `match` below.
+//!
+//! A state carries the values that it was counted under. Asked under others, it is rescaled once: what was used stays
+//! used. A state of another algorithm, which the limit had before, is replaced by a fresh one from which as much was
+//! used.
 
+mod adaptive_concurrency;
+mod bandwidth;
+mod concurrency;
+mod fixed_window;
 pub mod headers;
 pub mod key;
+mod leaky_bucket_meter;
+mod leaky_bucket_queue;
+mod sliding_window;
 pub mod table;
-pub mod token_bucket;
+mod token_bucket;
+mod warm_up;
 
-use std::time::Duration;
+use gridrouter_config::model;
 
+use self::adaptive_concurrency::AdaptiveConcurrency;
+use self::bandwidth::Bandwidth;
+use self::concurrency::Concurrency;
+use self::fixed_window::FixedWindow;
+use self::leaky_bucket_meter::LeakyBucketMeter;
+use self::leaky_bucket_queue::LeakyBucketQueue;
+use self::sliding_window::SlidingWindow;
 use self::token_bucket::TokenBucket;
-
-/// What a token bucket admits: `burst` requests at once, and one more for every `period_nanos` that passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Quota {
-    /// Time in which one request is earned, in nanoseconds, at least 1.
-    pub period_nanos: u64,
-    /// The most requests admitted at once, at least 1.
-    pub burst: u32,
-}
+use self::warm_up::WarmUp;
 
 /// What a limit says of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether the request may pass.
-    pub admitted: bool,
-    /// Requests that could follow at once.
-    pub remaining: u32,
-    /// Time until a refused request could be admitted; zero when admitted.
-    pub retry_after: Duration,
-    /// Time until the whole burst is there again, if no further request comes.
-    pub reset: Duration,
+    /// Whether the request may pass, and when.
+    pub outcome: Outcome,
+    /// Requests of cost 1 that could follow at once.
+    pub remaining: u64,
+    /// Nanoseconds until a refused request could be admitted: 0 when it was, [`NEVER`] when no time helps.
+    pub retry_after_nanos: u64,
+    /// Nanoseconds until all that the limit can give is there again, if no further request comes.
+    pub reset_nanos: u64,
 }
 
-/// A limit's algorithm and its parameters, prepared once when a snapshot is compiled.
-#[derive(Debug)]
-pub enum PreparedQuota {
+/// No time is long enough: a request that costs more than the limit ever gives.
+pub const NEVER: u64 = u64::MAX;
+
+/// Whether a request may pass, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// At once.
+    Pass,
+    /// After this many nanoseconds, at least 1.
+    Wait(u64),
+    /// Not.
+    Refuse,
+}
+
+impl Verdict {
+    /// Whether the request may pass, be it later.
+    pub fn admits(&self) -> bool {
+        !matches!(self.outcome, Outcome::Refuse)
+    }
+}
+
+/// How a request that held a permit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Nanoseconds from when it was admitted until its answer began; none if there was no answer to learn from.
+    pub took_nanos: Option<u64>,
+    /// Whether it was served, rather than failed or timed out.
+    pub served: bool,
+    /// Whether its answer had to do with the load at all: `false` for one that its client gave up.
+    pub counts: bool,
+}
+
+/// What clients are told that a limit gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// How many units.
+    pub quota: u64,
+    /// In how many nanoseconds all of it comes back; none where it is not a matter of time.
+    pub window_nanos: Option<u64>,
+    /// What is counted.
+    pub unit: Unit,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Requests.
+    Requests,
+    /// Requests at the same time.
+    ConcurrentRequests,
+    /// Bytes of response bodies.
+    ContentBytes,
+}
+
+/// Declares the algorithms in one table: each has a variant of `Prepared` and of `State`, and the same functions.
+macro_rules! algorithms {
+    ($($(#[$doc:meta])* $name:ident in $module:ident),* $(,)?) => {
+        /// A limit's algorithm and its values, prepared once when a snapshot is compiled.
+        #[derive(Debug)]
+        pub enum Prepared { $($(#[$doc])* $name($name),)* }
+
+        impl Prepared {
+            /// Prepares an algorithm.
+            pub fn new(algorithm: &model::Algorithm) -> Self {
+                match algorithm { $(model::Algorithm::$name(values) => Self::$name($name::new(*values)),)* }
+            }
+
+            /// What clients are told.
+            pub fn policy(&self) -> Policy {
+                match self { $(Self::$name(limit) => limit.policy(),)* }
+            }
+
+            fn fresh(&self, now: u64) -> State {
+                match self { $(Self::$name(limit) => State::$name(limit.fresh(now)),)* }
+            }
+
+            /// Brings a state up to date and says what the limit would say of a request. Takes nothing.
+            #[inline]
+            fn ask(&self, state: &mut State, now: u64, cost: u32) -> Verdict {
+                match (self, &mut *state) {
+                    $((Self::$name(limit), State::$name(state)) => limit.ask(state, now, cost),)*
+                    (_, _) => {
+                        *state = self.instead_of(state, now);
+                        self.ask(state, now, cost)
+                    }
+                }
+            }
+
+            /// Takes what [`ask`](Self::ask) has just admitted.
+            #[inline]
+            fn take(&self, state: &mut State, now: u64, cost: u32) {
+                match (self, state) {
+                    $((Self::$name(limit), State::$name(state)) => limit.take(state, now, cost),)*
+                    (_, _) => {}
+                }
+            }
+
+            /// Takes more, unasked, or gives back.
+            fn charge(&self, state: &mut State, now: u64, cost: i64) {
+                match (self, state) {
+                    $((Self::$name(limit), State::$name(state)) => limit.charge(state, now, cost),)*
+                    (_, _) => {}
+                }
+            }
+        }
+
+        /// What was counted for one key.
+        #[derive(Debug, Clone)]
+        enum State { $($name($module::State),)* }
+
+        impl State {
+            /// Requests that would be handed out once more if this state were forgotten; 0 when it says no more than a
+            /// fresh one.
+            fn used(&self, now: u64) -> u64 {
+                match self { $(Self::$name(state) => state.used(now),)* }
+            }
+
+            /// Bytes that it has outside of itself.
+            fn heap_bytes(&self) -> usize {
+                match self { $(Self::$name(state) => state.heap_bytes(),)* }
+            }
+        }
+    };
+}
+
+algorithms! {
     /// At a steady rate, with bursts.
-    TokenBucket(TokenBucket),
+    TokenBucket in token_bucket,
+    /// At a steady rate and evenly spaced.
+    LeakyBucketQueue in leaky_bucket_queue,
+    /// At a steady rate, with bursts part of which may be slowed down.
+    LeakyBucketMeter in leaky_bucket_meter,
+    /// So many in any period.
+    SlidingWindow in sliding_window,
+    /// So many in each period.
+    FixedWindow in fixed_window,
+    /// At a rate that rises while it is used.
+    WarmUp in warm_up,
+    /// So many at the same time.
+    Concurrency in concurrency,
+    /// As many at the same time as do not become slower.
+    AdaptiveConcurrency in adaptive_concurrency,
+    /// So many bytes over time.
+    Bandwidth in bandwidth,
 }
 
-impl PreparedQuota {
-    /// Prepares a token bucket.
-    pub fn token_bucket(quota: Quota) -> Self {
-        Self::TokenBucket(TokenBucket::new(quota))
-    }
-
-    fn fresh(&self) -> State {
-        match self {
-            Self::TokenBucket(bucket) => State::TokenBucket(bucket.fresh()),
+impl Prepared {
+    /// A state in place of one of another algorithm. What was used of that is used of this one too, as far as it goes; but
+    /// who holds a permit has not been counted by the other.
+    #[cold]
+    fn instead_of(&self, other: &State, now: u64) -> State {
+        let mut state = self.fresh(now);
+        match (self, other) {
+            (Self::Concurrency(_) | Self::AdaptiveConcurrency(_) | Self::Bandwidth(_), _)
+            | (_, State::Concurrency(_) | State::AdaptiveConcurrency(_) | State::Bandwidth(_)) => {}
+            (_, other) => {
+                let most = self.policy().quota.min(other.used(now));
+                // Bounded by what a policy can be.
+                self.charge(&mut state, now, i64::try_from(most).unwrap_or(i64::MAX));
+            }
         }
+        state
     }
 
-    fn check(&self, state: &mut State, now_nanos: u64) -> Verdict {
+    /// Ends a request that was counted while it lasted.
+    fn release(&self, state: &mut State, now: u64, cost: u32, answered: Answered) {
         match (self, state) {
-            (Self::TokenBucket(bucket), State::TokenBucket(state)) => bucket.check(state, now_nanos),
+            (Self::Concurrency(limit), State::Concurrency(state)) => limit.release(state, cost),
+            (Self::AdaptiveConcurrency(limit), State::AdaptiveConcurrency(state)) => {
+                limit.release(state, now, cost, answered);
+            }
+            (_, _) => {}
         }
     }
 
-    fn refund(&self, state: &mut State, now_nanos: u64) {
-        match (self, state) {
-            (Self::TokenBucket(bucket), State::TokenBucket(state)) => bucket.refund(state, now_nanos),
+    /// Gives back the turn, at `turn` nanoseconds, of a request that waited for it and has gone.
+    fn leave(&self, state: &mut State, now: u64, turn: u64, cost: u32) {
+        if let (Self::LeakyBucketQueue(limit), State::LeakyBucketQueue(state)) = (self, state) {
+            limit.leave(state, now, turn, cost);
         }
     }
-}
 
-/// What was counted for one key.
-#[derive(Debug, Clone, Copy)]
-enum State {
-    TokenBucket(token_bucket::State),
-}
-
-impl State {
-    /// Requests that would be handed out once more if this state were forgotten; 0 when it says no more than a fresh
-    /// one.
-    fn used(&self, now_nanos: u64) -> u64 {
-        match self {
-            Self::TokenBucket(state) => state.used(now_nanos),
-        }
+    /// Whether what a request took is to be given back when it is over.
+    pub fn holds_permits(&self) -> bool {
+        matches!(self, Self::Concurrency(_) | Self::AdaptiveConcurrency(_))
     }
 }

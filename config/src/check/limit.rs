@@ -1,8 +1,10 @@
 //! Limits by themselves.
 
+use http::StatusCode;
+
 use super::Check;
 use super::value::all;
-use crate::model::{Algorithm, HeadersWhen, Limit, LimitKeyPart, TokenBucket};
+use crate::model::{Algorithm, Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode, TokenBucket};
 use crate::path::Path;
 use crate::raw;
 use crate::units::Rate;
@@ -24,7 +26,17 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Limit) -> Option<Limit> {
         raw::HeadersWhen::Refused => HeadersWhen::Refused,
         raw::HeadersWhen::Never => HeadersWhen::Never,
     };
-    Some(Limit { name: check.source.id.name.clone(), key: key?, algorithm: algorithm?, headers })
+    Some(Limit {
+        name: check.source.id.name.clone(),
+        key: key?,
+        algorithm: algorithm?,
+        candidate: None,
+        mode: LimitMode::Enforce,
+        cost: Cost::default(),
+        status: StatusCode::TOO_MANY_REQUESTS,
+        headers,
+        legacy_headers: false,
+    })
 }
 
 fn key(check: &mut Check<'_>, raw: &[raw::LimitKeyPart]) -> Option<Vec<LimitKeyPart>> {

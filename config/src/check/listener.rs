@@ -22,6 +22,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
         address: address?,
         trusted_proxies: trusted?,
         timeouts: timeouts?,
+        limits: Vec::new(),
     })
 }
 

@@ -35,6 +35,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
         balance: balance?,
         cells: cells?.into_iter().collect::<BTreeMap<_, _>>(),
         endpoints: endpoints.unwrap_or_else(|| Some(Tracks::default()))?,
+        limits: Vec::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Check;
 use super::limit::burst;
 use super::value::all;
-use crate::model::{LimitOverride, Pin, Tenant};
+use crate::model::{LimitOverride, Pin, Tenant, TenantLimits};
 use crate::path::Path;
 use crate::raw;
 use crate::units::Rate;
@@ -21,7 +21,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Tenant) -> Option<Tenant> 
     Some(Tenant {
         name: check.source.id.name.clone(),
         pin: pin?,
-        limits: limits?.into_iter().collect::<BTreeMap<_, _>>(),
+        limits: TenantLimits { overrides: limits?.into_iter().collect::<BTreeMap<_, _>>(), ..TenantLimits::default() },
     })
 }
 
@@ -50,5 +50,5 @@ fn limit_override(check: &mut Check<'_>, path: &Path<'_>, raw: &raw::LimitOverri
     if raw.rate.is_none() && raw.burst.is_none() {
         check.wrong_but(path, "neither `rate` nor `burst`", "write at least one of the two, such as {rate: 1000/s}");
     }
-    Some(LimitOverride { rate: rate.map_or(Some(None), |rate| rate.map(Some))?, burst: burst? })
+    Some(LimitOverride { rate: rate.map_or(Some(None), |rate| rate.map(Some))?, burst: burst?, ..LimitOverride::default() })
 }

@@ -32,6 +32,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
         services: keep(&old.services, maps.services),
         routes: keep(&old.routes, maps.routes),
         limits: keep(&old.limits, maps.limits),
+        plans: Arc::clone(&old.plans),
         tenants: tenants_of(previous, documents, tenants),
     }
 }

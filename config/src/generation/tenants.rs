@@ -112,7 +112,7 @@ fn fits(pin: &Pin, documents: &Documents) -> bool {
 }
 
 fn are_limits(own: &OwnLimits, documents: &Documents) -> bool {
-    own.model.keys().all(|name| {
+    own.model.overrides.keys().all(|name| {
         matches!(model_of(documents, Kind::Limit, name), Some(ModelDocument::Limit(limit))
             if limit.key.contains(&LimitKeyPart::Tenant))
     })

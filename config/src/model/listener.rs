@@ -16,6 +16,9 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a client may take.
     pub timeouts: ListenerTimeouts,
+    /// Limits that every request must pass, whether a route matches or not. Their keys have only parts that the request
+    /// itself says.
+    pub limits: Vec<Name>,
 }
 
 /// How long a client may take.

@@ -18,6 +18,8 @@ pub struct Service {
     pub cells: BTreeMap<Name, Tracks>,
     /// The endpoints for routes without a grid.
     pub endpoints: Tracks,
+    /// Limits that requests to it must pass, whatever the route.
+    pub limits: Vec<Name>,
 }
 
 /// Smooth weighted round robin's handling of failures, as nginx has it.

@@ -24,70 +24,101 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota as GovernorQuota, RateLimiter};
 
-use super::{Quota, Verdict};
+use gridrouter_config::model;
+
+use super::{NEVER, Outcome, Policy, Unit, Verdict};
 
 /// Longest time in which a bucket may fill, 2^62 ns or 146 years. governor adds and multiplies without checks; below
 /// this bound nothing overflows.
 const LONGEST_FILL_NANOS: u64 = 1 << 62;
 
-/// A token bucket's parameters, prepared.
+/// A token bucket's values, prepared.
 #[derive(Debug)]
 pub struct TokenBucket {
-    quota: Quota,
+    /// Time in which one request is earned, at least 1.
+    period_nanos: u64,
+    /// The most requests admitted at once, at least 1.
+    burst: u32,
     limiter: RateLimiter<Backlog, InTheKey, StandingStill, StateInformationMiddleware>,
 }
 
 impl TokenBucket {
-    /// Prepares a token bucket. A period or burst of 0 counts as 1, and a burst that would take more than 146 years to
-    /// fill is cut.
-    pub fn new(quota: Quota) -> Self {
-        let period_nanos = quota.period_nanos.clamp(1, LONGEST_FILL_NANOS);
+    pub(super) fn new(values: model::TokenBucket) -> Self {
+        Self::of(u64::try_from(values.rate.period().as_nanos()).unwrap_or(u64::MAX), values.burst)
+    }
+
+    /// A period or burst of 0 counts as 1, and a burst that would take more than 146 years to fill is cut.
+    fn of(period_nanos: u64, burst: u32) -> Self {
+        let period_nanos = period_nanos.clamp(1, LONGEST_FILL_NANOS);
         let longest = u32::try_from(LONGEST_FILL_NANOS / period_nanos).unwrap_or(u32::MAX);
-        let burst = NonZeroU32::new(quota.burst.min(longest)).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(burst.min(longest)).unwrap_or(NonZeroU32::MIN);
         let rate = GovernorQuota::with_period(Duration::from_nanos(period_nanos))
             .unwrap_or(GovernorQuota::per_second(NonZeroU32::MAX));
-        Self {
-            quota: Quota { period_nanos, burst: burst.get() },
-            limiter: RateLimiter::new(rate.allow_burst(burst), InTheKey, StandingStill),
+        let limiter = RateLimiter::new(rate.allow_burst(burst), InTheKey, StandingStill);
+        Self { period_nanos, burst: burst.get(), limiter }
+    }
+
+    /// Time in which the whole burst comes back.
+    fn fill_nanos(&self) -> u64 {
+        self.period_nanos * u64::from(self.burst)
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        Policy { quota: u64::from(self.burst), window_nanos: Some(self.fill_nanos()), unit: Unit::Requests }
+    }
+
+    pub(super) fn fresh(&self, _now: u64) -> State {
+        State { tat: 0, period_nanos: self.period_nanos, burst: self.burst }
+    }
+
+    #[inline]
+    pub(super) fn ask(&self, state: &mut State, now: u64, cost: u32) -> Verdict {
+        self.adopt(state, now);
+        let backlog = Backlog(Cell::new(state.tat.saturating_sub(now)));
+        let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN);
+        let (outcome, remaining, retry_after_nanos) = match self.limiter.check_key_n(&backlog, cost) {
+            Ok(Ok(after)) => (Outcome::Pass, u64::from(after.remaining_burst_capacity()), 0),
+            Ok(Err(until)) => {
+                let wait = until.wait_time_from(StandingStill.now());
+                (Outcome::Refuse, self.left(backlog.0.get()), u64::try_from(wait.as_nanos()).unwrap_or(NEVER))
+            }
+            Err(_larger_than_the_burst) => (Outcome::Refuse, self.left(backlog.0.get()), NEVER),
+        };
+        Verdict { outcome, remaining, retry_after_nanos, reset_nanos: backlog.0.get() }
+    }
+
+    /// Requests that could pass now.
+    fn left(&self, backlog: u64) -> u64 {
+        self.fill_nanos().saturating_sub(backlog) / self.period_nanos
+    }
+
+    #[inline]
+    pub(super) fn take(&self, state: &mut State, now: u64, cost: u32) {
+        state.tat = state.tat.max(now).saturating_add(self.period_nanos.saturating_mul(u64::from(cost)));
+    }
+
+    /// What is charged beyond what there is makes a debt, of one burst at the most.
+    pub(super) fn charge(&self, state: &mut State, now: u64, cost: i64) {
+        self.adopt(state, now);
+        let time = self.period_nanos.saturating_mul(cost.unsigned_abs());
+        if cost < 0 {
+            state.tat = state.tat.saturating_sub(time);
+        } else {
+            let deepest = now.saturating_add(self.fill_nanos().saturating_mul(2));
+            state.tat = state.tat.max(now).saturating_add(time).min(deepest.max(state.tat));
         }
     }
 
-    /// The quota in force.
-    pub fn quota(&self) -> Quota {
-        self.quota
-    }
-
-    pub(super) fn fresh(&self) -> State {
-        State { tat: 0, period_nanos: self.quota.period_nanos, burst: self.quota.burst }
-    }
-
-    pub(super) fn check(&self, state: &mut State, now_nanos: u64) -> Verdict {
-        self.adopt(state, now_nanos);
-        let backlog = Backlog(Cell::new(state.tat.saturating_sub(now_nanos)));
-        let (admitted, remaining, retry_after) = match self.limiter.check_key(&backlog) {
-            Ok(after) => (true, after.remaining_burst_capacity(), Duration::ZERO),
-            Err(until) => (false, 0, until.wait_time_from(StandingStill.now())),
-        };
-        state.tat = now_nanos.saturating_add(backlog.0.get());
-        Verdict { admitted, remaining, retry_after, reset: Duration::from_nanos(backlog.0.get()) }
-    }
-
-    pub(super) fn refund(&self, state: &mut State, now_nanos: u64) {
-        self.adopt(state, now_nanos);
-        state.tat = state.tat.saturating_sub(self.quota.period_nanos);
-    }
-
-    /// Rescales a state that was counted under another quota.
-    fn adopt(&self, state: &mut State, now_nanos: u64) {
-        let Quota { period_nanos, burst } = self.quota;
+    /// Rescales a state that was counted under other values.
+    fn adopt(&self, state: &mut State, now: u64) {
+        let (period_nanos, burst) = (self.period_nanos, self.burst);
         if state.period_nanos == period_nanos && state.burst == burst {
             return;
         }
-        let backlog = u128::from(state.tat.saturating_sub(now_nanos));
+        let backlog = u128::from(state.tat.saturating_sub(now));
         let rescaled = backlog * u128::from(period_nanos) / u128::from(state.period_nanos.max(1));
-        let empty = period_nanos.saturating_mul(u64::from(burst));
-        let rescaled = u64::try_from(rescaled).unwrap_or(u64::MAX).min(empty);
-        *state = State { tat: now_nanos.saturating_add(rescaled), period_nanos, burst };
+        let rescaled = u64::try_from(rescaled).unwrap_or(u64::MAX).min(self.fill_nanos());
+        *state = State { tat: now.saturating_add(rescaled), period_nanos, burst };
     }
 }
 
@@ -101,8 +132,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn used(&self, now_nanos: u64) -> u64 {
-        self.tat.saturating_sub(now_nanos).div_ceil(self.period_nanos.max(1))
+    pub(super) fn used(&self, now: u64) -> u64 {
+        self.tat.saturating_sub(now).div_ceil(self.period_nanos.max(1))
+    }
+
+    #[allow(clippy::unused_self, reason = "every algorithm's state has it")]
+    pub(super) fn heap_bytes(&self) -> usize {
+        0
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn check(cross: &mut Cross<'_>) {
 /// A tenant's own values need a count of its own.
 fn overrides(cross: &mut Cross<'_>) {
     for tenant in cross.tenants.values().copied().collect::<Vec<_>>() {
-        for name in tenant.model.limits.keys() {
+        for name in tenant.model.limits.overrides.keys() {
             let Some(limit) = cross.limits.get(name).copied() else { continue };
             if !limit.model.key.contains(&LimitKeyPart::Tenant) {
                 let message =
@@ -52,7 +52,10 @@ fn without(route: &Route, part: &LimitKeyPart) -> Option<&'static str> {
         | LimitKeyPart::Service
         | LimitKeyPart::Route
         | LimitKeyPart::ClientIp
-        | LimitKeyPart::Header(_) => None,
+        | LimitKeyPart::Header(_)
+        | LimitKeyPart::Cookie(_)
+        | LimitKeyPart::Query(_)
+        | LimitKeyPart::Constant(_) => None,
     }
 }
 
@@ -64,5 +67,8 @@ fn word(part: &LimitKeyPart) -> &'static str {
         LimitKeyPart::Cell => "cell",
         LimitKeyPart::ClientIp => "client address",
         LimitKeyPart::Header(_) => "header",
+        LimitKeyPart::Cookie(_) => "cookie",
+        LimitKeyPart::Query(_) => "query parameter",
+        LimitKeyPart::Constant(_) => "constant",
     }
 }

@@ -82,7 +82,7 @@ fn tenants(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
             look_up(&cross.grids, Kind::Grid, &pin.grid, tenant.entry, &root.key("grid"), out);
             look_up(&cross.cells, Kind::Cell, &pin.cell, tenant.entry, &root.key("cell"), out);
         }
-        for limit in tenant.model.limits.keys() {
+        for limit in tenant.model.limits.overrides.keys() {
             look_up(&cross.limits, Kind::Limit, limit, tenant.entry, &root.key("limits").key(limit.as_str()), out);
         }
     }
