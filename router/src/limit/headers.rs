@@ -5,23 +5,28 @@
 //! §4).
 //! `Retry-After` is RFC 9110 §10.2.3.
 
-use std::time::Duration;
-
 use http::HeaderValue;
 
-use super::{Quota, Verdict};
+use super::{NEVER, Policy, Unit, Verdict};
 
 /// The largest integer of a structured field, RFC 9651 §3.3.1.
 const LARGEST: u64 = 999_999_999_999_999;
+const NANOS_IN_SECOND: u64 = 1_000_000_000;
 
-/// The value of `RateLimit-Policy` for a limit: `"name";q=<burst>;w=<seconds>`, where the seconds are what the whole
-/// burst takes to come back, rounded up. Built once, when a snapshot is compiled. None when the name cannot be
+/// The item of `RateLimit-Policy` for a limit: `"name";q=<quota>;w=<seconds>`, where the seconds are what the whole
+/// quota takes to come back, rounded up. Built once, when a snapshot is compiled. None when the name cannot be
 /// written, which no checked name is.
-pub fn policy(name: &str, quota: Quota) -> Option<HeaderValue> {
-    let window = Duration::from_nanos(quota.period_nanos.saturating_mul(u64::from(quota.burst)));
+pub fn policy(name: &str, policy: Policy) -> Option<HeaderValue> {
     let mut line = Line::new();
-    line.parameter(*b";w=", seconds_rounded_up(window).max(1));
-    line.parameter(*b";q=", u64::from(quota.burst));
+    match policy.unit {
+        Unit::Requests => {}
+        Unit::ConcurrentRequests => line.put(br#";qu="concurrent-requests""#),
+        Unit::ContentBytes => line.put(br#";qu="content-bytes""#),
+    }
+    if let Some(window) = policy.window_nanos {
+        line.parameter(*b";w=", seconds_rounded_up(window).max(1));
+    }
+    line.parameter(*b";q=", policy.quota.min(LARGEST));
     line.put(&Label::new(name)?.0);
     HeaderValue::from_bytes(line.as_ref()).ok()
 }
@@ -45,21 +50,24 @@ impl Label {
 /// the time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than
 /// `t`.
 pub fn remaining(label: &Label, verdict: &Verdict) -> Line {
-    let window = if verdict.admitted { verdict.reset } else { verdict.retry_after };
+    let window = if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos };
     let mut line = Line::new();
-    line.parameter(*b";t=", seconds_rounded_up(window));
-    line.parameter(*b";r=", u64::from(verdict.remaining));
+    if window != NEVER {
+        line.parameter(*b";t=", seconds_rounded_up(window));
+    }
+    line.parameter(*b";r=", verdict.remaining.min(LARGEST));
     line.put(&label.0);
     line
 }
 
-/// The value of `Retry-After` for a refused request: whole seconds, rounded up, at least 1.
-pub fn retry_after(wait: Duration) -> HeaderValue {
-    HeaderValue::from(seconds_rounded_up(wait).max(1))
+/// The value of `Retry-After` for a request refused for so many nanoseconds: whole seconds, rounded up, at least 1. None
+/// where no time helps.
+pub fn retry_after(nanos: u64) -> Option<HeaderValue> {
+    (nanos != NEVER).then(|| HeaderValue::from(seconds_rounded_up(nanos).max(1)))
 }
 
-fn seconds_rounded_up(time: Duration) -> u64 {
-    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).min(LARGEST)
+fn seconds_rounded_up(nanos: u64) -> u64 {
+    nanos.div_ceil(NANOS_IN_SECOND)
 }
 
 /// A short line on the stack, written from its end, because that is how the digits of a number come. The longest: a

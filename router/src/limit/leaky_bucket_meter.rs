@@ -40,6 +40,10 @@ impl LeakyBucketMeter {
         u64::try_from(excess.saturating_mul(1_000) / self.rate).unwrap_or_default()
     }
 
+    fn state_rate(&self) -> u32 {
+        u32::try_from(self.rate).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn policy(&self) -> Policy {
         let quota = u64::try_from(self.burst / 1_000).unwrap_or_default() + 1;
         let window = self.millis(self.burst + 1_000).saturating_mul(NANOS_IN_MILLI);
@@ -48,16 +52,17 @@ impl LeakyBucketMeter {
 
     #[allow(clippy::unused_self, reason = "every algorithm has it")]
     pub(super) fn fresh(&self, _now: u64) -> State {
-        State { excess: 0, last: None }
+        State { excess: 0, last: NEVER_YET, rate: self.state_rate() }
     }
 
     /// The excess with `cost` requests more, and the time it was counted at.
     fn excess(&self, state: &State, now: u64, cost: u32) -> (i64, i64) {
         let millis = i64::try_from(now / NANOS_IN_MILLI).unwrap_or(i64::MAX);
         let thousandths = i64::from(cost) * 1_000;
-        let Some(last) = state.last else {
+        let last = state.last;
+        if last == NEVER_YET {
             return ((thousandths - 1_000).max(0), millis);
-        };
+        }
         let passed = match millis.saturating_sub(last) {
             back if back < -BACKWARDS_MILLIS => 1,
             passed => passed.max(0),
@@ -89,7 +94,7 @@ impl LeakyBucketMeter {
 
     pub(super) fn take(&self, state: &mut State, now: u64, cost: u32) {
         let (excess, last) = self.excess(state, now, cost);
-        *state = State { excess, last: Some(last) };
+        *state = State { excess, last, rate: self.state_rate() };
     }
 
     /// What is charged beyond the burst makes a debt, of one burst at the most.
@@ -97,23 +102,30 @@ impl LeakyBucketMeter {
         let (excess, last) = self.excess(state, now, 0);
         let most = (self.burst + 1_000).saturating_mul(2).max(excess);
         let excess = excess.saturating_add(cost.saturating_mul(1_000)).clamp(0, most);
-        *state = State { excess, last: Some(last) };
+        *state = State { excess, last, rate: self.state_rate() };
     }
 }
+
+/// The time of a key that nothing came for yet.
+const NEVER_YET: i64 = i64::MIN;
 
 /// What was counted for one key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
     /// Thousandths of a request above the rate.
     excess: i64,
-    /// When that was, in milliseconds; none for a key that nothing came for.
-    last: Option<i64>,
+    /// When that was, in milliseconds.
+    last: i64,
+    /// The rate then: only to know when the state says no more than a fresh one.
+    rate: u32,
 }
 
 impl State {
-    /// Not less for the time since: how much that is, the limit knows.
-    pub(super) fn used(&self, _now: u64) -> u64 {
-        u64::try_from(self.excess).unwrap_or_default().div_ceil(1_000)
+    pub(super) fn used(&self, now: u64) -> u64 {
+        let passed = i64::try_from(now / NANOS_IN_MILLI).unwrap_or(i64::MAX).saturating_sub(self.last).max(0);
+        // The last request, which is in the excess only if there were others, counts until the rate has caught up.
+        let excess = (self.excess + 1_000).saturating_sub(i64::from(self.rate).saturating_mul(passed) / 1_000);
+        if self.last == NEVER_YET { 0 } else { u64::try_from(excess).unwrap_or_default().div_ceil(1_000) }
     }
 
     #[allow(clippy::unused_self, reason = "every algorithm's state has it")]

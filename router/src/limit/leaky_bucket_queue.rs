@@ -55,13 +55,17 @@ impl LeakyBucketQueue {
 
     #[allow(clippy::unused_self, reason = "every algorithm has it")]
     pub(super) fn fresh(&self, _now: u64) -> State {
-        State { last_turn: None, gaps: None }
+        State { last_turn: NO_TURN, distance_micros: self.distance_micros(), gaps: None }
+    }
+
+    fn distance_micros(&self) -> u32 {
+        u32::try_from(self.distance(1).div_ceil(1_000)).unwrap_or(u32::MAX)
     }
 
     /// When the next request's turn is.
     fn turn(&self, state: &State, now: u64, cost: u32) -> u64 {
         let gap = state.gaps.as_ref().filter(|_| cost == 1).and_then(|gaps| gaps.iter().find(|gap| **gap >= now));
-        match (gap, state.last_turn) {
+        match (gap, state.last()) {
             (Some(gap), _) => *gap,
             (None, Some(last)) => last.saturating_add(self.distance(cost)).max(now),
             (None, None) => now,
@@ -72,9 +76,9 @@ impl LeakyBucketQueue {
     pub(super) fn ask(&self, state: &mut State, now: u64, cost: u32) -> Verdict {
         let wait = self.turn(state, now, cost) - now;
         let one = self.distance(1).max(1);
-        let ahead = state.last_turn.unwrap_or(now).saturating_sub(now);
+        let ahead = state.last().unwrap_or(now).saturating_sub(now);
         let free = self.max_queueing_nanos.saturating_sub(ahead) / one;
-        let reset_nanos = state.last_turn.map_or(0, |last| last.saturating_add(one).saturating_sub(now));
+        let reset_nanos = state.last().map_or(0, |last| last.saturating_add(one).saturating_sub(now));
         if wait > self.max_queueing_nanos {
             // A cost whose distance alone is longer can only pass when there was nothing before it for that long.
             let retry_after_nanos = (wait - self.max_queueing_nanos).min(NEVER - 1);
@@ -94,21 +98,22 @@ impl LeakyBucketQueue {
                 state.gaps = None;
             }
         }
-        state.last_turn = Some(state.last_turn.unwrap_or(turn).max(turn));
+        state.last_turn = state.last().unwrap_or(turn).max(turn);
+        state.distance_micros = self.distance_micros();
     }
 
     /// What is charged afterwards moves the turns of those that have none yet, by no more than the longest wait.
     pub(super) fn charge(&self, state: &mut State, now: u64, cost: i64) {
-        let Some(last) = state.last_turn else { return };
+        let Some(last) = state.last() else { return };
         let count = u32::try_from(cost.unsigned_abs()).unwrap_or(u32::MAX);
         let time = if count == 0 { 0 } else { self.distance(count) };
-        state.last_turn = Some(if cost < 0 {
+        state.last_turn = if cost < 0 {
             // Not before the turns that others have.
             last.saturating_sub(time).max(now.min(last))
         } else {
             let longest = now.saturating_add(self.max_queueing_nanos).saturating_add(self.distance(1));
             last.max(now).saturating_add(time).min(longest.max(last))
-        });
+        };
     }
 
     /// Takes a turn back that has not come.
@@ -116,7 +121,7 @@ impl LeakyBucketQueue {
         if turn < now {
             return;
         }
-        if state.last_turn != Some(turn) {
+        if state.last() != Some(turn) {
             if cost == 1 {
                 let gaps = state.gaps.get_or_insert_default();
                 if let Err(at) = gaps.binary_search(&turn)
@@ -134,23 +139,34 @@ impl LeakyBucketQueue {
                 last = last.saturating_sub(self.distance(1));
             }
         }
-        state.last_turn = Some(last);
+        state.last_turn = last;
     }
 }
+
+/// In the place of a turn: none was given yet.
+const NO_TURN: u64 = u64::MAX;
 
 /// What was counted for one key.
 #[derive(Debug, Clone)]
 pub(super) struct State {
     /// The last turn given.
-    last_turn: Option<u64>,
+    last_turn: u64,
     /// Turns before it that were given back, in order.
     #[expect(clippy::box_collection, reason = "one pointer, and not three words, for what is seldom there")]
     gaps: Option<Box<Vec<u64>>>,
+    /// From one turn to the next: only to know when the state says no more than a fresh one.
+    distance_micros: u32,
 }
 
 impl State {
+    fn last(&self) -> Option<u64> {
+        (self.last_turn != NO_TURN).then_some(self.last_turn)
+    }
+
     pub(super) fn used(&self, now: u64) -> u64 {
-        u64::from(self.last_turn.is_some_and(|last| last > now)) + u64::from(self.last_turn == Some(now))
+        let distance = u64::from(self.distance_micros).max(1) * 1_000;
+        let busy_until = self.last().map_or(0, |last| last.saturating_add(distance));
+        busy_until.saturating_sub(now).div_ceil(distance)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

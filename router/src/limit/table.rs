@@ -1,30 +1,51 @@
 //! What limits have counted, by key, in bounded memory.
 //!
 //! Keys are spread over shards, each a lock around a hash table of 40-byte entries; a check holds one lock for some
-//! 30 ns. A shard grows as keys come, up to its share of the capacity. Full and with keys coming and going its table
-//! is between 7/32 and 7/16 filled (it doubles until half of it can be tombstones), which is 94 to 188 bytes a key.
+//! 30 ns. A request that meets several limits holds the locks of all of them, taken in the order of the shards, so that
+//! it takes from all or from none.
 //!
-//! A key that comes to a full shard puts another out: of eight entries at a random place the first that says no more
-//! than a fresh one, else the one that counts the fewest requests, because those are handed out once more. So a flood
-//! of new keys puts out its own kind, which count one request each, and not the few that have used much of their
-//! burst. Requests are compared and not times, so that a flood on a slow limit does not put out the keys of a fast
-//! one.
+//! A shard has a share of the table's budget in bytes. Its hash table grows up to three quarters of that, and is full
+//! when 7 of 16 places are taken: above, hashbrown would double it to make room for tombstones. What states have outside
+//! of their entries counts too.
 //!
-//! Measured on one thread (`benches/limit.rs`), with the hash of the key, which is half of it: 57 to 65 ns a check among
-//! 1,000 keys, 80 ns among 100,000 (twice that on a machine that is busy otherwise); some 400 ns for a key that puts
-//! another out.
+//! A key that comes to a full shard puts another out. Entries that follow a random place are looked at for one that says
+//! no more than a fresh one; then for one that was used only once, which is what keys of a flood are; then the one that
+//! counts the fewest requests goes, because those are handed out once more. So a flood of new keys puts out its own kind,
+//! and not those in use. Requests are compared and not times, so that a flood on a slow limit does not put out the keys
+//! of a fast one.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::key::{KeyHash, KeyHasher};
-use super::{PreparedQuota, State, Verdict};
+use super::{Answered, Prepared, State, Verdict};
 
-/// Entries looked at to find one to put out.
+/// Entries looked at to find a good one to put out.
 const SAMPLE: usize = 8;
+/// Entries looked at when every one of those is in use.
+const WIDE_SAMPLE: usize = 64;
+/// Set in an entry's key when it was used again after it came.
+const USED_AGAIN: u64 = 1 << 63;
+
+/// What one limit is asked about a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// What is counted.
+    pub key: KeyHash,
+    /// The limit.
+    pub limit: &'a Prepared,
+    /// How much the request costs, at least 1.
+    pub cost: u32,
+    /// Whether a refusal refuses the request. If not, the others do not care what this one says.
+    pub enforced: bool,
+}
+
+/// What each limit said, in the order of the questions.
+pub type Verdicts = SmallVec<[Verdict; 4]>;
 
 /// What limits have counted, by key; one table is shared by all threads and outlives snapshots.
 #[derive(Debug)]
@@ -35,18 +56,18 @@ pub struct LimitTable {
 }
 
 impl LimitTable {
-    /// A table that keeps at most about this many keys, and at least one a shard. It has four shards a core, at least
-    /// 16 and at most 64: with four times as many shards as threads two threads seldom meet, and beyond 64 only
-    /// memory grows. Keys are hashed with a random seed.
-    pub fn new(capacity_keys: usize) -> Self {
+    /// A table that takes about this many bytes at the most, and keeps at least one key a shard. It has eight shards a
+    /// core, at least 16 and at most 128: with many more shards than threads two threads seldom meet. Keys are hashed
+    /// with a random seed.
+    pub fn new(budget_bytes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let shards = (cores * 4).next_power_of_two().clamp(16, 64);
-        Self::with_shards(capacity_keys, shards, RandomState::new().hash_one(capacity_keys))
+        let shards = (cores * 8).next_power_of_two().clamp(16, 128);
+        Self::with_shards(budget_bytes, shards, RandomState::new().hash_one(budget_bytes))
     }
 
-    fn with_shards(capacity_keys: usize, shards: usize, seed: u64) -> Self {
-        let capacity = capacity_keys.div_ceil(shards).max(1);
-        Self { seed, shards: (0..shards).map(|_| Shard { capacity, entries: Mutex::default() }).collect() }
+    fn with_shards(budget_bytes: usize, shards: usize, seed: u64) -> Self {
+        let budget = budget_bytes / shards;
+        Self { seed, shards: (0..shards).map(|_| Shard { budget: Budget::new(budget), entries: Mutex::default() }).collect() }
     }
 
     /// Begins the key of a limit: see [`KeyHasher::new`] for what `limit_id` must be.
@@ -55,49 +76,147 @@ impl LimitTable {
         KeyHasher::new(self.seed, limit_id)
     }
 
-    /// Decides on one request and counts it if admitted. `now_nanos` is time since an epoch of the process.
-    pub fn check(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) -> Verdict {
-        let (shard, key) = self.shard(key);
-        let mut entries = shard.lock();
-        let at = match entries.position(key) {
-            Some(at) => at,
-            None => entries.insert(shard.capacity, key, quota.fresh(), now_nanos),
-        };
-        match entries.table.get_bucket_mut(at) {
-            Some(entry) => quota.check(&mut entry.state, now_nanos),
-            None => quota.check(&mut quota.fresh(), now_nanos),
+    /// Decides on one request and counts it in every limit if all those that are enforced admit it, and in those that
+    /// are not if they would. Returns whether it is admitted. `now` is in nanoseconds since an epoch of the process.
+    pub fn check(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+        match asks {
+            [] => true,
+            [ask] => {
+                let (shard, key) = self.shard(ask.key);
+                let verdict = shard.lock().check(&shard.budget, key, ask, now);
+                verdicts.push(verdict);
+                verdict.admits() || !ask.enforced
+            }
+            _ => self.check_several(asks, now, verdicts),
         }
+    }
+
+    /// Decides on one request of one limit, which is enforced.
+    pub fn check_one(&self, key: KeyHash, limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        let (shard, key_of) = self.shard(key);
+        shard.lock().check(&shard.budget, key_of, &Ask { key, limit, cost, enforced: true }, now)
+    }
+
+    fn check_several(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+        let mut indices: SmallVec<[usize; 8]> = asks.iter().map(|ask| self.index(ask.key)).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        // In the order of their indices, so that no two threads ever wait for each other.
+        let mut locked: SmallVec<[(usize, MutexGuard<'_, Entries>); 8]> =
+            indices.iter().filter_map(|at| Some((*at, self.shards.get(*at)?.lock()))).collect();
+        let mut admitted = true;
+        for ask in asks {
+            let verdict = match of(&mut locked, self.index(ask.key)) {
+                Some(entries) => entries.ask(ask.key.halves(), ask, now),
+                None => ask.limit.ask(&mut ask.limit.fresh(now), now, ask.cost),
+            };
+            admitted &= verdict.admits() || !ask.enforced;
+            verdicts.push(verdict);
+        }
+        if admitted {
+            for (ask, verdict) in asks.iter().zip(verdicts.iter()) {
+                let at = self.index(ask.key);
+                if let (true, Some(entries), Some(shard)) =
+                    (verdict.admits(), of(&mut locked, at), self.shards.get(at))
+                {
+                    entries.take(&shard.budget, ask.key.halves(), ask, now);
+                }
+            }
+        }
+        admitted
     }
 
     /// What [`check`](Self::check) would say; counts nothing.
-    pub fn peek(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) -> Verdict {
-        let (shard, key) = self.shard(key);
-        let known = shard.lock().find(key).map(|entry| entry.state);
-        quota.check(&mut known.unwrap_or_else(|| quota.fresh()), now_nanos)
-    }
-
-    /// Gives back one request that this limit admitted and another one refused, so that a refusal uses up nothing.
-    pub fn refund(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) {
-        let (shard, key) = self.shard(key);
-        if let Some(entry) = shard.lock().find(key) {
-            quota.refund(&mut entry.state, now_nanos);
+    pub fn peek(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+        let mut admitted = true;
+        for ask in asks {
+            let (shard, key) = self.shard(ask.key);
+            let known = shard.lock().find(key).map(|entry| entry.state.clone());
+            let verdict = ask.limit.ask(&mut known.unwrap_or_else(|| ask.limit.fresh(now)), now, ask.cost);
+            admitted &= verdict.admits() || !ask.enforced;
+            verdicts.push(verdict);
         }
+        admitted
     }
 
-    /// Keys in the table.
-    pub fn live_keys(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().table.len()).sum()
+    /// Takes more of a limit than it was asked for, or gives back, if the key is still known.
+    pub fn charge(&self, key: KeyHash, limit: &Prepared, cost: i64, now: u64) {
+        self.change(key, |state| limit.charge(state, now, cost));
     }
 
-    /// Keys put out to make room since the table was made.
-    pub fn evictions(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.lock().evictions).sum()
+    /// Ends a request that was counted while it lasted.
+    pub fn release(&self, key: KeyHash, limit: &Prepared, cost: u32, answered: Answered, now: u64) {
+        self.change(key, |state| limit.release(state, now, cost, answered));
+    }
+
+    /// Gives back the turn, at `turn` nanoseconds, of a request that waited for it and has gone.
+    pub fn leave(&self, key: KeyHash, limit: &Prepared, turn: u64, cost: u32, now: u64) {
+        self.change(key, |state| limit.leave(state, now, turn, cost));
+    }
+
+    fn change(&self, key: KeyHash, change: impl FnOnce(&mut State)) {
+        let (shard, key) = self.shard(key);
+        let mut entries = shard.lock();
+        let Some(entry) = entries.find(key) else { return };
+        let before = entry.state.heap_bytes();
+        change(&mut entry.state);
+        let after = entry.state.heap_bytes();
+        entries.heap_bytes = (entries.heap_bytes + after).saturating_sub(before);
+    }
+
+    /// What the table holds.
+    pub fn usage(&self) -> Usage {
+        self.shards.iter().map(|shard| shard.lock().usage()).fold(Usage::default(), |sum, one| Usage {
+            keys: sum.keys + one.keys,
+            bytes: sum.bytes + one.bytes,
+            idle_evictions: sum.idle_evictions + one.idle_evictions,
+            evictions: sum.evictions + one.evictions,
+        })
+    }
+
+    fn index(&self, key: KeyHash) -> usize {
+        key.halves()[1] as usize & (self.shards.len() - 1)
     }
 
     /// One half of the key finds the shard, the other one the place in it.
     fn shard(&self, key: KeyHash) -> (&Shard, [u64; 2]) {
-        let key = key.halves();
-        (&self.shards[key[1] as usize & (self.shards.len() - 1)], key)
+        (&self.shards[self.index(key)], key.halves())
+    }
+}
+
+/// What a table holds, and what it had to forget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Keys that something is known of.
+    pub keys: usize,
+    /// Bytes that they take.
+    pub bytes: usize,
+    /// Keys forgotten that said no more than fresh ones.
+    pub idle_evictions: u64,
+    /// Keys forgotten that had something counted.
+    pub evictions: u64,
+}
+
+fn of<'g>(
+    locked: &'g mut [(usize, MutexGuard<'_, Entries>)],
+    index: usize,
+) -> Option<&'g mut Entries> {
+    locked.iter_mut().find(|(at, _)| *at == index).map(|(_, entries)| &mut **entries)
+}
+
+/// What a shard may take.
+#[derive(Debug)]
+struct Budget {
+    bytes: usize,
+    /// Keys that it keeps at the most.
+    keys: usize,
+}
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        // A place is an entry and one byte of hashbrown's own.
+        let places = (bytes / 4 * 3 / (size_of::<Entry>() + 1)).checked_ilog2().map_or(1, |log| 1_usize << log);
+        Self { bytes, keys: (places * 7 / 16).max(1) }
     }
 }
 
@@ -105,7 +224,7 @@ impl LimitTable {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shard {
-    capacity: usize,
+    budget: Budget,
     entries: Mutex<Entries>,
 }
 
@@ -119,53 +238,151 @@ impl Shard {
 #[derive(Debug, Default)]
 struct Entries {
     table: HashTable<Entry>,
+    /// What the states have outside of the table.
+    heap_bytes: usize,
+    idle_evictions: u64,
     evictions: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Entry {
-    /// Not a `u128`, whose alignment would make 48 bytes out of 40.
+    /// The key, with [`USED_AGAIN`] in the place of its highest bit. Not a `u128`, whose alignment would make 48 bytes
+    /// out of 40.
     key: [u64; 2],
     state: State,
 }
 
+impl Entry {
+    #[inline]
+    fn is_of(&self, key: [u64; 2]) -> bool {
+        self.key[0] == key[0] && (self.key[1] ^ key[1]) & !USED_AGAIN == 0
+    }
+
+    fn is_used_again(&self) -> bool {
+        self.key[1] & USED_AGAIN != 0
+    }
+}
+
 impl Entries {
-    fn position(&self, key: [u64; 2]) -> Option<usize> {
-        self.table.find_bucket_index(key[0], |entry| entry.key == key)
-    }
-
+    #[inline]
     fn find(&mut self, key: [u64; 2]) -> Option<&mut Entry> {
-        self.table.find_mut(key[0], |entry| entry.key == key)
+        self.table.find_mut(key[0], |entry| entry.is_of(key))
     }
 
-    /// Inserts a key that is not there, and tells where.
-    fn insert(&mut self, capacity: usize, key: [u64; 2], state: State, now_nanos: u64) -> usize {
-        if self.table.len() >= capacity {
-            // The half that finds the shard has random bits left.
-            self.evict((key[1] >> 32) as usize, now_nanos);
+    #[inline]
+    fn check(&mut self, budget: &Budget, key: [u64; 2], ask: &Ask<'_>, now: u64) -> Verdict {
+        if let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) {
+            let before = entry.state.heap_bytes();
+            entry.key[1] |= USED_AGAIN;
+            let verdict = ask.limit.ask(&mut entry.state, now, ask.cost);
+            if verdict.admits() {
+                ask.limit.take(&mut entry.state, now, ask.cost);
+            }
+            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+            return verdict;
         }
-        self.table.insert_unique(key[0], Entry { key, state }, |entry| entry.key[0]).bucket_index()
+        let mut state = ask.limit.fresh(now);
+        let verdict = ask.limit.ask(&mut state, now, ask.cost);
+        if verdict.admits() {
+            ask.limit.take(&mut state, now, ask.cost);
+            self.insert(budget, key, state, now);
+        }
+        verdict
     }
 
-    /// Puts out one entry of those that follow a random place. At least 7 of 32 places are taken when a shard is full,
-    /// so it looks at about 37 at most.
-    fn evict(&mut self, random: usize, now_nanos: u64) {
+    /// What a limit says, of which nothing is taken yet.
+    fn ask(&mut self, key: [u64; 2], ask: &Ask<'_>, now: u64) -> Verdict {
+        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
+            return ask.limit.ask(&mut ask.limit.fresh(now), now, ask.cost);
+        };
+        let before = entry.state.heap_bytes();
+        entry.key[1] |= USED_AGAIN;
+        let verdict = ask.limit.ask(&mut entry.state, now, ask.cost);
+        self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+        verdict
+    }
+
+    /// Takes what was admitted.
+    fn take(&mut self, budget: &Budget, key: [u64; 2], ask: &Ask<'_>, now: u64) {
+        if let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) {
+            let before = entry.state.heap_bytes();
+            ask.limit.take(&mut entry.state, now, ask.cost);
+            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+        } else {
+            let mut state = ask.limit.fresh(now);
+            ask.limit.take(&mut state, now, ask.cost);
+            self.insert(budget, key, state, now);
+        }
+    }
+
+    /// Inserts a key that is not there.
+    fn insert(&mut self, budget: &Budget, key: [u64; 2], state: State, now: u64) {
+        let heap_bytes = state.heap_bytes();
+        // The half that finds the shard has random bits left.
+        let mut random = (key[1] >> 32) as usize;
+        while !self.table.is_empty() && self.is_full(budget, heap_bytes) {
+            self.evict(random, now);
+            random = random.wrapping_mul(31).wrapping_add(7);
+        }
+        self.heap_bytes += heap_bytes;
+        let entry = Entry { key: [key[0], key[1] & !USED_AGAIN], state };
+        self.table.insert_unique(key[0], entry, |entry| entry.key[0]);
+    }
+
+    /// Whether there is no room for one entry more.
+    fn is_full(&self, budget: &Budget, heap_bytes: usize) -> bool {
+        self.table.len() >= budget.keys
+            || (self.heap_bytes > 0 && self.heap_bytes + heap_bytes + self.table.allocation_size() > budget.bytes)
+    }
+
+    /// Puts out one entry of those that follow a random place. At least 7 of 32 places are taken when a shard is full of
+    /// keys, so it looks at about 37 in the rule, and at about 290 when all are in use.
+    fn evict(&mut self, random: usize, now: u64) {
         let places = self.table.num_buckets();
         let start = random & places.wrapping_sub(1);
-        let mut victim: Option<(usize, u64)> = None;
+        let mut victim: Option<(usize, (bool, u64))> = None;
+        let mut looked_at: SmallVec<[usize; SAMPLE]> = SmallVec::new();
         let taken = (start..places).chain(0..start).filter_map(|at| Some((at, self.table.get_bucket(at)?)));
-        for (at, entry) in taken.take(SAMPLE) {
-            let used = entry.state.used(now_nanos);
-            if victim.is_none_or(|(_, fewest)| used < fewest) {
-                victim = Some((at, used));
+        for (number, (at, entry)) in taken.take(WIDE_SAMPLE).enumerate() {
+            let used = entry.state.used(now);
+            let rank = (used > 0 && entry.is_used_again(), used);
+            if number < SAMPLE {
+                looked_at.push(at);
             }
-            if used == 0 {
+            if victim.is_none_or(|(_, lowest)| rank < lowest) {
+                victim = Some((at, rank));
+            }
+            // Beyond the sample, the first that is not in use will do.
+            if used == 0 || (number + 1 >= SAMPLE && victim.is_some_and(|(_, (in_use, _))| !in_use)) {
                 break;
             }
         }
-        if let Some(entry) = victim.and_then(|(at, _)| self.table.get_bucket_entry(at).ok()) {
-            entry.remove();
-            self.evictions += 1;
+        let Some((at, (in_use, used))) = victim else { return };
+        if in_use {
+            // They were all used again at some time; who is not again from now on is the next to go.
+            for at in looked_at {
+                if let Some(entry) = self.table.get_bucket_mut(at) {
+                    entry.key[1] &= !USED_AGAIN;
+                }
+            }
+        }
+        if let Ok(entry) = self.table.get_bucket_entry(at) {
+            let (entry, _) = entry.remove();
+            self.heap_bytes = self.heap_bytes.saturating_sub(entry.state.heap_bytes());
+            if used == 0 {
+                self.idle_evictions += 1;
+            } else {
+                self.evictions += 1;
+            }
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            keys: self.table.len(),
+            bytes: self.table.allocation_size() + self.heap_bytes,
+            idle_evictions: self.idle_evictions,
+            evictions: self.evictions,
         }
     }
 }
