@@ -21,8 +21,8 @@ use crate::presence::Presence;
 use crate::snapshot::names::Names;
 use crate::source::{SharedStatus, Source};
 
-/// Keys that the limits count at the most, over all limits: some 50 MiB.
-const LIMIT_KEYS: usize = 1 << 20;
+/// Bytes that the counts of all limits take at the most.
+pub const LIMIT_BYTES: usize = 128 << 20;
 
 /// How a router is started.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Router {
         };
         let (source, snapshot) = Source::boot(store, options.state.as_deref())?;
         let status = source.status();
-        let shared = Shared::new(snapshot, options.threads, LIMIT_KEYS);
+        let shared = Shared::new(snapshot, options.threads, LIMIT_BYTES);
         let mut sockets = Sockets::default();
         let first = shared.snapshot.load_full();
         sockets.follow(&shared, &first);

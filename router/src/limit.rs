@@ -232,6 +232,21 @@ impl Prepared {
         }
     }
 
+    /// The most bytes of a body that may be taken at once, of a limit of bandwidth.
+    pub fn piece(&self) -> Option<u64> {
+        match self {
+            Self::Bandwidth(limit) => Some(limit.piece()),
+            Self::TokenBucket(_)
+            | Self::LeakyBucketQueue(_)
+            | Self::LeakyBucketMeter(_)
+            | Self::SlidingWindow(_)
+            | Self::FixedWindow(_)
+            | Self::WarmUp(_)
+            | Self::Concurrency(_)
+            | Self::AdaptiveConcurrency(_) => None,
+        }
+    }
+
     /// Whether what a request took is to be given back when it is over.
     pub fn holds_permits(&self) -> bool {
         matches!(self, Self::Concurrency(_) | Self::AdaptiveConcurrency(_))

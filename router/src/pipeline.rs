@@ -3,9 +3,12 @@
 //! [`decide::decide`] is pure: no await, no I/O, the time as an argument. `handle` calls it, forwards the request and
 //! sees to it that exactly one record is written when the answer is over.
 
+pub mod admission;
+pub(crate) mod aftermath;
 pub mod decide;
 pub mod explain;
 pub(crate) mod own;
+mod waiting;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +17,10 @@ use gridrouter_config::model;
 use http::{HeaderValue, Uri, Version};
 use http_body::Body;
 
+use self::admission::Admission;
+use self::aftermath::Aftermath;
 use self::decide::{Decision, Destination, Facts, Refusal};
+use self::waiting::Waiting;
 use crate::balance::smooth_weighted_round_robin::Tried;
 use crate::clock::{self, Nanos};
 use crate::http::answer::Answer;
@@ -25,8 +31,9 @@ use crate::http::headers::Direction;
 use crate::http::reject::Reject;
 use crate::http::{forwarded, headers, target};
 use crate::http1::request::Head;
-use crate::snapshot::{ActionPlan, ForwardPlan, RoutePlan, Snapshot};
-use crate::telemetry::Record;
+use crate::listener::worker::Worker;
+use crate::snapshot::{ActionPlan, EndpointGroup, ForwardPlan, RoutePlan, Snapshot};
+use crate::telemetry::{self, Record};
 use crate::upstream::journey::{Choice, Journey, Outgoing};
 use crate::upstream::response_body::ResponseBody;
 
@@ -45,18 +52,21 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
     }
     let expects = head.expects_continue;
     let begun = match begin(connection, &snapshot, &head, now) {
-        Ok(Begun::Going(going)) => Answering::Forward(depart(connection, &snapshot, going, head, body)),
+        Ok(Begun::Going(going, picked)) => Answering::Forward(depart(connection, &snapshot, going, picked, head, body)),
+        Ok(Begun::Waiting(waiting)) => Answering::Wait(Box::new((*waiting, head, body))),
         Ok(Begun::Own(own)) => Answering::Own(Box::new((own, body))),
-        Err(refusal) => Answering::Refuse(Box::new((own::Refused::new(connection, &refusal), body))),
+        Err(refused) => Answering::Refuse(Box::new((refused, body))),
     };
     async move {
         match begun {
             Answering::Forward(mut departure) => forward(connection, &snapshot, &mut departure).await,
             // Boxed, so that they do not make every request's future as large as theirs.
-            Answering::Own(own) => Box::pin(own::answer(connection, own.0, own.1, expects)).await,
-            Answering::Refuse(refused) => {
-                Box::pin(own::refuse(connection, refused.0, refused.1, expects, Record::new(now))).await
+            Answering::Wait(waiting) => {
+                let (ToWait { turn, group, going }, head, body) = *waiting;
+                Box::pin(forward_later(connection, &snapshot, turn, &group, going, head, body)).await
             }
+            Answering::Own(own) => Box::pin(own::answer(connection, own.0, own.1, expects)).await,
+            Answering::Refuse(refused) => Box::pin(own::refuse(connection, refused.0, refused.1, expects)).await,
         }
     }
 }
@@ -65,6 +75,7 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
 #[allow(clippy::large_enum_variant, reason = "the large variant is the one on the hot path: boxing it would allocate")]
 enum Answering<'c> {
     Forward(Departure<'c>),
+    Wait(Box<(ToWait, Head, ClientBody)>),
     Own(Box<(own::Own, ClientBody)>),
     Refuse(Box<(own::Refused, ClientBody)>),
 }
@@ -74,21 +85,34 @@ enum Begun {
     /// The router answers by itself.
     Own(own::Own),
     /// It is sent on.
-    Going(Going),
+    Going(Going, Picked),
+    /// It is sent on when its turn comes.
+    Waiting(Box<ToWait>),
 }
 
 /// A request that is sent on.
 struct Going {
     /// The route, by its position in the snapshot.
     route: u32,
-    choice: Choice,
-    tried: Tried,
     host: Option<HeaderValue>,
     /// The new target, where the path was not in normal form or is rewritten.
     target: Option<Uri>,
     /// What the client is told of limits.
     told: Fields,
     record: Record,
+}
+
+/// The endpoint that a request is sent to first.
+struct Picked {
+    choice: Choice,
+    tried: Tried,
+}
+
+/// A request that is sent on when its turn comes. Its endpoint is picked then.
+struct ToWait {
+    turn: Box<Waiting>,
+    group: Arc<EndpointGroup>,
+    going: Going,
 }
 
 /// A request ready to be sent.
@@ -103,14 +127,10 @@ struct Departure<'c> {
 }
 
 /// Checks a request and decides on it.
-fn begin<'a>(
-    connection: &Rc<Connection>,
-    snapshot: &'a Snapshot,
-    head: &Head,
-    now: Nanos,
-) -> Result<Begun, Refusal<'a>> {
+fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, head: &Head, now: Nanos) -> Result<Begun, own::Refused> {
+    let refuse = |refusal| own::Refused::new(connection, refusal, now);
     let target = target::check(&head.method, &head.uri, head.version, &head.fields)
-        .map_err(|(reject, why)| Refusal::of(reject, why))?;
+        .map_err(|(reject, why)| refuse(Refusal::of(reject, why)))?;
     let (worker, listener) = (connection.worker(), connection.origin.listener);
     let facts = Facts {
         listener,
@@ -120,38 +140,72 @@ fn begin<'a>(
         headers: &head.fields,
         target: &target,
     };
-    let mut counted = |limit, admitted: bool| {
-        worker.counters.limit(limit, |c| if admitted { c.admitted.add(1) } else { c.refused.add(1) });
+    let Decision { route, index, destination, admission, placed } =
+        decide::decide(snapshot, &facts, &worker.shared.limits, now).map_err(|refusal| {
+            telemetry::limits::count(worker, &refusal.admission, refusal.tenant.as_deref());
+            refuse(refusal)
+        })?;
+    telemetry::limits::count(worker, &admission, placed.as_ref().map(|placed| &*placed.tenant));
+    let unfit = |reject, why, admission| refuse(Refusal { route: Some(route), admission, ..Refusal::of(reject, why) });
+    let Ok(target) = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()) else {
+        return Err(unfit(Reject::BadPath, "the rewritten path is no target", admission));
     };
-    let Decision { route, index, destination, notices, .. } =
-        decide::decide(snapshot, &facts, &worker.shared.limits, now, &mut counted)?;
-    let told = own::told(&notices);
     let mut record = Record::new(now);
     record.route = Some(route.id);
-    let target = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()).map_err(|_| Refusal {
-        route: Some(route),
-        ..Refusal::of(Reject::BadPath, "the rewritten path is no target")
-    })?;
     match destination {
         Destination::Own { .. } => {
             let host = head.fields.known(Known::Host).next().and_then(|host| str::from_utf8(host).ok());
             let location =
                 own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection.trusted.get());
-            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told, record }))
+            record.aftermath = Aftermath::of(worker, &admission, now);
+            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: own::told(&admission), record }))
         }
         Destination::Endpoint { group, host, .. } => {
             record.group = Some(group.id);
-            let mut tried = Tried::default();
-            let Some((group, endpoint)) = worker.balancers.pick(group, now.seconds(), &mut tried) else {
-                let mut refusal = Refusal::of(Reject::NoEndpoint, "every endpoint is down, full or marked as failed");
-                refusal.route = Some(route);
-                return Err(refusal);
+            let going = |mut record: Record, admission: &Admission<'_>| {
+                record.aftermath = Aftermath::of(worker, admission, now);
+                Going { route: index, host: host.cloned(), target, told: own::told(admission), record }
             };
-            let choice = Choice::new(Rc::clone(worker), group, endpoint);
-            let host = host.cloned();
-            Ok(Begun::Going(Going { route: index, choice, tried, host, target, told, record }))
+            if admission.wait_nanos > 0 {
+                let (turn, group) = (Waiting::new(worker, &admission, now), Arc::clone(group));
+                return Ok(Begun::Waiting(Box::new(ToWait { turn, group, going: going(record, &admission) })));
+            }
+            match pick(worker, group, now) {
+                Some(picked) => Ok(Begun::Going(going(record, &admission), picked)),
+                None => Err(unfit(Reject::NoEndpoint, NO_ENDPOINT, admission)),
+            }
         }
     }
+}
+
+const NO_ENDPOINT: &str = "every endpoint is down, full or marked as failed";
+
+/// Picks the endpoint that a request is sent to first.
+fn pick(worker: &Rc<Worker>, group: &Arc<EndpointGroup>, now: Nanos) -> Option<Picked> {
+    let mut tried = Tried::default();
+    let (group, endpoint) = worker.balancers.pick(group, now.seconds(), &mut tried)?;
+    Some(Picked { choice: Choice::new(Rc::clone(worker), group, endpoint), tried })
+}
+
+/// Sends a request on when its turn has come.
+async fn forward_later(
+    connection: &Rc<Connection>,
+    snapshot: &Snapshot,
+    turn: Box<Waiting>,
+    group: &Arc<EndpointGroup>,
+    going: Going,
+    head: Head,
+    body: ClientBody,
+) -> Answer {
+    turn.turn().await;
+    let worker = connection.worker();
+    let Some(picked) = pick(worker, group, worker.now()) else {
+        tracing::debug!(client = %connection.origin.peer, "request refused: {NO_ENDPOINT}");
+        let refused = own::Refused::after_waiting(Reject::NoEndpoint, going.told, going.record);
+        return own::refuse(connection, refused, body, head.expects_continue).await;
+    };
+    let mut departure = depart(connection, snapshot, going, picked, head, body);
+    forward(connection, snapshot, &mut departure).await
 }
 
 /// Counts a request whose client left before there was an answer, as nginx does.
@@ -169,15 +223,18 @@ fn depart<'c>(
     connection: &'c Rc<Connection>,
     snapshot: &Snapshot,
     going: Going,
+    picked: Picked,
     head: Head,
     body: ClientBody,
 ) -> Departure<'c> {
-    let Going { route, choice, tried, host, target, told, record } = going;
+    let Going { route, host, target, told, record } = going;
+    let Picked { choice, tried } = picked;
     let Head { method, uri, version, mut fields, .. } = head;
     let has_body = !body.is_end_stream();
     if let Some((_, plan, document)) = plan_of(snapshot, route) {
         if let Some(total) = document.timeouts.request {
-            let deadline = connection.worker().now_millis().after(total);
+            // From when the request came, whether it had to wait or not.
+            let deadline = record.began.millis().after(total);
             connection.request_deadline.set(deadline);
             connection.arm(deadline);
         }
@@ -210,6 +267,9 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
         (Ok((head, lease)), Some((route, _, document))) => {
             let (status, mut fields) = (head.status, head.fields);
             record.status = status.as_u16();
+            if let Some(aftermath) = &mut record.aftermath {
+                aftermath.answer_begins(status, &fields);
+            }
             headers::strip_hop_by_hop(&mut fields, Direction::Response, true);
             fields.extend(&departure.told);
             headers::apply(&route.document.response_headers, &mut fields);
@@ -218,6 +278,9 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
         }
         (answer, plan) => {
             let reject = answer.err().unwrap_or(Reject::NoRoute);
+            if let Some(aftermath) = &mut record.aftermath {
+                aftermath.fails();
+            }
             tracing::debug!(
                 route = plan.map(|(route, ..)| route.document.name.as_str()),
                 client = %connection.origin.peer,

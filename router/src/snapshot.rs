@@ -5,6 +5,7 @@
 //! balancer positions and limit counts belong to names and survive every edit: see [`names::Names`].
 
 pub mod compile;
+mod limits;
 pub mod names;
 mod tenants;
 
@@ -14,13 +15,14 @@ use std::sync::Arc;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
-use crate::limit::PreparedQuota;
+use crate::limit::Prepared;
 use crate::limit::headers::Label;
 use crate::placement::Assignment;
 use crate::routing::RouteTable;
+pub use limits::CANDIDATE;
 pub use tenants::{TenantPlan, Tenants};
 
 /// Everything that requests of one generation are decided on.
@@ -55,6 +57,8 @@ pub struct ListenerPlan {
     pub document: Arc<model::Listener>,
     /// The routes served on it.
     pub table: Arc<RouteTable>,
+    /// The limits that every request must pass.
+    pub limits: Arc<[Arc<LimitPlan>]>,
     /// It is in force no more: connections that came by it are served until they end, which they are asked to.
     pub gone: bool,
 }
@@ -96,7 +100,7 @@ pub struct RoutePlan {
     pub tenant: Option<Arc<model::TenantRule>>,
     /// What happens to a request.
     pub action: ActionPlan,
-    /// The limits, all of which must admit a request.
+    /// Its limits and those of its service, all of which must admit a request. None is there twice.
     pub limits: Arc<[Arc<LimitPlan>]>,
 }
 
@@ -180,27 +184,41 @@ pub struct LimitPlan {
     pub document: Arc<model::Limit>,
     /// Its stable number: what its counts are kept under.
     pub id: u32,
+    /// What follows from a refusal.
+    pub mode: model::LimitMode,
+    /// Whether it slows answers down, rather than looking at requests.
+    pub is_bandwidth: bool,
+    /// How much a request costs when it comes.
+    pub cost: u32,
     /// When clients are told of it.
     pub headers: model::HeadersWhen,
+    /// Whether they are told in the old fields as well.
+    pub legacy_headers: bool,
     /// What they are told begins with.
     pub label: Option<Label>,
     /// Its own quota.
+    pub quota: Arc<QuotaPlan>,
+    /// Values that are tried beside those in force.
+    pub candidate: Option<CandidatePlan>,
+}
+
+/// Values of a limit that are tried beside those in force.
+#[derive(Debug)]
+pub struct CandidatePlan {
+    /// The stable number that their counts are kept under.
+    pub id: u32,
+    /// What they admit.
     pub quota: Arc<QuotaPlan>,
 }
 
 /// What a limit admits, with what clients are told of it.
 #[derive(Debug)]
 pub struct QuotaPlan {
-    /// The quota.
-    pub prepared: PreparedQuota,
-    /// The value of `RateLimit-Policy`.
+    /// The algorithm and its values.
+    pub prepared: Prepared,
+    /// The limit's item of `RateLimit-Policy`.
     pub policy: Option<HeaderValue>,
 }
-
-/// The header that states a limit's policy (draft-ietf-httpapi-ratelimit-headers-10).
-pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// The header that states what is left (draft-ietf-httpapi-ratelimit-headers-10).
-pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 impl Snapshot {
     /// The listener of this stable number.

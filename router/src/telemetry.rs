@@ -4,6 +4,7 @@
 //! request touches no counter that another thread writes.
 
 pub mod counters;
+pub(crate) mod limits;
 pub(crate) mod render;
 
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use crate::clock::Nanos;
 use crate::http::reject::Reject;
 use crate::listener::worker::Worker;
+use crate::pipeline::aftermath::Aftermath;
 use crate::upstream::response_body::BrokenOff;
 
 /// What will be recorded of one request when it is over: exactly once, however it ends.
@@ -26,11 +28,13 @@ pub(crate) struct Record {
     pub(crate) reject: Option<Reject>,
     bytes: u64,
     broken_off: Option<BrokenOff>,
+    /// What it owes its limits until it is over.
+    pub(crate) aftermath: Option<Box<Aftermath>>,
 }
 
 impl Record {
     pub(crate) fn new(began: Nanos) -> Self {
-        Self { began, route: None, group: None, status: 0, reject: None, bytes: 0, broken_off: None }
+        Self { began, route: None, group: None, status: 0, reject: None, bytes: 0, broken_off: None, aftermath: None }
     }
 
     pub(crate) fn sent(&mut self, bytes: usize) {

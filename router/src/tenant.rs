@@ -29,11 +29,11 @@ pub enum Found<'a> {
 }
 
 /// A value that a source holds, or that the request must be refused for it.
-type Value<'a> = Result<Cow<'a, str>, Refused>;
+pub(crate) type Value<'a> = Result<Cow<'a, str>, Refused>;
 
 /// The value is no id, or there are several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Refused;
+pub(crate) struct Refused;
 
 /// Finds the tenant of a request. `host` is in lower case and without port, `path` is in normal form and not decoded,
 /// `query` is without `?`.
@@ -89,13 +89,14 @@ fn path_segment(path: &str, index: u8) -> Option<&str> {
     path.strip_prefix('/')?.split('/').nth(usize::from(index))
 }
 
-fn parameter<'a>(query: &'a str, name: &str) -> Option<Value<'a>> {
+/// The value of a query parameter.
+pub(crate) fn parameter<'a>(query: &'a str, name: &str) -> Option<Value<'a>> {
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     only(pairs.filter(|(key, _)| percent::is_form(key, name)).map(|(_, value)| decoded_form(value)))
 }
 
-/// Cookies are `name=value`, separated by `;` and blanks, on any number of lines (RFC 6265 §5.4, RFC 9113 §8.2.3).
-fn cookie<'a>(headers: &'a Fields, name: &str) -> Option<Value<'a>> {
+/// The value of a cookie. Cookies are `name=value`, separated by `;` and blanks, on any number of lines (RFC 6265 §5.4, RFC 9113 §8.2.3).
+pub(crate) fn cookie<'a>(headers: &'a Fields, name: &str) -> Option<Value<'a>> {
     let pairs = headers.known(Known::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
     only(pairs.filter_map(|pair| {
         let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;

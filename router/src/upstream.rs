@@ -3,5 +3,6 @@
 pub(crate) mod connect;
 pub(crate) mod exchange;
 pub(crate) mod journey;
+pub(crate) mod pace;
 pub(crate) mod pool;
 pub(crate) mod response_body;

@@ -50,5 +50,9 @@ fn limit_override(check: &mut Check<'_>, path: &Path<'_>, raw: &raw::LimitOverri
     if raw.rate.is_none() && raw.burst.is_none() {
         check.wrong_but(path, "neither `rate` nor `burst`", "write at least one of the two, such as {rate: 1000/s}");
     }
-    Some(LimitOverride { rate: rate.map_or(Some(None), |rate| rate.map(Some))?, burst: burst?, ..LimitOverride::default() })
+    Some(LimitOverride {
+        rate: rate.map_or(Some(None), |rate| rate.map(Some))?,
+        burst: burst?,
+        ..LimitOverride::default()
+    })
 }

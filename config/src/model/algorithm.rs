@@ -193,9 +193,7 @@ impl Algorithm {
                     ..a
                 })
             }
-            Self::Bandwidth(a) => {
-                Self::Bandwidth(Bandwidth { rate: own.byte_rate.unwrap_or(a.rate), burst: a.burst })
-            }
+            Self::Bandwidth(a) => Self::Bandwidth(Bandwidth { rate: own.byte_rate.unwrap_or(a.rate), burst: a.burst }),
         }
     }
 

@@ -63,11 +63,8 @@ impl Bandwidth {
     pub(super) fn charge(&self, state: &mut State, now: u64, cost: i64) {
         self.adopt(state, now);
         let time = nanos(cost.unsigned_abs(), self.per_second);
-        state.full_at = if cost < 0 {
-            state.full_at.saturating_sub(time)
-        } else {
-            state.full_at.max(now).saturating_add(time)
-        };
+        state.full_at =
+            if cost < 0 { state.full_at.saturating_sub(time) } else { state.full_at.max(now).saturating_add(time) };
     }
 
     /// Rescales a state that was counted at another rate: bytes that were sent stay sent.

@@ -1,13 +1,17 @@
 //! How clients are told of limits: `RateLimit-Policy`, `RateLimit` and `Retry-After`.
 //!
 //! The first two follow draft-ietf-httpapi-ratelimit-headers-10 (§3.1 `q`, `w`; §4.1 `r`, `t`) and stay valid under
-//! -11, which says "effective window" where -10 says "reset". Several limits are several lines of the same field (§3,
-//! §4).
+//! -11, which says "effective window" where -10 says "reset". Several limits are several items of one list (§3, §4).
 //! `Retry-After` is RFC 9110 §10.2.3.
 
 use http::HeaderValue;
 
 use super::{NEVER, Policy, Unit, Verdict};
+
+/// The field that states limits' policies.
+pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
+/// The field that states what is left of them.
+pub const RATE_LIMIT: &str = "ratelimit";
 
 /// The largest integer of a structured field, RFC 9651 §3.3.1.
 const LARGEST: u64 = 999_999_999_999_999;
@@ -60,6 +64,16 @@ pub fn remaining(label: &Label, verdict: &Verdict) -> Line {
     line
 }
 
+/// The fields that many clients know from before: how many, how many are left, and in how many seconds all are back.
+pub fn legacy(quota: u64, verdict: &Verdict) -> [(&'static str, HeaderValue); 3] {
+    let window = if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos };
+    [
+        ("x-ratelimit-limit", HeaderValue::from(quota)),
+        ("x-ratelimit-remaining", HeaderValue::from(verdict.remaining)),
+        ("x-ratelimit-reset", HeaderValue::from(seconds_rounded_up(window).min(LARGEST))),
+    ]
+}
+
 /// The value of `Retry-After` for a request refused for so many nanoseconds: whole seconds, rounded up, at least 1. None
 /// where no time helps.
 pub fn retry_after(nanos: u64) -> Option<HeaderValue> {
@@ -71,16 +85,16 @@ fn seconds_rounded_up(nanos: u64) -> u64 {
 }
 
 /// A short line on the stack, written from its end, because that is how the digits of a number come. The longest: a
-/// name of 128 bytes in quotes, and two parameters of 18 bytes.
+/// name of 128 bytes in quotes, two parameters of 18 bytes and a unit of 25.
 #[derive(Debug)]
 pub struct Line {
-    bytes: [u8; 192],
+    bytes: [u8; 224],
     begins: usize,
 }
 
 impl Line {
     fn new() -> Self {
-        let bytes = [0; 192];
+        let bytes = [0; 224];
         Self { begins: bytes.len(), bytes }
     }
 
@@ -115,46 +129,63 @@ impl AsRef<[u8]> for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::Outcome;
 
-    fn policy_text(name: &str, period_nanos: u64, burst: u32) -> Option<String> {
-        policy(name, Quota { period_nanos, burst }).map(|value| value.to_str().unwrap().to_owned())
+    const SECOND: u64 = NANOS_IN_SECOND;
+
+    fn policy_text(name: &str, quota: u64, window_nanos: Option<u64>, unit: Unit) -> Option<String> {
+        let value = policy(name, Policy { quota, window_nanos, unit })?;
+        Some(value.to_str().unwrap().to_owned())
     }
 
     #[test]
     fn policies() {
-        assert_eq!(policy_text("per-tenant", 10_000_000, 200).as_deref(), Some("\"per-tenant\";q=200;w=2"));
-        assert_eq!(policy_text("a", 1, 1).as_deref(), Some("\"a\";q=1;w=1"));
-        assert_eq!(policy_text("a", 1_000_000_001, 1).as_deref(), Some("\"a\";q=1;w=2"));
-        assert_eq!(policy_text(&"n".repeat(128), u64::MAX, u32::MAX).map(|text| text.len()), Some(130 + 13 + 14));
+        let requests = |name, quota, window| policy_text(name, quota, Some(window), Unit::Requests);
+        assert_eq!(requests("per-tenant", 200, 2 * SECOND).as_deref(), Some("\"per-tenant\";q=200;w=2"));
+        assert_eq!(requests("a", 1, 1).as_deref(), Some("\"a\";q=1;w=1"));
+        assert_eq!(requests("a", 1, SECOND + 1).as_deref(), Some("\"a\";q=1;w=2"));
+        assert_eq!(requests(&"n".repeat(128), u64::MAX, u64::MAX).map(|text| text.len()), Some(130 + 18 + 14));
         for unwritable in ["a\"b", "a\\b", "ä", "a\n", &"n".repeat(129)] {
-            assert_eq!(policy_text(unwritable, 1, 1), None, "{unwritable:?}");
+            assert_eq!(requests(unwritable, 1, 1), None, "{unwritable:?}");
         }
+        let concurrency = policy_text("c", 7, None, Unit::ConcurrentRequests);
+        assert_eq!(concurrency.as_deref(), Some("\"c\";q=7;qu=\"concurrent-requests\""));
+        let longest = policy_text(&"n".repeat(128), u64::MAX, Some(u64::MAX), Unit::ConcurrentRequests);
+        assert_eq!(longest.map(|text| text.len()), Some(130 + 18 + 14 + 25));
     }
 
     #[test]
     fn what_remains() {
         let verdict = |admitted, remaining, retry_after, reset| Verdict {
-            admitted,
+            outcome: if admitted { Outcome::Pass } else { Outcome::Refuse },
             remaining,
-            retry_after: Duration::from_millis(retry_after),
-            reset: Duration::from_millis(reset),
+            retry_after_nanos: retry_after,
+            reset_nanos: reset,
         };
         let text = |verdict| {
             let line = remaining(&Label::new("a").unwrap(), &verdict);
             str::from_utf8(line.as_ref()).unwrap().to_owned()
         };
-        assert_eq!(text(verdict(true, 199, 0, 10)), "\"a\";r=199;t=1");
-        assert_eq!(text(verdict(true, 0, 0, 2_000)), "\"a\";r=0;t=2");
+        assert_eq!(text(verdict(true, 199, 0, 1)), "\"a\";r=199;t=1");
+        assert_eq!(text(verdict(true, 0, 0, 2 * SECOND)), "\"a\";r=0;t=2");
         assert_eq!(text(verdict(true, 10, 0, 0)), "\"a\";r=10;t=0");
-        assert_eq!(text(verdict(false, 0, 1_001, 90_000)), "\"a\";r=0;t=2");
-        let longest = Verdict { reset: Duration::MAX, ..verdict(true, u32::MAX, 0, 0) };
-        assert_eq!(text(longest), format!("\"a\";r={};t={LARGEST}", u32::MAX));
+        assert_eq!(text(verdict(false, 0, SECOND + 1, 90 * SECOND)), "\"a\";r=0;t=2");
+        assert_eq!(text(verdict(false, 0, NEVER, SECOND)), "\"a\";r=0", "no time helps");
+        assert_eq!(text(verdict(true, u64::MAX, 0, u64::MAX - 1)), format!("\"a\";r={LARGEST};t=18446744074"));
     }
 
     #[test]
     fn retries_are_at_least_a_second_away() {
-        for (millis, expected) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (3_600_000, "3600")] {
-            assert_eq!(retry_after(Duration::from_millis(millis)), expected);
+        for (nanos, expected) in [(0, "1"), (1, "1"), (SECOND, "1"), (SECOND + 1, "2"), (3_600 * SECOND, "3600")] {
+            assert_eq!(retry_after(nanos).unwrap(), expected);
         }
+        assert_eq!(retry_after(NEVER), None);
+    }
+
+    #[test]
+    fn old_fields_say_the_same() {
+        let verdict = Verdict { outcome: Outcome::Pass, remaining: 3, retry_after_nanos: 0, reset_nanos: SECOND + 1 };
+        let values = legacy(5, &verdict).map(|(_, value)| value.to_str().unwrap().to_owned());
+        assert_eq!(values, ["5", "3", "2"]);
     }
 }

@@ -67,7 +67,10 @@ impl LimitTable {
 
     fn with_shards(budget_bytes: usize, shards: usize, seed: u64) -> Self {
         let budget = budget_bytes / shards;
-        Self { seed, shards: (0..shards).map(|_| Shard { budget: Budget::new(budget), entries: Mutex::default() }).collect() }
+        Self {
+            seed,
+            shards: (0..shards).map(|_| Shard { budget: Budget::new(budget), entries: Mutex::default() }).collect(),
+        }
     }
 
     /// Begins the key of a limit: see [`KeyHasher::new`] for what `limit_id` must be.
@@ -116,8 +119,7 @@ impl LimitTable {
         if admitted {
             for (ask, verdict) in asks.iter().zip(verdicts.iter()) {
                 let at = self.index(ask.key);
-                if let (true, Some(entries), Some(shard)) =
-                    (verdict.admits(), of(&mut locked, at), self.shards.get(at))
+                if let (true, Some(entries), Some(shard)) = (verdict.admits(), of(&mut locked, at), self.shards.get(at))
                 {
                     entries.take(&shard.budget, ask.key.halves(), ask, now);
                 }
@@ -197,10 +199,7 @@ pub struct Usage {
     pub evictions: u64,
 }
 
-fn of<'g>(
-    locked: &'g mut [(usize, MutexGuard<'_, Entries>)],
-    index: usize,
-) -> Option<&'g mut Entries> {
+fn of<'g>(locked: &'g mut [(usize, MutexGuard<'_, Entries>)], index: usize) -> Option<&'g mut Entries> {
     locked.iter_mut().find(|(at, _)| *at == index).map(|(_, entries)| &mut **entries)
 }
 

@@ -92,14 +92,14 @@ pub enum Message {
 
 impl Shared {
     /// Prepares `threads` threads, which [`run`] then runs.
-    pub fn new(snapshot: Snapshot, threads: usize, limit_keys: usize) -> Arc<Self> {
+    pub fn new(snapshot: Snapshot, threads: usize, limit_bytes: usize) -> Arc<Self> {
         let thread = |_| {
             let (mailbox, inbox) = mpsc::unbounded_channel();
             Thread { live: AtomicUsize::new(0), counters: Arc::default(), mailbox, inbox: Mutex::new(Some(inbox)) }
         };
         Arc::new(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
-            limits: LimitTable::new(limit_keys),
+            limits: LimitTable::new(limit_bytes),
             threads: (0..threads.max(1)).map(thread).collect(),
             draining: AtomicBool::new(false),
         })

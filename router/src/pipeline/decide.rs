@@ -8,25 +8,19 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gridrouter_config::model::{CellState, HeadersWhen, LimitKeyPart, Otherwise};
+use gridrouter_config::model::{CellState, Otherwise};
 use http::{HeaderValue, Method, Uri};
 use ipnet::IpNet;
 
+use super::admission::{Admission, Limiter, OnRoute, Who, admit};
 use crate::clock::Nanos;
 use crate::http::fields::Fields;
-use crate::http::forwarded;
 use crate::http::reject::Reject;
 use crate::http::target::Target;
-use crate::limit::key::{KeyHash, KeyHasher};
-use crate::limit::table::LimitTable;
-use crate::limit::{PreparedQuota, Verdict, headers};
 use crate::placement;
 use crate::routing::{Match, Request};
-use crate::snapshot::{
-    ActionPlan, EndpointGroup, LimitPlan, QuotaPlan, RATE_LIMIT, RATE_LIMIT_POLICY, RoutePlan, Snapshot, TenantPlan,
-    replaced_prefix,
-};
-use crate::tenant::{self, Found};
+use crate::snapshot::{ActionPlan, EndpointGroup, RoutePlan, Snapshot, TenantPlan, replaced_prefix};
+use crate::tenant;
 
 /// What is known of a request.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +49,7 @@ pub struct Decision<'a, 'r> {
     /// Where it goes.
     pub destination: Destination<'a>,
     /// What the limits said.
-    pub notices: Vec<Notice<'a>>,
+    pub admission: Admission<'a>,
     /// Whose it is, and where that tenant is placed.
     pub placed: Option<Placed<'r>>,
 }
@@ -110,7 +104,7 @@ impl Destination<'_> {
 
 /// A request refused.
 #[derive(Debug)]
-pub struct Refusal<'a> {
+pub struct Refusal<'a, 'r> {
     /// Why.
     pub reject: Reject,
     /// The route, where one matched.
@@ -118,103 +112,91 @@ pub struct Refusal<'a> {
     /// What the log says.
     pub why: &'static str,
     /// What the limits said.
-    pub notices: Vec<Notice<'a>>,
-    /// When to try again.
-    pub retry_after: Option<std::time::Duration>,
+    pub admission: Admission<'a>,
+    /// Whose it is, as far as that is known.
+    pub tenant: Option<Cow<'r, str>>,
 }
 
-impl Refusal<'_> {
+impl Refusal<'_, '_> {
     pub(crate) fn of(reject: Reject, why: &'static str) -> Self {
-        Self { reject, route: None, why, notices: Vec::new(), retry_after: None }
+        Self { reject, route: None, why, admission: Admission::default(), tenant: None }
     }
 }
 
-/// What one limit said of a request.
-#[derive(Debug)]
-pub struct Notice<'a> {
-    /// The limit.
-    pub limit: &'a LimitPlan,
-    /// What it admits: its own quota, or the tenant's.
-    pub quota: &'a QuotaPlan,
-    /// What it said.
-    pub verdict: Verdict,
-}
-
-impl Notice<'_> {
-    /// Tells the client, if it is told.
-    pub fn tell(&self, to: &mut Fields) {
-        let told = match self.limit.headers {
-            HeadersWhen::Always => true,
-            HeadersWhen::Refused => !self.verdict.admitted,
-            HeadersWhen::Never => false,
-        };
-        if !told {
-            return;
-        }
-        if let Some(policy) = &self.quota.policy {
-            to.append(RATE_LIMIT_POLICY, policy);
-        }
-        if let Some(label) = &self.limit.label {
-            to.append(RATE_LIMIT, headers::remaining(label, &self.verdict));
-        }
-    }
-}
-
-/// Where limits are counted; what explains a request counts nothing.
-pub trait Limiter {
-    /// Begins the key of a limit.
-    fn key(&self, limit: u32) -> KeyHasher;
-    /// Asks for one request.
-    fn check(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) -> Verdict;
-    /// Gives one request back.
-    fn refund(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64);
-}
-
-impl Limiter for LimitTable {
-    fn key(&self, limit: u32) -> KeyHasher {
-        LimitTable::key(self, limit)
-    }
-
-    fn check(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) -> Verdict {
-        LimitTable::check(self, key, quota, now_nanos)
-    }
-
-    fn refund(&self, key: KeyHash, quota: &PreparedQuota, now_nanos: u64) {
-        LimitTable::refund(self, key, quota, now_nanos);
-    }
-}
-
-/// Decides on a request. `counted` is told what each limit said.
+/// Decides on a request.
 pub fn decide<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
     facts: &Facts<'r>,
     limits: &impl Limiter,
     now: Nanos,
-    counted: &mut impl FnMut(u32, bool),
-) -> Result<Decision<'a, 'r>, Refusal<'a>> {
+) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
+    let Found { route, index, tenant, place, destination } = match find(snapshot, facts) {
+        Ok(found) => found,
+        Err(refusal) => return Err(admit_to_listener(snapshot, facts, limits, now, refusal)),
+    };
+    let who = Who { snapshot, facts, on: Some(OnRoute { route, tenant: tenant.as_ref(), place }) };
+    let admission = admit(&who, limits, now);
+    if admission.refused {
+        let tenant = tenant.map(|tenant| tenant.id);
+        return Err(Refusal {
+            route: Some(route),
+            admission,
+            tenant,
+            ..Refusal::of(Reject::LimitExceeded, "a limit refused the request")
+        });
+    }
+    let placed = tenant.map(|tenant| Placed { tenant: tenant.id, cell: place });
+    Ok(Decision { route, index, destination, admission, placed })
+}
+
+/// A request that goes nowhere meets the limits of its listener all the same.
+#[cold]
+fn admit_to_listener<'a, 'r>(
+    snapshot: &'a Snapshot,
+    facts: &Facts<'r>,
+    limits: &impl Limiter,
+    now: Nanos,
+    refusal: Refusal<'a, 'r>,
+) -> Refusal<'a, 'r> {
+    let admission = admit(&Who { snapshot, facts, on: None }, limits, now);
+    let (reject, why) = if admission.refused {
+        (Reject::LimitExceeded, "a limit of the listener refused the request")
+    } else {
+        (refusal.reject, refusal.why)
+    };
+    Refusal { reject, why, admission, ..refusal }
+}
+
+/// Where a request goes, before limits were asked.
+struct Found<'a, 'r> {
+    route: &'a Arc<RoutePlan>,
+    index: u32,
+    tenant: Option<Tenant<'a, 'r>>,
+    place: Option<Place>,
+    destination: Destination<'a>,
+}
+
+fn find<'a: 'r, 'r>(snapshot: &'a Snapshot, facts: &Facts<'r>) -> Result<Found<'a, 'r>, Refusal<'a, 'r>> {
     let (route, Match { route: index, prefix_len }) = route(snapshot, facts)?;
-    let refuse = |reject, why| Refusal { route: Some(route), ..Refusal::of(reject, why) };
-    let tenant = tenant_of(snapshot, route, facts).map_err(|(reject, why)| refuse(reject, why))?;
+    let refuse = |(reject, why)| Refusal { route: Some(route), ..Refusal::of(reject, why) };
+    let tenant = tenant_of(snapshot, route, facts).map_err(refuse)?;
     let (destination, place) = match &route.action {
         ActionPlan::Redirect | ActionPlan::Respond { .. } => (Destination::Own { prefix_len }, None),
         ActionPlan::Forward(plan) => {
             let place = match plan.grid {
-                Some(grid) => Some(place(snapshot, grid, tenant.as_ref()).map_err(|(r, why)| refuse(r, why))?),
+                Some(grid) => Some(place(snapshot, grid, tenant.as_ref()).map_err(refuse)?),
                 None => None,
             };
             let target = plan.targets.of(place.map(|place| place.cell));
-            let target =
-                target.ok_or_else(|| refuse(Reject::NoEndpoint, "the service has no endpoints in the cell"))?;
+            let none = (Reject::NoEndpoint, "the service has no endpoints in the cell");
+            let target = target.ok_or_else(|| refuse(none))?;
             (Destination::Endpoint { group: &target.group, host: target.host.as_ref(), prefix_len }, place)
         }
     };
-    let who = Who { snapshot, facts, tenant: tenant.as_ref(), route, place };
-    let notices = admit(&who, limits, now, counted)?;
-    let placed = tenant.map(|tenant| Placed { tenant: tenant.id, cell: place });
-    Ok(Decision { route, index, destination, notices, placed })
+    Ok(Found { route, index, tenant, place, destination })
 }
 
-fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<RoutePlan>, Match), Refusal<'a>> {
+fn route<'a, 'r>(snapshot: &'a Snapshot, facts: &Facts<'r>) -> Result<(&'a Arc<RoutePlan>, Match), Refusal<'a, 'r>> {
     let target = facts.target;
     let request = Request {
         host: &target.host,
@@ -231,10 +213,10 @@ fn route<'a>(snapshot: &'a Snapshot, facts: &Facts<'_>) -> Result<(&'a Arc<Route
 }
 
 /// A request's tenant.
-struct Tenant<'a, 'r> {
-    id: Cow<'r, str>,
+pub(super) struct Tenant<'a, 'r> {
+    pub(super) id: Cow<'r, str>,
     hash: u64,
-    plan: Option<TenantPlan<'a>>,
+    pub(super) plan: Option<TenantPlan<'a>>,
 }
 
 fn tenant_of<'a: 'r, 'r>(
@@ -245,10 +227,10 @@ fn tenant_of<'a: 'r, 'r>(
     let Some(rule) = &route.tenant else { return Ok(None) };
     let target = facts.target;
     let id = match (tenant::find(rule, &target.host, &target.path, target.query, facts.headers), &rule.otherwise) {
-        (Found::Tenant(id), _) => id,
-        (Found::Invalid, _) => return Err((Reject::BadTenant, "the tenant id is invalid or ambiguous")),
-        (Found::Missing, Otherwise::Tenant(name)) => name.as_str().into(),
-        (Found::Missing, Otherwise::Reject) => return Err((Reject::NoTenant, "the request names no tenant")),
+        (tenant::Found::Tenant(id), _) => id,
+        (tenant::Found::Invalid, _) => return Err((Reject::BadTenant, "the tenant id is invalid or ambiguous")),
+        (tenant::Found::Missing, Otherwise::Tenant(name)) => name.as_str().into(),
+        (tenant::Found::Missing, Otherwise::Reject) => return Err((Reject::NoTenant, "the request names no tenant")),
     };
     let hash = placement::hash_of(id.as_bytes());
     let plan = snapshot.tenants.get(hash, &id);
@@ -272,81 +254,6 @@ fn place(snapshot: &Snapshot, grid: u32, tenant: Option<&Tenant<'_, '_>>) -> Res
     match assigned {
         Some(cell) => Ok(Place { bucket, cell, pinned: false }),
         None => Err((Reject::NoCell, "no cell of the grid takes tenants")),
-    }
-}
-
-/// Whose request it is, as limits see it: `'a` is the snapshot's life, `'r` the request's.
-struct Who<'a, 'r> {
-    snapshot: &'a Snapshot,
-    facts: &'r Facts<'r>,
-    tenant: Option<&'r Tenant<'a, 'r>>,
-    route: &'a Arc<RoutePlan>,
-    place: Option<Place>,
-}
-
-/// Asks every limit of the route. What the first ones took is given back when a later one refuses.
-fn admit<'a>(
-    who: &Who<'a, '_>,
-    table: &impl Limiter,
-    now: Nanos,
-    counted: &mut impl FnMut(u32, bool),
-) -> Result<Vec<Notice<'a>>, Refusal<'a>> {
-    let mut notices: Vec<Notice<'a>> = Vec::with_capacity(who.route.limits.len());
-    for limit in &*who.route.limits {
-        let (key, quota) = (who.key(limit, table), who.quota(limit));
-        let verdict = table.check(key, &quota.prepared, now.0);
-        counted(limit.id, verdict.admitted);
-        notices.push(Notice { limit, quota, verdict });
-        if !verdict.admitted {
-            for earlier in who.route.limits.iter().take(notices.len() - 1) {
-                table.refund(who.key(earlier, table), &who.quota(earlier).prepared, now.0);
-            }
-            return Err(Refusal {
-                route: Some(who.route),
-                notices,
-                retry_after: Some(verdict.retry_after),
-                ..Refusal::of(Reject::LimitExceeded, "a limit refused the request")
-            });
-        }
-    }
-    Ok(notices)
-}
-
-impl<'a> Who<'a, '_> {
-    /// The tenant's own quota, or the limit's.
-    fn quota(&self, limit: &'a LimitPlan) -> &'a QuotaPlan {
-        self.tenant.and_then(|tenant| tenant.plan).and_then(|plan| plan.quota(limit.id)).unwrap_or(&limit.quota)
-    }
-
-    fn key(&self, limit: &LimitPlan, table: &impl Limiter) -> KeyHash {
-        let mut key = table.key(limit.id);
-        for part in &limit.document.key {
-            match part {
-                LimitKeyPart::Tenant => key.add(self.tenant.map_or(b"", |tenant| tenant.id.as_bytes())),
-                LimitKeyPart::Route => key.add(&self.route.id.to_le_bytes()),
-                LimitKeyPart::Service => match &self.route.action {
-                    ActionPlan::Forward(plan) => key.add(plan.service.as_str().as_bytes()),
-                    ActionPlan::Redirect | ActionPlan::Respond { .. } => key.add(b""),
-                },
-                LimitKeyPart::Cell => match self.place.and_then(|place| self.snapshot.cell(place.cell)) {
-                    Some(cell) => key.add(cell.name.as_str().as_bytes()),
-                    None => key.add(b""),
-                },
-                LimitKeyPart::ClientIp => key.add(&self.client_network()),
-                LimitKeyPart::Header(name) => key.add(self.facts.headers.get(name).unwrap_or_default()),
-            }
-        }
-        key.finish()
-    }
-
-    /// The client's address; of an IPv6 address the /64, which is what one customer has.
-    fn client_network(&self) -> [u8; 8] {
-        let mut bytes = [0; 8];
-        match forwarded::client_address(self.facts.headers, self.facts.peer, self.facts.trusted_proxies) {
-            IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => bytes.copy_from_slice(&ip.octets()[..8]),
-        }
-        bytes
     }
 }
 

@@ -1,15 +1,19 @@
 //! What would happen to a request, and why, without sending anything.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::{Method, Uri, Version};
 use serde::Serialize;
 
+use super::admission::{Admission, Limiter};
 use super::decide::{self, Destination, Facts};
 use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
-use crate::limit::table::LimitTable;
+use crate::limit::key::KeyHasher;
+use crate::limit::table::{Ask, LimitTable, Verdicts};
+use crate::limit::{NEVER, Outcome};
 use crate::listener::worker::Worker;
 use crate::placement;
 use crate::snapshot::{ActionPlan, RoutePlan, Snapshot};
@@ -86,12 +90,18 @@ pub struct Explanation {
 pub struct LimitExplanation {
     /// The limit.
     pub limit: String,
-    /// Whether the request would pass.
+    /// `live`, or `candidate` for values that are tried beside those in force.
+    pub values: &'static str,
+    /// Whether a refusal would refuse the request.
+    pub enforced: bool,
+    /// Whether the request would pass, be it later.
     pub admitted: bool,
+    /// Seconds that it would wait.
+    pub wait_seconds: f64,
     /// Requests that could follow at once.
-    pub remaining: u32,
-    /// Seconds until a refused request could pass.
-    pub retry_after_seconds: f64,
+    pub remaining: u64,
+    /// Seconds until a refused request could pass; none if no time helps.
+    pub retry_after_seconds: Option<f64>,
 }
 
 /// One endpoint of the group.
@@ -147,12 +157,12 @@ pub(crate) fn explain(worker: &Worker, question: &Question) -> Explanation {
 fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Explanation) {
     let now = clock::now();
     let view = Peek(&worker.shared.limits);
-    match decide::decide(snapshot, facts, &view, now, &mut |_, _| {}) {
+    match decide::decide(snapshot, facts, &view, now) {
         Err(refusal) => {
             if let Some(route) = refusal.route {
                 describe_route(route, out);
             }
-            limits(&refusal.notices, out);
+            limits(&refusal.admission, out);
             refused(out, refusal.reject, refusal.why);
         }
         Ok(decision) => {
@@ -164,7 +174,7 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
                     describe_place(snapshot, place, out);
                 }
             }
-            limits(&decision.notices, out);
+            limits(&decision.admission, out);
             match &decision.destination {
                 Destination::Own { .. } => {
                     out.outcome = match decision.route.action {
@@ -181,21 +191,14 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
 /// A limit table that counts nothing.
 pub(crate) struct Peek<'a>(&'a LimitTable);
 
-impl decide::Limiter for Peek<'_> {
-    fn key(&self, limit: u32) -> crate::limit::key::KeyHasher {
+impl Limiter for Peek<'_> {
+    fn key(&self, limit: u32) -> KeyHasher {
         self.0.key(limit)
     }
 
-    fn check(
-        &self,
-        key: crate::limit::key::KeyHash,
-        quota: &crate::limit::PreparedQuota,
-        now_nanos: u64,
-    ) -> crate::limit::Verdict {
-        self.0.peek(key, quota, now_nanos)
+    fn check(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+        self.0.peek(asks, now, verdicts)
     }
-
-    fn refund(&self, _: crate::limit::key::KeyHash, _: &crate::limit::PreparedQuota, _: u64) {}
 }
 
 fn refused(out: &mut Explanation, reject: crate::http::reject::Reject, why: &str) {
@@ -228,16 +231,29 @@ fn describe_place(snapshot: &Snapshot, place: decide::Place, out: &mut Explanati
     out.cell = Some(cell);
 }
 
-fn limits(notices: &[decide::Notice<'_>], out: &mut Explanation) {
-    for notice in notices {
+fn limits(admission: &Admission<'_>, out: &mut Explanation) {
+    for notice in &admission.notices {
         let verdict = notice.verdict;
         out.limits.push(LimitExplanation {
             limit: notice.limit.document.name.to_string(),
-            admitted: verdict.admitted,
+            values: if notice.is_candidate { "candidate" } else { "live" },
+            enforced: notice.is_enforced(),
+            admitted: verdict.admits(),
+            wait_seconds: match verdict.outcome {
+                Outcome::Wait(nanos) => seconds(nanos),
+                Outcome::Pass | Outcome::Refuse => 0.0,
+            },
             remaining: verdict.remaining,
-            retry_after_seconds: verdict.retry_after.as_secs_f64(),
+            retry_after_seconds: (verdict.retry_after_nanos != NEVER).then(|| seconds(verdict.retry_after_nanos)),
         });
     }
+    if admission.wait_nanos > 0 {
+        out.why.push(format!("limits make it wait for {:?}", Duration::from_nanos(admission.wait_nanos)));
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
 }
 
 fn describe_group(

@@ -10,7 +10,10 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::decide::{Notice, Refusal};
+use super::admission::Admission;
+use super::aftermath::Aftermath;
+use super::decide::Refusal;
+use crate::clock::Nanos;
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
@@ -42,35 +45,48 @@ pub(super) struct Own {
 /// A request refused, without what it borrowed.
 pub(super) struct Refused {
     reject: Reject,
-    route: Option<u32>,
+    /// The status to answer with, where it is not the reject's own.
+    status: Option<StatusCode>,
     told: Fields,
-    retry_after: Option<Duration>,
+    retry_after: Option<HeaderValue>,
+    record: Record,
 }
 
 impl Refused {
     /// Says so in the log.
-    pub(super) fn new(connection: &Connection, refusal: &Refusal<'_>) -> Self {
+    #[cold]
+    pub(super) fn new(connection: &Connection, refusal: Refusal<'_, '_>, now: Nanos) -> Self {
+        let Refusal { reject, route, why, admission, .. } = refusal;
+        let limit = admission.refusing();
         tracing::debug!(
             client = %connection.origin.peer,
-            route = refusal.route.map(|route| route.document.name.as_str()),
-            code = refusal.reject.code(),
-            "request refused: {}", refusal.why
+            route = route.map(|route| route.document.name.as_str()),
+            limit = limit.map(|limit| limit.document.name.as_str()),
+            code = reject.code(),
+            "request refused: {why}"
         );
+        let mut record = Record::new(now);
+        record.route = route.map(|route| route.id);
+        record.aftermath = Aftermath::of(connection.worker(), &admission, now);
         Self {
-            reject: refusal.reject,
-            route: refusal.route.map(|route| route.id),
-            told: told(&refusal.notices),
-            retry_after: refusal.retry_after,
+            reject,
+            status: limit.map(|limit| limit.document.status),
+            told: told(&admission),
+            retry_after: limit.and_then(|_| retry_after(admission.retry_after_nanos())),
+            record,
         }
+    }
+
+    /// A request that waited for its turn, and then could not be sent on.
+    pub(super) fn after_waiting(reject: Reject, told: Fields, record: Record) -> Self {
+        Self { reject, status: None, told, retry_after: None, record }
     }
 }
 
 /// What the client is told of limits.
-pub(super) fn told(notices: &[Notice<'_>]) -> Fields {
+pub(super) fn told(admission: &Admission<'_>) -> Fields {
     let mut told = Fields::new();
-    for notice in notices {
-        notice.tell(&mut told);
-    }
+    admission.tell(&mut told);
     told
 }
 
@@ -98,32 +114,35 @@ pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBo
 }
 
 /// Refuses a request, having read a bounded amount of its body so that the client can read the answer.
-pub(super) async fn refuse(
-    connection: &Rc<Connection>,
-    refusal: Refused,
-    body: ClientBody,
-    expects: bool,
-    mut record: Record,
-) -> Answer {
-    let Refused { reject: why, route, told, retry_after: wait } = refusal;
+pub(super) async fn refuse(connection: &Rc<Connection>, refusal: Refused, body: ClientBody, expects: bool) -> Answer {
+    let Refused { reject: why, status, told, retry_after, record } = refusal;
     drain(connection, body, expects).await;
-    record.route = route;
-    let mut response = reject(connection, why, record, &told);
-    if let Some(wait) = wait {
-        response.fields.append(header::RETRY_AFTER, retry_after(wait));
+    let mut response = reject_with(connection, why, status.unwrap_or(why.status()), record, &told);
+    if let Some(wait) = retry_after {
+        response.fields.append(header::RETRY_AFTER, wait);
     }
     response
 }
 
 /// The answer to a refused request.
-pub(super) fn reject(connection: &Rc<Connection>, why: Reject, mut record: Record, told: &Fields) -> Answer {
-    record.status = why.status().as_u16();
+pub(super) fn reject(connection: &Rc<Connection>, why: Reject, record: Record, told: &Fields) -> Answer {
+    reject_with(connection, why, why.status(), record, told)
+}
+
+fn reject_with(
+    connection: &Rc<Connection>,
+    why: Reject,
+    status: StatusCode,
+    mut record: Record,
+    told: &Fields,
+) -> Answer {
+    record.status = status.as_u16();
     record.reject = Some(why);
     let mut fields = Fields::new();
     fields.append(header::CONTENT_TYPE, "application/json");
     fields.append(Known::XGridrouterReject.as_str(), why.code());
     fields.extend(told);
-    Answer { status: why.status(), fields, body: ResponseBody::own(why.body(), Rc::clone(connection), record) }
+    Answer { status, fields, body: ResponseBody::own(why.body(), Rc::clone(connection), record) }
 }
 
 /// Reads and throws away a request's body, if it is small and comes soon: the connection can be used again then.

@@ -1,22 +1,20 @@
 //! model + the snapshot before → a new snapshot. Pure, and its cost follows the change: what did not change is the same
 //! `Arc` in the model, and what was compiled from it is taken over.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model::{self, Algorithm, Model, Placement};
+use gridrouter_config::model::{self, Model, Placement};
 use gridrouter_config::registrations::{Registrations, Track};
 
+use super::limits::{Limits, QuotaCache, quotas_of};
 use super::names::Names;
-use super::tenants::Quotas;
 use super::{
-    ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, QuotaPlan,
-    RoutePlan, Snapshot, Target, Targets, Tenants, replaced_prefix,
+    ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, RoutePlan,
+    Snapshot, Target, Targets, Tenants, replaced_prefix,
 };
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
-use crate::limit::{PreparedQuota, Quota, headers};
 use crate::placement::ring::{self, Candidate};
 use crate::routing::RouteTable;
 
@@ -30,7 +28,7 @@ pub fn compile(
     names: &mut Names,
 ) -> Snapshot {
     let same = Unchanged::between(old, &model);
-    let tenants = tenants(&model, old.filter(|_| same.limits), names);
+    let tenants = tenants(&model, old.filter(|_| same.limits && same.plans), names);
     let compiled_in = Duration::ZERO;
     if let Some(old) = old.filter(|old| same.all() && Arc::ptr_eq(&old.registrations, &registrations)) {
         let (listeners, routes, grids) = (old.listeners.clone(), Arc::clone(&old.routes), old.grids.clone());
@@ -52,7 +50,7 @@ pub fn compile(
     let grids = grids(&model, old, same.cells, names);
     let limits = Limits::prepare(&model, names);
     let routes: Arc<[_]> = routes(&model, &registrations, old, &same, &limits, names).into();
-    let listeners = listeners(&model, old, &routes, names);
+    let listeners = listeners(&model, old, &routes, &limits, names);
     Snapshot { generation, digest, model, registrations, listeners, routes, grids, cells, tenants, compiled_in }
 }
 
@@ -63,6 +61,7 @@ struct Unchanged {
     cells: bool,
     services: bool,
     limits: bool,
+    plans: bool,
     routes: bool,
     listeners: bool,
 }
@@ -80,6 +79,7 @@ impl Unchanged {
                 cells: false,
                 services: false,
                 limits: false,
+                plans: false,
                 routes: false,
                 listeners: false,
             };
@@ -89,6 +89,7 @@ impl Unchanged {
             cells: Arc::ptr_eq(&old.cells, &new.cells),
             services: Arc::ptr_eq(&old.services, &new.services),
             limits: Arc::ptr_eq(&old.limits, &new.limits),
+            plans: Arc::ptr_eq(&old.plans, &new.plans),
             routes: Arc::ptr_eq(&old.routes, &new.routes),
             listeners: Arc::ptr_eq(&old.listeners, &new.listeners),
         }
@@ -147,34 +148,6 @@ fn place(model: &Model, grid: &Arc<model::Grid>, id: u32, before: Option<&GridPl
     let _ = before;
     let assignment = Arc::new(ring::assign(&candidates, parameters.virtual_nodes, parameters.bounded_load));
     GridPlan { document: Arc::clone(grid), id, placed, assignment }
-}
-
-/// The limits by name, prepared.
-struct Limits(BTreeMap<Name, Arc<LimitPlan>>);
-
-impl Limits {
-    fn prepare(model: &Model, names: &mut Names) -> Self {
-        let plan = |limit: &Arc<model::Limit>, names: &mut Names| {
-            let Algorithm::TokenBucket(bucket) = limit.algorithm;
-            LimitPlan {
-                document: Arc::clone(limit),
-                id: names.limits.of(text(&limit.name)),
-                headers: limit.headers,
-                label: headers::Label::new(limit.name.as_str()),
-                quota: Arc::new(quota_plan(&limit.name, quota_of(bucket))),
-            }
-        };
-        Self(model.limits.iter().map(|(name, limit)| (name.clone(), Arc::new(plan(limit, names)))).collect())
-    }
-}
-
-fn quota_of(bucket: model::TokenBucket) -> Quota {
-    let period = u64::try_from(bucket.rate.period().as_nanos()).unwrap_or(u64::MAX).max(1);
-    Quota { period_nanos: period, burst: bucket.burst }
-}
-
-fn quota_plan(name: &Name, quota: Quota) -> QuotaPlan {
-    QuotaPlan { prepared: PreparedQuota::token_bucket(quota), policy: headers::policy(name.as_str(), quota) }
 }
 
 fn routes(
@@ -240,7 +213,7 @@ fn route_plan(
         rewrites: replaced_prefix(&route.action).is_some(),
         tenant: route.tenant.as_ref().map(|rule| shared.rule(rule)),
         action,
-        limits: shared.limits(&route.limits, limits),
+        limits: shared.limits(route, targets.model, limits),
     })
 }
 
@@ -267,9 +240,17 @@ impl Shared {
         made
     }
 
-    fn limits(&mut self, names: &[Name], limits: &Limits) -> Arc<[Arc<LimitPlan>]> {
-        let made = || names.iter().filter_map(|name| limits.0.get(name).map(Arc::clone)).collect();
-        Arc::clone(self.limits.entry_ref(names).or_insert_with(made))
+    /// The limits of a route and of the service behind it.
+    fn limits(&mut self, route: &model::Route, model: &Model, limits: &Limits) -> Arc<[Arc<LimitPlan>]> {
+        let service = match &route.action {
+            model::Action::Forward(forward) => model.services.get(&forward.service),
+            model::Action::Redirect(_) | model::Action::Respond(_) => None,
+        };
+        let mut names = route.limits.clone();
+        let more = service.iter().flat_map(|service| &service.limits).filter(|name| !route.limits.contains(name));
+        names.extend(more.cloned());
+        let made = || limits.of(&names);
+        Arc::clone(self.limits.entry_ref(names.as_slice()).or_insert_with(made))
     }
 }
 
@@ -357,6 +338,7 @@ fn listeners(
     model: &Model,
     old: Option<&Snapshot>,
     routes: &[Arc<RoutePlan>],
+    limits: &Limits,
     names: &mut Names,
 ) -> Vec<Option<ListenerPlan>> {
     let mut shared: Vec<(Vec<u32>, Arc<RouteTable>)> = Vec::new();
@@ -369,14 +351,16 @@ fn listeners(
             Some(plan) => Arc::clone(&plan.table),
             None => table_for(&listener.name, routes, &mut shared),
         };
-        put(&mut listeners, id, ListenerPlan { document: Arc::clone(listener), table, gone: false });
+        let limits = limits.of(&listener.limits);
+        put(&mut listeners, id, ListenerPlan { document: Arc::clone(listener), table, limits, gone: false });
     }
     // Connections that came by a listener that is gone are still there.
     for plan in old.iter().flat_map(|old| old.listeners.iter().flatten()) {
         let id = names.listeners.of(text(&plan.document.name));
         if listeners.get(id as usize).is_none_or(Option::is_none) {
             let table = table_for(&plan.document.name, routes, &mut shared);
-            put(&mut listeners, id, ListenerPlan { document: Arc::clone(&plan.document), table, gone: true });
+            let limits = limits.of(&plan.document.limits);
+            put(&mut listeners, id, ListenerPlan { document: Arc::clone(&plan.document), table, limits, gone: true });
         }
     }
     listeners
@@ -414,34 +398,11 @@ fn tenants(model: &Model, old: Option<&Snapshot>, names: &mut Names) -> Tenants 
     }
     for (number, own) in table.limits() {
         let before = old.and_then(|old| old.tenants.quotas_of(number, own));
-        put(&mut quotas, number, before.unwrap_or_else(|| Arc::new(quotas_of(&own.model, &limits, &mut cache))));
+        put(
+            &mut quotas,
+            number,
+            before.unwrap_or_else(|| Arc::new(quotas_of(&own.model, &model.plans, &limits, &mut cache))),
+        );
     }
     Tenants::new(table, pins.into(), quotas.into())
-}
-
-/// Quotas of tenants, made once for all tenants that have the same: customers buy one of a few plans, and what is
-/// shared is in the processor's cache.
-#[derive(Default)]
-struct QuotaCache {
-    known: hashbrown::HashMap<(u32, Quota), Arc<QuotaPlan>>,
-}
-
-impl QuotaCache {
-    fn of(&mut self, limit: &LimitPlan, bucket: model::TokenBucket) -> Arc<QuotaPlan> {
-        let quota = quota_of(bucket);
-        let made = || Arc::new(quota_plan(&limit.document.name, quota));
-        Arc::clone(self.known.entry((limit.id, quota)).or_insert_with(made))
-    }
-}
-
-fn quotas_of(own: &BTreeMap<Name, model::LimitOverride>, limits: &Limits, quotas: &mut QuotaCache) -> Quotas {
-    own.iter()
-        .filter_map(|(name, own)| {
-            let limit = limits.0.get(name)?;
-            let Algorithm::TokenBucket(bucket) = limit.document.algorithm;
-            let bucket =
-                model::TokenBucket { rate: own.rate.unwrap_or(bucket.rate), burst: own.burst.unwrap_or(bucket.burst) };
-            Some((limit.id, quotas.of(limit, bucket)))
-        })
-        .collect()
 }

@@ -7,10 +7,16 @@ use std::sync::Arc;
 
 use gridrouter_config::tenants::{OwnLimits, Row, TenantTable};
 
-use super::QuotaPlan;
+use super::{LimitPlan, QuotaPlan};
 
-/// A tenant's own quotas, by the limit's stable number.
-pub(super) type Quotas = Vec<(u32, Arc<QuotaPlan>)>;
+/// What a tenant and its plan say of limits.
+#[derive(Debug, Default)]
+pub(super) struct Quotas {
+    /// Values of their own, by the limit's stable number.
+    pub(super) own: Vec<(u32, Arc<QuotaPlan>)>,
+    /// Limits that all the tenant's requests meet.
+    pub(super) extra: Vec<Arc<LimitPlan>>,
+}
 
 /// Tenants by id.
 #[derive(Debug, Default)]
@@ -77,10 +83,18 @@ impl<'a> TenantPlan<'a> {
         self.pin().filter(|(of, _)| *of == grid).map(|(_, cell)| cell)
     }
 
-    /// Its own quota for a limit.
+    fn quotas(&self) -> Option<&'a Quotas> {
+        self.tenants.quotas.get(self.row.limits()? as usize)?.as_deref()
+    }
+
+    /// Its own quota for a limit, or its plan's.
     pub fn quota(&self, limit: u32) -> Option<&'a Arc<QuotaPlan>> {
-        let own = self.tenants.quotas.get(self.row.limits()? as usize)?.as_ref()?;
-        own.iter().find(|(id, _)| *id == limit).map(|(_, quota)| quota)
+        self.quotas()?.own.iter().find(|(id, _)| *id == limit).map(|(_, quota)| quota)
+    }
+
+    /// Limits that all its requests meet, beside those of listener, route and service.
+    pub fn extra(&self) -> &'a [Arc<LimitPlan>] {
+        self.quotas().map_or(&[], |quotas| &quotas.extra)
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::limits::Refusals;
 use crate::clock::Nanos;
 use crate::http::reject::Reject;
 
@@ -39,7 +40,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    fn observe(&self, took: Nanos) {
+    pub(crate) fn observe(&self, took: Nanos) {
         let micros = took.0 / 1_000;
         let index = BUCKET_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKET_MICROS.len());
         if let Some(bucket) = self.buckets.get(index) {
@@ -72,13 +73,23 @@ impl RequestCounters {
     }
 }
 
-/// What is counted of the requests that one limit looked at.
+/// What is counted of the requests that one limit looked at. A request that another limit refused is none of them.
 #[derive(Debug, Default)]
 pub struct LimitCounters {
-    /// Requests it let pass.
-    pub admitted: Counter,
+    /// Requests it let pass at once.
+    pub allowed: Counter,
+    /// Requests it let pass later.
+    pub delayed: Counter,
     /// Requests it refused.
     pub refused: Counter,
+    /// Requests it would have refused, were it enforced.
+    pub shadow_refused: Counter,
+    /// Requests that began to wait for their turn.
+    pub queued: Counter,
+    /// Requests that waited no longer: their turn came, or their client went.
+    pub unqueued: Counter,
+    /// How long those that it let pass later were to wait.
+    pub wait: Histogram,
 }
 
 /// What one thread counts, as others see it.
@@ -90,6 +101,8 @@ pub struct ThreadCounters {
     pub groups: Mutex<Vec<(u32, Arc<RequestCounters>)>>,
     /// Limits that looked at a request, by stable number.
     pub limits: Mutex<Vec<(u32, Arc<LimitCounters>)>>,
+    /// The tenants that limits refused most.
+    pub refusals: Refusals,
     /// Requests, however they ended.
     pub requests: Counter,
     /// Answers that broke off.

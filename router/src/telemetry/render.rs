@@ -1,6 +1,6 @@
 //! Renders the metrics, on the admin thread: adds up what each thread counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Error;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use super::counters::{BUCKET_MICROS, LimitCounters, RequestCounters, ThreadCount
 use crate::http::reject::Reject;
 use crate::lifecycle::View;
 use crate::presence::Presence;
+use crate::snapshot::CANDIDATE;
 use crate::source::{Origin, Status};
 
 /// The metrics as text.
@@ -40,6 +41,7 @@ impl Collector for Everything {
         out.requests("route", "route", &labels.routes, &merge(&threads, |t| &t.routes, Requests::add))?;
         out.requests("upstream", "group", &labels.groups, &merge(&threads, |t| &t.groups, Requests::add))?;
         out.limits(&labels.limits, &merge(&threads, |t| &t.limits, Limits::add))?;
+        out.refusals(&labels.limits, &threads)?;
         out.gauges(view)?;
         let status = view.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         out.configuration(&status)?;
@@ -75,14 +77,41 @@ impl Requests {
 /// The sum of one limit's counters over all threads.
 #[derive(Debug, Default)]
 struct Limits {
-    admitted: u64,
-    refused: u64,
+    /// By verdict, in the order of [`VERDICTS`].
+    verdicts: [u64; VERDICTS.len()],
+    queued: u64,
+    unqueued: u64,
+    buckets: [u64; BUCKET_MICROS.len() + 1],
+    sum_nanos: u64,
 }
+
+const VERDICTS: [&str; 4] = ["allowed", "delayed", "refused", "shadow_refused"];
+
+/// Series of tenants that are shown at the most.
+const MOST_TENANTS: usize = 50;
 
 impl Limits {
     fn add(&mut self, counters: &LimitCounters) {
-        self.admitted += counters.admitted.get();
-        self.refused += counters.refused.get();
+        let verdicts = [&counters.allowed, &counters.delayed, &counters.refused, &counters.shadow_refused];
+        for (sum, counter) in self.verdicts.iter_mut().zip(verdicts) {
+            *sum += counter.get();
+        }
+        // The later of the two first, so that the difference is never below zero.
+        self.unqueued += counters.unqueued.get();
+        self.queued += counters.queued.get();
+        for (sum, counter) in self.buckets.iter_mut().zip(&counters.wait.buckets) {
+            *sum += counter.get();
+        }
+        self.sum_nanos += counters.wait.sum_nanos.get();
+    }
+}
+
+/// A limit's name, and which of its values are meant.
+fn limit_labels(names: &[Arc<str>], id: u32) -> [(&'static str, &str); 2] {
+    let name = names.get(id as usize).map_or("", |name| &**name);
+    match name.strip_suffix(CANDIDATE) {
+        Some(name) => [("limit", name), ("values", "candidate")],
+        None => [("limit", name), ("values", "live")],
     }
 }
 
@@ -182,9 +211,45 @@ impl Out<'_, '_> {
     fn limits(&mut self, names: &[Arc<str>], sums: &BTreeMap<u32, Limits>) -> Result<(), Error> {
         let mut metric = self.metric("limit_requests", "Requests that a limit looked at", MetricType::Counter)?;
         for (id, sum) in sums {
-            let name = names.get(*id as usize).map_or("", |name| &**name);
-            counter(&mut metric.encode_family(&[("limit", name), ("verdict", "admitted")])?, sum.admitted)?;
-            counter(&mut metric.encode_family(&[("limit", name), ("verdict", "refused")])?, sum.refused)?;
+            for (verdict, count) in VERDICTS.iter().zip(sum.verdicts) {
+                let [name, values] = limit_labels(names, *id);
+                counter(&mut metric.encode_family(&[name, values, ("verdict", verdict)])?, count)?;
+            }
+        }
+        let help = "Requests that wait for their turn";
+        let mut metric = self.metric("limit_queue_depth", help, MetricType::Gauge)?;
+        for (id, sum) in sums {
+            metric.encode_family(&limit_labels(names, *id))?.encode_gauge(&sum.queued.saturating_sub(sum.unqueued))?;
+        }
+        let help = "How long requests that a limit let pass later were made to wait";
+        let mut metric = self.metric("limit_wait_seconds", help, MetricType::Histogram)?;
+        for (id, sum) in sums.iter().filter(|(_, sum)| sum.buckets.iter().any(|count| *count > 0)) {
+            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
+            metric.encode_family(&limit_labels(names, *id))?.encode_histogram::<[(&str, &str); 0]>(
+                sum.sum_nanos as f64 / 1e9,
+                sum.buckets.iter().sum(),
+                &buckets,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn refusals(&mut self, names: &[Arc<str>], threads: &[&ThreadCounters]) -> Result<(), Error> {
+        let mut sums = HashMap::new();
+        for thread in threads {
+            thread.refusals.add_to(&mut sums);
+        }
+        let mut most: Vec<_> = sums.into_iter().collect();
+        most.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        most.truncate(MOST_TENANTS);
+        let help = "Refusals of the tenants that were refused most, at most 50 of them; never too low, but those of a \
+                    tenant that others made room for begin too high";
+        let mut metric = self.metric("limit_top_refusals", help, MetricType::Gauge)?;
+        for ((id, tenant), count) in &most {
+            let [name, _] = limit_labels(names, *id);
+            metric.encode_family(&[name, ("tenant", tenant)])?.encode_gauge(count)?;
         }
         Ok(())
     }
@@ -194,9 +259,18 @@ impl Out<'_, '_> {
         self.gauge("connections", "Client connections open", live as f64)?;
         let pooled: u64 = view.shared.threads.iter().map(|t| t.counters.pooled.load(Ordering::Relaxed)).sum();
         self.gauge("upstream_connections_idle", "Unused connections to endpoints", pooled as f64)?;
-        self.gauge("limit_keys", "Keys that limits count", view.shared.limits.live_keys() as f64)?;
-        let evictions = view.shared.limits.evictions();
-        self.counter("limit_evictions", "Keys that limits forgot for want of room", evictions)
+        let usage = view.shared.limits.usage();
+        self.gauge("limit_keys", "Keys that limits count", usage.keys as f64)?;
+        self.gauge("limit_bytes", "Bytes that the counts of limits take", usage.bytes as f64)?;
+        let mut metric = self.metric(
+            "limit_evictions",
+            "Keys that limits forgot for want of room, by whether they said more than fresh ones",
+            MetricType::Counter,
+        )?;
+        for (state, count) in [("idle", usage.idle_evictions), ("counting", usage.evictions)] {
+            counter(&mut metric.encode_family(&[("state", state)])?, count)?;
+        }
+        Ok(())
     }
 
     fn configuration(&mut self, status: &Status) -> Result<(), Error> {

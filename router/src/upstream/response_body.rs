@@ -2,12 +2,13 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::journey::Lease;
+use super::pace::Pace;
 use crate::clock::{self, Millis};
 use crate::http::connection::Connection;
 use crate::telemetry::Record;
@@ -39,6 +40,8 @@ impl std::error::Error for BrokenOff {}
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     source: Source,
+    /// What slows it down, if anything does.
+    pace: Option<Box<Pace>>,
     /// Written when the body is over, however it ends.
     record: Record,
     connection: Rc<Connection>,
@@ -62,16 +65,17 @@ enum Source {
 
 impl ResponseBody {
     pub(crate) fn own(bytes: Bytes, connection: Rc<Connection>, record: Record) -> Self {
-        Self { source: Source::Own(bytes), record, connection }
+        Self { source: Source::Own(bytes), pace: None, record, connection }
     }
 
     pub(crate) fn upstream(
         lease: Lease,
         stall: std::time::Duration,
         connection: Rc<Connection>,
-        record: Record,
+        mut record: Record,
     ) -> Self {
-        let mut body = Self { source: Source::Upstream { lease, stall, waiting: None }, record, connection };
+        let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
+        let mut body = Self { source: Source::Upstream { lease, stall, waiting: None }, pace, record, connection };
         body.release_if_over();
         body
     }
@@ -123,19 +127,68 @@ impl ResponseBody {
         }
     }
 
-    fn break_off(&mut self, why: BrokenOff) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn break_off(&mut self, why: BrokenOff) -> Poll<Next> {
         self.source = Source::Over;
         self.record.broken_off(why);
         Poll::Ready(Some(Err(why)))
     }
 }
 
+/// The next of a body.
+type Next = Option<Result<Frame<Bytes>, BrokenOff>>;
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let this = &mut *self;
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.pace.is_some() { self.poll_paced(cx) } else { self.poll_source(cx) }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_over = match &self.source {
+            Source::Own(bytes) => bytes.is_empty(),
+            Source::Upstream { .. } => false,
+            Source::Over => true,
+        };
+        is_over && self.pace.as_ref().is_none_or(|pace| pace.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length().map(SizeHint::with_exact).unwrap_or_default()
+    }
+}
+
+impl ResponseBody {
+    /// Passes the body on no faster than its limits allow. Nothing more is read from the endpoint while a piece waits.
+    fn poll_paced(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            let Some(pace) = self.pace.as_mut().filter(|pace| !pace.is_empty()) else {
+                match ready!(self.poll_source(cx)) {
+                    Some(Ok(frame)) => match (frame.into_data(), &mut self.pace) {
+                        (Ok(data), Some(pace)) => pace.put(data),
+                        (Ok(data), None) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                        (Err(frame), _) => return Poll::Ready(Some(Ok(frame))),
+                    },
+                    end => return Poll::Ready(end),
+                }
+                continue;
+            };
+            let worker = self.connection.worker();
+            if let Poll::Ready(piece) = pace.poll_piece(cx, &worker.shared.limits) {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            let total = self.connection.request_deadline.get();
+            if clock::now_millis() >= total {
+                return self.break_off(BrokenOff::Deadline);
+            }
+            self.connection.arm(total);
+            return Poll::Pending;
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let this = self;
         let (lease, stall, waiting) = match &mut this.source {
             Source::Upstream { lease, stall, waiting } => (lease, *stall, waiting),
             Source::Own(bytes) => {
@@ -171,18 +224,6 @@ impl Body for ResponseBody {
                 Poll::Pending
             }
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(bytes) => bytes.is_empty(),
-            Source::Upstream { .. } => false,
-            Source::Over => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length().map(SizeHint::with_exact).unwrap_or_default()
     }
 }
 

@@ -1,0 +1,73 @@
+//! Requests that wait for their turn. They hold no thread and no endpoint meanwhile.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::admission::Admission;
+use crate::clock::{self, Nanos};
+use crate::limit::Outcome;
+use crate::limit::key::KeyHash;
+use crate::listener::worker::Worker;
+use crate::snapshot::QuotaPlan;
+
+/// A request's places in the queues of its limits. Dropped before its turn has come, because its client went away, it
+/// gives them back.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    worker: Rc<Worker>,
+    until: Nanos,
+    turns: SmallVec<[Turn; 1]>,
+    came: bool,
+}
+
+/// A turn that one limit gave.
+#[derive(Debug)]
+struct Turn {
+    /// The limit, by stable number.
+    limit: u32,
+    quota: Arc<QuotaPlan>,
+    key: KeyHash,
+    at: Nanos,
+    cost: u32,
+}
+
+impl Waiting {
+    /// The waiting of a request that has to.
+    #[cold]
+    pub(super) fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Box<Self> {
+        let mut turns = SmallVec::new();
+        for notice in admission.taken().filter(|notice| notice.is_enforced()) {
+            if let Outcome::Wait(nanos) = notice.verdict.outcome {
+                let limit = notice.id();
+                worker.counters.limit(limit, |counters| counters.queued.add(1));
+                let (quota, at) = (Arc::clone(notice.quota), Nanos(now.0.saturating_add(nanos)));
+                turns.push(Turn { limit, quota, key: notice.key, at, cost: notice.limit.cost });
+            }
+        }
+        let until = Nanos(now.0.saturating_add(admission.wait_nanos));
+        Box::new(Self { worker: Rc::clone(worker), until, turns, came: false })
+    }
+
+    /// Waits for the turn.
+    pub(super) async fn turn(mut self: Box<Self>) {
+        let left = self.until.0.saturating_sub(clock::now().0);
+        tokio::time::sleep(Duration::from_nanos(left)).await;
+        self.worker.read_clock();
+        self.came = true;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let now = clock::now().0;
+        for turn in &self.turns {
+            self.worker.counters.limit(turn.limit, |counters| counters.unqueued.add(1));
+            if !self.came {
+                self.worker.shared.limits.leave(turn.key, &turn.quota.prepared, turn.at.0, turn.cost, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The limits of a generation, compiled: each once, for all that meet it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridrouter_config::ids::Name;
+use gridrouter_config::model::{self, Algorithm, LimitOverride, Model};
+
+use super::names::Names;
+use super::tenants::Quotas;
+use super::{CandidatePlan, LimitPlan, QuotaPlan};
+use crate::limit::{Prepared, headers};
+
+/// What the name of a limit's candidate ends with: what its counts and metrics are kept under. No name has a `/`.
+pub const CANDIDATE: &str = "/candidate";
+
+/// The limits by name, prepared.
+pub(super) struct Limits(BTreeMap<Name, Arc<LimitPlan>>);
+
+impl Limits {
+    pub(super) fn prepare(model: &Model, names: &mut Names) -> Self {
+        Self(model.limits.iter().map(|(name, limit)| (name.clone(), Arc::new(limit_plan(limit, names)))).collect())
+    }
+
+    /// Those of some names, which all resolve.
+    pub(super) fn of(&self, names: &[Name]) -> Arc<[Arc<LimitPlan>]> {
+        names.iter().filter_map(|name| self.0.get(name).map(Arc::clone)).collect()
+    }
+}
+
+fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
+    let candidate = limit.candidate.as_ref().map(|own| CandidatePlan {
+        id: names.limits.of(format!("{}{CANDIDATE}", limit.name).into()),
+        quota: Arc::new(quota_plan(&limit.name, limit.algorithm.with(own))),
+    });
+    LimitPlan {
+        document: Arc::clone(limit),
+        id: names.limits.of(limit.name.as_str().into()),
+        mode: limit.mode,
+        is_bandwidth: limit.algorithm.is_bandwidth(),
+        cost: limit.cost.constant,
+        headers: limit.headers,
+        legacy_headers: limit.legacy_headers,
+        label: headers::Label::new(limit.name.as_str()),
+        quota: Arc::new(quota_plan(&limit.name, limit.algorithm)),
+        candidate,
+    }
+}
+
+fn quota_plan(name: &Name, algorithm: Algorithm) -> QuotaPlan {
+    let prepared = Prepared::new(&algorithm);
+    let policy = headers::policy(name.as_str(), prepared.policy());
+    QuotaPlan { prepared, policy }
+}
+
+/// Quotas of tenants, made once for all tenants that have the same: what is shared is in the processor's cache.
+#[derive(Default)]
+pub(super) struct QuotaCache {
+    known: hashbrown::HashMap<(u32, Algorithm), Arc<QuotaPlan>>,
+}
+
+impl QuotaCache {
+    fn of(&mut self, limit: &LimitPlan, algorithm: Algorithm) -> Arc<QuotaPlan> {
+        let made = || Arc::new(quota_plan(&limit.document.name, algorithm));
+        Arc::clone(self.known.entry((limit.id, algorithm)).or_insert_with(made))
+    }
+}
+
+/// What a tenant says of limits, and what its plan does.
+pub(super) fn quotas_of(
+    own: &model::TenantLimits,
+    plans: &BTreeMap<Name, Arc<model::Plan>>,
+    limits: &Limits,
+    quotas: &mut QuotaCache,
+) -> Quotas {
+    let plan = own.plan.as_ref().and_then(|plan| plans.get(plan));
+    let mut values: BTreeMap<&Name, LimitOverride> = BTreeMap::new();
+    for (name, value) in plan.iter().flat_map(|plan| &plan.limits).chain(&own.overrides) {
+        // The tenant's come last, and what they leave open is the plan's.
+        let before = values.get(name).copied().unwrap_or_default();
+        values.insert(name, value.or(&before));
+    }
+    let quota = |(name, value): (&&Name, &LimitOverride)| {
+        let limit = limits.0.get(*name)?;
+        Some((limit.id, quotas.of(limit, limit.document.algorithm.with(value))))
+    };
+    let own_values = values.iter().filter_map(quota).collect();
+    let mut extra: Vec<Arc<LimitPlan>> = Vec::new();
+    for name in plan.iter().flat_map(|plan| &plan.extra_limits).chain(&own.extra) {
+        let known = extra.iter().any(|limit| limit.document.name == *name);
+        extra.extend(limits.0.get(name).filter(|_| !known).map(Arc::clone));
+    }
+    Quotas { own: own_values, extra }
+}
