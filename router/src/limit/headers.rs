@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn policies() {
-        let requests = |name, quota, window| policy_text(name, quota, Some(window), Unit::Requests);
+        let requests = |name: &str, quota, window| policy_text(name, quota, Some(window), Unit::Requests);
         assert_eq!(requests("per-tenant", 200, 2 * SECOND).as_deref(), Some("\"per-tenant\";q=200;w=2"));
         assert_eq!(requests("a", 1, 1).as_deref(), Some("\"a\";q=1;w=1"));
         assert_eq!(requests("a", 1, SECOND + 1).as_deref(), Some("\"a\";q=1;w=2"));

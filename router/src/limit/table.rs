@@ -4,7 +4,7 @@
 //! 30 ns. A request that meets several limits holds the locks of all of them, taken in the order of the shards, so that
 //! it takes from all or from none.
 //!
-//! A shard has a share of the table's budget in bytes. Its hash table grows up to three quarters of that, and is full
+//! A shard has a share of the table's budget in bytes. Its hash table grows up to seven eighths of that, and is full
 //! when 7 of 16 places are taken: above, hashbrown would double it to make room for tombstones. What states have outside
 //! of their entries counts too.
 //!
@@ -25,7 +25,7 @@ use super::key::{KeyHash, KeyHasher};
 use super::{Answered, Prepared, State, Verdict};
 
 /// Entries looked at to find a good one to put out.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 16;
 /// Entries looked at when every one of those is in use.
 const WIDE_SAMPLE: usize = 64;
 /// Set in an entry's key when it was used again after it came.
@@ -214,7 +214,7 @@ struct Budget {
 impl Budget {
     fn new(bytes: usize) -> Self {
         // A place is an entry and one byte of hashbrown's own.
-        let places = (bytes / 4 * 3 / (size_of::<Entry>() + 1)).checked_ilog2().map_or(1, |log| 1_usize << log);
+        let places = (bytes / 8 * 7 / (size_of::<Entry>() + 1)).checked_ilog2().map_or(1, |log| 1_usize << log);
         Self { bytes, keys: (places * 7 / 16).max(1) }
     }
 }
@@ -335,7 +335,7 @@ impl Entries {
     }
 
     /// Puts out one entry of those that follow a random place. At least 7 of 32 places are taken when a shard is full of
-    /// keys, so it looks at about 37 in the rule, and at about 290 when all are in use.
+    /// keys, so it looks at about 70 in the rule, and at about 290 when all are in use.
     fn evict(&mut self, random: usize, now: u64) {
         let places = self.table.num_buckets();
         let start = random & places.wrapping_sub(1);
