@@ -11,8 +11,8 @@ mod service;
 mod tenant;
 
 pub use algorithm::{
-    Adaptation, AdaptiveConcurrency, Algorithm, Bandwidth, Concurrency, FixedWindow, LeakyBucketMeter, LeakyBucketQueue,
-    SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
+    Adaptation, AdaptiveConcurrency, Algorithm, Bandwidth, Concurrency, FixedWindow, LeakyBucketMeter,
+    LeakyBucketQueue, SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
 };
 pub use cell::{Cell, CellState};
 pub use grid::{Grid, Placement, RingPlacement};

@@ -6,7 +6,7 @@ use super::*;
 
 fn json(name: &str, pin: Option<(&str, &str)>, rate: Option<u32>) -> Vec<u8> {
     let limits = rate.map(|rate| {
-        let own = raw::LimitOverride { rate: Some(format!("{rate}/s")), burst: None };
+        let own = raw::LimitOverride { rate: Some(format!("{rate}/s")), ..raw::LimitOverride::default() };
         BTreeMap::from([("per-tenant".to_owned(), own)])
     });
     let tenant = raw::Tenant {
@@ -14,6 +14,7 @@ fn json(name: &str, pin: Option<(&str, &str)>, rate: Option<u32>) -> Vec<u8> {
         grid: pin.map(|(grid, _)| grid.to_owned()),
         cell: pin.map(|(_, cell)| cell.to_owned()),
         limits: limits.unwrap_or_default(),
+        ..raw::Tenant::default()
     };
     serde_json::to_vec(&raw::Document::Tenant(tenant)).unwrap()
 }
