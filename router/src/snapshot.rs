@@ -188,6 +188,8 @@ pub struct LimitPlan {
     pub mode: model::LimitMode,
     /// Whether it slows answers down, rather than looking at requests.
     pub is_bandwidth: bool,
+    /// Whether something has to be seen to after a request was admitted: a permit given back, a cost charged.
+    pub owes: bool,
     /// How much a request costs when it comes.
     pub cost: u32,
     /// When clients are told of it.

@@ -22,7 +22,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::key::{KeyHash, KeyHasher};
-use super::{Answered, Prepared, State, Verdict};
+use super::{Answered, Outcome, Prepared, State, Verdict};
 
 /// Entries looked at to find a good one to put out.
 const SAMPLE: usize = 16;
@@ -31,7 +31,7 @@ const WIDE_SAMPLE: usize = 64;
 /// Set in an entry's key when it was used again after it came.
 const USED_AGAIN: u64 = 1 << 63;
 
-/// What one limit is asked about a request.
+/// What one limit is asked about a request, and what it says.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// What is counted.
@@ -42,10 +42,30 @@ pub struct Ask<'a> {
     pub cost: u32,
     /// Whether a refusal refuses the request. If not, the others do not care what this one says.
     pub enforced: bool,
+    /// What it said, once it was asked.
+    pub verdict: Verdict,
 }
 
-/// What each limit said, in the order of the questions.
-pub type Verdicts = SmallVec<[Verdict; 4]>;
+impl<'a> Ask<'a> {
+    /// A question that was not asked yet.
+    pub fn new(key: KeyHash, limit: &'a Prepared, cost: u32, enforced: bool) -> Self {
+        Self { key, limit, cost, enforced, verdict: UNASKED }
+    }
+}
+
+const UNASKED: Verdict = Verdict { outcome: Outcome::Pass, remaining: 0, retry_after_nanos: 0, reset_nanos: 0 };
+
+/// What has a question in it.
+pub trait Asking<'a> {
+    /// The question.
+    fn ask(&mut self) -> &mut Ask<'a>;
+}
+
+impl<'a> Asking<'a> for Ask<'a> {
+    fn ask(&mut self) -> &mut Ask<'a> {
+        self
+    }
+}
 
 /// What limits have counted, by key; one table is shared by all threads and outlives snapshots.
 #[derive(Debug)]
@@ -81,62 +101,97 @@ impl LimitTable {
 
     /// Decides on one request and counts it in every limit if all those that are enforced admit it, and in those that
     /// are not if they would. Returns whether it is admitted. `now` is in nanoseconds since an epoch of the process.
-    pub fn check(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+    pub fn check<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
         match asks {
             [] => true,
-            [ask] => {
+            [one] => {
+                let ask = one.ask();
                 let (shard, key) = self.shard(ask.key);
-                let verdict = shard.lock().check(&shard.budget, key, ask, now);
-                verdicts.push(verdict);
-                verdict.admits() || !ask.enforced
+                ask.verdict = shard.lock().check(&shard.budget, key, ask.limit, ask.cost, now);
+                ask.verdict.admits() || !ask.enforced
             }
-            _ => self.check_several(asks, now, verdicts),
+            several if several.len() <= FEW => {
+                self.check_several(several, now, &mut [Place::NOWHERE; FEW], &mut [const { None }; FEW])
+            }
+            many => {
+                let mut locked: Vec<Locked<'_>> = std::iter::repeat_with(|| None).take(many.len()).collect();
+                self.check_several(many, now, &mut vec![Place::NOWHERE; many.len()], &mut locked)
+            }
         }
     }
 
     /// Decides on one request of one limit, which is enforced.
     pub fn check_one(&self, key: KeyHash, limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let (shard, key_of) = self.shard(key);
-        shard.lock().check(&shard.budget, key_of, &Ask { key, limit, cost, enforced: true }, now)
+        let (shard, key) = self.shard(key);
+        shard.lock().check(&shard.budget, key, limit, cost, now)
     }
 
-    fn check_several(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
-        let mut indices: SmallVec<[usize; 8]> = asks.iter().map(|ask| self.index(ask.key)).collect();
-        indices.sort_unstable();
-        indices.dedup();
-        // In the order of their indices, so that no two threads ever wait for each other.
-        let mut locked: SmallVec<[(usize, MutexGuard<'_, Entries>); 8]> =
-            indices.iter().filter_map(|at| Some((*at, self.shards.get(*at)?.lock()))).collect();
-        let mut admitted = true;
-        for ask in asks {
-            let verdict = match of(&mut locked, self.index(ask.key)) {
-                Some(entries) => entries.ask(ask.key.halves(), ask, now),
-                None => ask.limit.ask(&mut ask.limit.fresh(now), now, ask.cost),
-            };
-            admitted &= verdict.admits() || !ask.enforced;
-            verdicts.push(verdict);
+    /// `places` and `locked` are room for as many as there are asks.
+    fn check_several<'a, 't>(
+        &'t self,
+        asks: &mut [impl Asking<'a>],
+        now: u64,
+        places: &mut [Place],
+        locked: &mut [Locked<'t>],
+    ) -> bool {
+        for (place, one) in places.iter_mut().zip(asks.iter_mut()) {
+            place.shard = self.index(one.ask().key);
         }
-        if admitted {
-            for (ask, verdict) in asks.iter().zip(verdicts.iter()) {
-                let at = self.index(ask.key);
-                if let (true, Some(entries), Some(shard)) = (verdict.admits(), of(&mut locked, at), self.shards.get(at))
-                {
-                    entries.take(&shard.budget, ask.key.halves(), ask, now);
+        // In the order of their indices, so that no two threads ever wait for each other.
+        let (mut next, mut number) = (places.iter().map(|place| place.shard).min(), 0);
+        while let Some(index) = next {
+            if let (Some(slot), Some(shard)) = (locked.get_mut(number), self.shards.get(index)) {
+                *slot = Some((shard, shard.lock()));
+            }
+            next = None;
+            for place in places.iter_mut() {
+                if place.shard == index {
+                    place.lock = number;
+                } else if place.shard > index && place.shard != NOWHERE {
+                    next = Some(next.map_or(place.shard, |least: usize| least.min(place.shard)));
                 }
             }
+            number += 1;
         }
-        admitted
+        let mut admitted = true;
+        for (place, one) in places.iter_mut().zip(asks.iter_mut()) {
+            let ask = one.ask();
+            if let Some(Some((_, entries))) = locked.get_mut(place.lock) {
+                (ask.verdict, place.entry) = entries.ask(ask.key.halves(), ask.limit, ask.cost, now);
+            }
+            admitted &= ask.verdict.admits() || !ask.enforced;
+        }
+        if !admitted {
+            return false;
+        }
+        let mut new = false;
+        for (place, one) in places.iter().zip(asks.iter_mut()) {
+            let ask = one.ask();
+            if let (true, Some(Some((_, entries)))) = (ask.verdict.admits(), locked.get_mut(place.lock)) {
+                new |= !entries.take(place.entry, ask.limit, ask.cost, now);
+            }
+        }
+        // Those that are not there come last: an entry that comes may move others, or put them out.
+        for (place, one) in places.iter().zip(asks.iter_mut()).filter(|_| new) {
+            let ask = one.ask();
+            if let (true, NOWHERE, Some(Some((shard, entries)))) =
+                (ask.verdict.admits(), place.entry, locked.get_mut(place.lock))
+            {
+                entries.take_of_new(&shard.budget, ask.key.halves(), ask.limit, ask.cost, now);
+            }
+        }
+        true
     }
 
     /// What [`check`](Self::check) would say; counts nothing.
-    pub fn peek(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+    pub fn peek<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
         let mut admitted = true;
-        for ask in asks {
+        for one in asks {
+            let ask = one.ask();
             let (shard, key) = self.shard(ask.key);
             let known = shard.lock().find(key).map(|entry| entry.state.clone());
-            let verdict = ask.limit.ask(&mut known.unwrap_or_else(|| ask.limit.fresh(now)), now, ask.cost);
-            admitted &= verdict.admits() || !ask.enforced;
-            verdicts.push(verdict);
+            ask.verdict = ask.limit.ask(&mut known.unwrap_or_else(|| ask.limit.fresh(now)), now, ask.cost);
+            admitted &= ask.verdict.admits() || !ask.enforced;
         }
         admitted
     }
@@ -199,9 +254,28 @@ pub struct Usage {
     pub evictions: u64,
 }
 
-fn of<'g>(locked: &'g mut [(usize, MutexGuard<'_, Entries>)], index: usize) -> Option<&'g mut Entries> {
-    locked.iter_mut().find(|(at, _)| *at == index).map(|(_, entries)| &mut **entries)
+/// Limits of one request that are asked without allocating.
+const FEW: usize = 8;
+
+/// Where the key of an ask is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    shard: usize,
+    /// Which of the locks held is that of the shard.
+    lock: usize,
+    /// The entry in the shard's table.
+    entry: usize,
 }
+
+/// In the place of an index: there is none.
+const NOWHERE: usize = usize::MAX;
+
+impl Place {
+    const NOWHERE: Place = Place { shard: NOWHERE, lock: NOWHERE, entry: NOWHERE };
+}
+
+/// A shard whose lock is held.
+type Locked<'t> = Option<(&'t Shard, MutexGuard<'t, Entries>)>;
 
 /// What a shard may take.
 #[derive(Debug)]
@@ -269,47 +343,45 @@ impl Entries {
     }
 
     #[inline]
-    fn check(&mut self, budget: &Budget, key: [u64; 2], ask: &Ask<'_>, now: u64) -> Verdict {
-        if let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) {
-            let before = entry.state.heap_bytes();
-            entry.key[1] |= USED_AGAIN;
-            let verdict = ask.limit.ask(&mut entry.state, now, ask.cost);
-            if verdict.admits() {
-                ask.limit.take(&mut entry.state, now, ask.cost);
-            }
-            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
-            return verdict;
-        }
-        let mut state = ask.limit.fresh(now);
-        let verdict = ask.limit.ask(&mut state, now, ask.cost);
-        if verdict.admits() {
-            ask.limit.take(&mut state, now, ask.cost);
-            self.insert(budget, key, state, now);
+    fn check(&mut self, budget: &Budget, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        let (verdict, entry) = self.ask(key, limit, cost, now);
+        if verdict.admits() && !self.take(entry, limit, cost, now) {
+            self.take_of_new(budget, key, limit, cost, now);
         }
         verdict
     }
 
-    /// What a limit says, of which nothing is taken yet.
-    fn ask(&mut self, key: [u64; 2], ask: &Ask<'_>, now: u64) -> Verdict {
-        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
-            return ask.limit.ask(&mut ask.limit.fresh(now), now, ask.cost);
+    /// What a limit says, of which nothing is taken yet, and where its entry is.
+    #[inline]
+    fn ask(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> (Verdict, usize) {
+        let at = self.table.find_bucket_index(key[0], |entry| entry.is_of(key));
+        let Some((at, entry)) = at.and_then(|at| Some((at, self.table.get_bucket_mut(at)?))) else {
+            return (limit.ask(&mut limit.fresh(now), now, cost), NOWHERE);
         };
-        let before = entry.state.heap_bytes();
         entry.key[1] |= USED_AGAIN;
-        let verdict = ask.limit.ask(&mut entry.state, now, ask.cost);
+        let before = entry.state.heap_bytes();
+        let verdict = limit.ask(&mut entry.state, now, cost);
         self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
-        verdict
+        (verdict, at)
     }
 
-    /// Takes what was admitted.
-    fn take(&mut self, budget: &Budget, key: [u64; 2], ask: &Ask<'_>, now: u64) {
-        if let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) {
-            let before = entry.state.heap_bytes();
-            ask.limit.take(&mut entry.state, now, ask.cost);
-            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
-        } else {
-            let mut state = ask.limit.fresh(now);
-            ask.limit.take(&mut state, now, ask.cost);
+    /// Takes what was admitted, if there is an entry.
+    #[inline]
+    fn take(&mut self, at: usize, limit: &Prepared, cost: u32, now: u64) -> bool {
+        let Some(entry) = self.table.get_bucket_mut(at).filter(|_| at != NOWHERE) else { return false };
+        let before = entry.state.heap_bytes();
+        limit.take(&mut entry.state, now, cost);
+        self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+        true
+    }
+
+    /// Takes what was admitted of a key that was not there.
+    fn take_of_new(&mut self, budget: &Budget, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) {
+        // Asked twice, it is there by now.
+        let at = self.table.find_bucket_index(key[0], |entry| entry.is_of(key));
+        if !self.take(at.unwrap_or(NOWHERE), limit, cost, now) {
+            let mut state = limit.fresh(now);
+            limit.take(&mut state, now, cost);
             self.insert(budget, key, state, now);
         }
     }

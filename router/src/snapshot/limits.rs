@@ -38,6 +38,7 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
         id: names.limits.of(limit.name.as_str().into()),
         mode: limit.mode,
         is_bandwidth: limit.algorithm.is_bandwidth(),
+        owes: limit.algorithm.is_concurrency() || limit.cost.response_header.is_some(),
         cost: limit.cost.constant,
         headers: limit.headers,
         legacy_headers: limit.legacy_headers,
