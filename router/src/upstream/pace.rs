@@ -80,8 +80,9 @@ impl Pace {
     /// Takes bytes of every limit, and says how many nanoseconds they have to wait.
     fn take(&self, bytes: usize, table: &LimitTable) -> u64 {
         let cost = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let ask = |(quota, key): &(Arc<QuotaPlan>, KeyHash)| Ask::new(*key, &quota.prepared, cost, true);
-        let mut asks: SmallVec<[Ask<'_>; 2]> = self.limits.iter().map(ask).collect();
+        let limits = self.limits.iter();
+        let mut asks: SmallVec<[Ask<'_>; 2]> =
+            limits.map(|(quota, key)| Ask::new(*key, &quota.prepared, cost, true)).collect();
         table.check(&mut asks, clock::now().0);
         let waits = asks.iter().map(|ask| match ask.verdict.outcome {
             Outcome::Wait(nanos) => nanos,
