@@ -99,6 +99,12 @@ impl LimitTable {
         KeyHasher::new(self.seed, limit_id)
     }
 
+    /// The key of a limit that has one part: see [`KeyHasher::only`].
+    #[inline]
+    pub fn key_of(&self, limit_id: u32, part: &[u8]) -> KeyHash {
+        KeyHasher::only(self.seed, limit_id, part)
+    }
+
     /// Decides on one request and counts it in every limit if all those that are enforced admit it, and in those that
     /// are not if they would. Returns whether it is admitted. `now` is in nanoseconds since an epoch of the process.
     pub fn check<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
@@ -111,11 +117,14 @@ impl LimitTable {
                 ask.verdict.admits() || !ask.enforced
             }
             several if several.len() <= FEW => {
-                self.check_several(several, now, &mut [Place::NOWHERE; FEW], &mut [const { None }; FEW])
+                let mut order = [Turn::default(); FEW];
+                let order = self.order(several, &mut order);
+                self.check_in_turn(order, several, true, now)
             }
             many => {
-                let mut locked: Vec<Locked<'_>> = std::iter::repeat_with(|| None).take(many.len()).collect();
-                self.check_several(many, now, &mut vec![Place::NOWHERE; many.len()], &mut locked)
+                let mut order = vec![Turn::default(); many.len()];
+                let order = self.order(many, &mut order);
+                self.check_in_turn(order, many, true, now)
             }
         }
     }
@@ -126,61 +135,91 @@ impl LimitTable {
         shard.lock().check(&shard.budget, key, limit, cost, now)
     }
 
-    /// `places` and `locked` are room for as many as there are asks.
-    fn check_several<'a, 't>(
-        &'t self,
-        asks: &mut [impl Asking<'a>],
-        now: u64,
-        places: &mut [Place],
-        locked: &mut [Locked<'t>],
-    ) -> bool {
-        for (place, one) in places.iter_mut().zip(asks.iter_mut()) {
-            place.shard = self.index(one.ask().key);
-        }
-        // In the order of their indices, so that no two threads ever wait for each other.
-        let (mut next, mut number) = (places.iter().map(|place| place.shard).min(), 0);
-        while let Some(index) = next {
-            if let (Some(slot), Some(shard)) = (locked.get_mut(number), self.shards.get(index)) {
-                *slot = Some((shard, shard.lock()));
-            }
-            next = None;
-            for place in places.iter_mut() {
-                if place.shard == index {
-                    place.lock = number;
-                } else if place.shard > index && place.shard != NOWHERE {
-                    next = Some(next.map_or(place.shard, |least: usize| least.min(place.shard)));
-                }
-            }
-            number += 1;
-        }
-        let mut admitted = true;
-        for (place, one) in places.iter_mut().zip(asks.iter_mut()) {
-            let ask = one.ask();
-            if let Some(Some((_, entries))) = locked.get_mut(place.lock) {
-                (ask.verdict, place.entry) = entries.ask(ask.key.halves(), ask.limit, ask.cost, now);
-            }
-            admitted &= ask.verdict.admits() || !ask.enforced;
-        }
-        if !admitted {
-            return false;
-        }
-        let mut new = false;
-        for (place, one) in places.iter().zip(asks.iter_mut()) {
-            let ask = one.ask();
-            if let (true, Some(Some((_, entries)))) = (ask.verdict.admits(), locked.get_mut(place.lock)) {
-                new |= !entries.take(place.entry, ask.limit, ask.cost, now);
-            }
-        }
-        // Those that are not there come last: an entry that comes may move others, or put them out.
-        for (place, one) in places.iter().zip(asks.iter_mut()).filter(|_| new) {
-            let ask = one.ask();
-            if let (true, NOWHERE, Some(Some((shard, entries)))) =
-                (ask.verdict.admits(), place.entry, locked.get_mut(place.lock))
+    /// The asks in the order in which the locks of their shards are taken: that of the shards, so that no two threads
+    /// ever wait for each other. `room` is for as many as there are asks.
+    fn order<'a, 'o>(&self, asks: &mut [impl Asking<'a>], room: &'o mut [Turn]) -> &'o [Turn] {
+        let mut sorted: usize = 0;
+        for (number, one) in asks.iter_mut().enumerate() {
+            let turn = Turn { shard: self.index(one.ask().key), ask: number };
+            // They are few: each is put where it belongs among those before it.
+            let mut at: usize = sorted;
+            while let Some(before) = at.checked_sub(1).and_then(|before| room.get(before)).copied()
+                && before.shard > turn.shard
             {
-                entries.take_of_new(&shard.budget, ask.key.halves(), ask.limit, ask.cost, now);
+                if let Some(place) = room.get_mut(at) {
+                    *place = before;
+                }
+                at -= 1;
+            }
+            if let Some(place) = room.get_mut(at) {
+                *place = turn;
+            }
+            sorted += 1;
+        }
+        room.get(..sorted).unwrap_or_default()
+    }
+
+    /// Asks the first of these, which holds its lock while those after it are asked, and takes if all admit it.
+    fn check_in_turn<'a>(&self, order: &[Turn], asks: &mut [impl Asking<'a>], so_far: bool, now: u64) -> bool {
+        let Some((first, others)) = order.split_first() else { return so_far };
+        let (Some(shard), Some(one)) = (self.shards.get(first.shard), asks.get_mut(first.ask)) else { return so_far };
+        if others.first().is_some_and(|next| next.shard == first.shard) {
+            return self.check_in_one_shard(shard, order, asks, so_far, now);
+        }
+        let Ask { key, limit, cost, enforced, .. } = *one.ask();
+        let (mut entries, key) = (shard.lock(), key.halves());
+        let Entries { table, heap_bytes, .. } = &mut *entries;
+        if let Some(entry) = table.find_mut(key[0], |entry| entry.is_of(key)) {
+            let before = limit.keeps_more().then(|| entry.state.heap_bytes());
+            let verdict = entry.ask(limit, cost, now);
+            one.ask().verdict = verdict;
+            let so_far = so_far && (verdict.admits() || !enforced);
+            let admitted = self.check_in_turn(others, asks, so_far, now);
+            if admitted && verdict.admits() {
+                limit.take(&mut entry.state, now, cost);
+            }
+            if let Some(before) = before {
+                *heap_bytes = (*heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+            }
+            return admitted;
+        }
+        let verdict = limit.ask(&mut limit.fresh(now), now, cost);
+        one.ask().verdict = verdict;
+        let admitted = self.check_in_turn(others, asks, so_far && (verdict.admits() || !enforced), now);
+        if admitted && verdict.admits() {
+            entries.take(&shard.budget, key, limit, cost, now);
+        }
+        admitted
+    }
+
+    /// The same, where several keys are in the same shard.
+    #[cold]
+    fn check_in_one_shard<'a>(
+        &self,
+        shard: &Shard,
+        order: &[Turn],
+        asks: &mut [impl Asking<'a>],
+        mut so_far: bool,
+        now: u64,
+    ) -> bool {
+        let index = order.first().map_or(usize::MAX, |turn| turn.shard);
+        let (here, others) = order.split_at(order.iter().take_while(|turn| turn.shard == index).count());
+        let mut entries = shard.lock();
+        for turn in here {
+            let Some(one) = asks.get_mut(turn.ask) else { continue };
+            let ask = one.ask();
+            ask.verdict = entries.ask(ask.key.halves(), ask.limit, ask.cost, now);
+            so_far &= ask.verdict.admits() || !ask.enforced;
+        }
+        let admitted = self.check_in_turn(others, asks, so_far, now);
+        for turn in here.iter().filter(|_| admitted) {
+            let Some(one) = asks.get_mut(turn.ask) else { continue };
+            let ask = one.ask();
+            if ask.verdict.admits() {
+                entries.take(&shard.budget, ask.key.halves(), ask.limit, ask.cost, now);
             }
         }
-        true
+        admitted
     }
 
     /// What [`check`](Self::check) would say; counts nothing.
@@ -257,25 +296,12 @@ pub struct Usage {
 /// Limits of one request that are asked without allocating.
 const FEW: usize = 8;
 
-/// Where the key of an ask is.
-#[derive(Debug, Clone, Copy)]
-struct Place {
+/// An ask, by its number, and the shard that its key is in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
     shard: usize,
-    /// Which of the locks held is that of the shard.
-    lock: usize,
-    /// The entry in the shard's table.
-    entry: usize,
+    ask: usize,
 }
-
-/// In the place of an index: there is none.
-const NOWHERE: usize = usize::MAX;
-
-impl Place {
-    const NOWHERE: Place = Place { shard: NOWHERE, lock: NOWHERE, entry: NOWHERE };
-}
-
-/// A shard whose lock is held.
-type Locked<'t> = Option<(&'t Shard, MutexGuard<'t, Entries>)>;
 
 /// What a shard may take.
 #[derive(Debug)]
@@ -331,6 +357,12 @@ impl Entry {
         self.key[0] == key[0] && (self.key[1] ^ key[1]) & !USED_AGAIN == 0
     }
 
+    #[inline]
+    fn ask(&mut self, limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        self.key[1] |= USED_AGAIN;
+        limit.ask(&mut self.state, now, cost)
+    }
+
     fn is_used_again(&self) -> bool {
         self.key[1] & USED_AGAIN != 0
     }
@@ -344,42 +376,42 @@ impl Entries {
 
     #[inline]
     fn check(&mut self, budget: &Budget, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let (verdict, entry) = self.ask(key, limit, cost, now);
-        if verdict.admits() && !self.take(entry, limit, cost, now) {
-            self.take_of_new(budget, key, limit, cost, now);
+        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
+            let verdict = limit.ask(&mut limit.fresh(now), now, cost);
+            if verdict.admits() {
+                self.take(budget, key, limit, cost, now);
+            }
+            return verdict;
+        };
+        let before = limit.keeps_more().then(|| entry.state.heap_bytes());
+        let verdict = entry.ask(limit, cost, now);
+        if verdict.admits() {
+            limit.take(&mut entry.state, now, cost);
+        }
+        if let Some(before) = before {
+            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
         }
         verdict
     }
 
-    /// What a limit says, of which nothing is taken yet, and where its entry is.
-    #[inline]
-    fn ask(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> (Verdict, usize) {
-        let at = self.table.find_bucket_index(key[0], |entry| entry.is_of(key));
-        let Some((at, entry)) = at.and_then(|at| Some((at, self.table.get_bucket_mut(at)?))) else {
-            return (limit.ask(&mut limit.fresh(now), now, cost), NOWHERE);
+    /// What a limit says, of which nothing is taken yet.
+    fn ask(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
+            return limit.ask(&mut limit.fresh(now), now, cost);
         };
-        entry.key[1] |= USED_AGAIN;
         let before = entry.state.heap_bytes();
-        let verdict = limit.ask(&mut entry.state, now, cost);
+        let verdict = entry.ask(limit, cost, now);
         self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
-        (verdict, at)
+        verdict
     }
 
-    /// Takes what was admitted, if there is an entry.
-    #[inline]
-    fn take(&mut self, at: usize, limit: &Prepared, cost: u32, now: u64) -> bool {
-        let Some(entry) = self.table.get_bucket_mut(at).filter(|_| at != NOWHERE) else { return false };
-        let before = entry.state.heap_bytes();
-        limit.take(&mut entry.state, now, cost);
-        self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
-        true
-    }
-
-    /// Takes what was admitted of a key that was not there.
-    fn take_of_new(&mut self, budget: &Budget, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) {
-        // Asked twice, it is there by now.
-        let at = self.table.find_bucket_index(key[0], |entry| entry.is_of(key));
-        if !self.take(at.unwrap_or(NOWHERE), limit, cost, now) {
+    /// Takes what was admitted.
+    fn take(&mut self, budget: &Budget, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) {
+        if let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) {
+            let before = entry.state.heap_bytes();
+            limit.take(&mut entry.state, now, cost);
+            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+        } else {
             let mut state = limit.fresh(now);
             limit.take(&mut state, now, cost);
             self.insert(budget, key, state, now);

@@ -29,6 +29,8 @@ const AMBIGUOUS: &[u8] = b"\xff";
 pub trait Limiter {
     /// Begins the key of a limit.
     fn key(&self, limit: u32) -> KeyHasher;
+    /// The key of a limit that has one part.
+    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash;
     /// Asks about one request: see [`LimitTable::check`].
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool;
 }
@@ -36,6 +38,10 @@ pub trait Limiter {
 impl Limiter for LimitTable {
     fn key(&self, limit: u32) -> KeyHasher {
         LimitTable::key(self, limit)
+    }
+
+    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash {
+        LimitTable::key_of(self, limit, part)
     }
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
@@ -106,6 +112,10 @@ pub struct Admission<'a> {
     pub wait_nanos: u64,
     /// Whether something of it has to be seen to after it was admitted: a permit given back, a cost charged.
     pub owes: bool,
+    /// Whether the client is told of a limit.
+    tells: bool,
+    /// The policies of all limits, where they are those of the route and no other.
+    policies: Option<&'a [u8]>,
 }
 
 impl Admission<'_> {
@@ -127,20 +137,22 @@ impl Admission<'_> {
 
     /// What the client is told, as header fields.
     pub fn told(&self) -> Fields {
+        if !self.tells {
+            return Fields::new();
+        }
         let told = || self.notices.iter().filter(|notice| notice.is_told());
         let room = |notice: &Notice<'_>| {
             let policy = notice.quota.policy.as_ref().map_or(0, HeaderValue::len);
             policy + notice.limit.label.as_ref().map_or(0, headers::longest) + 2 * SEPARATOR.len()
         };
         let bytes: usize = told().map(room).sum();
-        if bytes == 0 {
-            return Fields::new();
-        }
         let mut fields = Fields::with_room(2, bytes + NAMES);
         fields.append_written(headers::RATE_LIMIT_POLICY, |to| {
-            join(to, told().filter_map(|notice| notice.quota.policy.as_ref()), |policy, to| {
-                to.extend_from_slice(policy.as_bytes());
-            });
+            if let Some(policies) = self.policies {
+                return to.extend_from_slice(policies);
+            }
+            let policies = told().filter_map(|notice| notice.quota.policy.as_ref());
+            join(to, policies, |policy, to| to.extend_from_slice(policy.as_bytes()));
         });
         fields.append_written(headers::RATE_LIMIT, |to| {
             let said = told().filter_map(|notice| Some((notice.limit.label.as_ref()?, &notice.ask.verdict)));
@@ -191,16 +203,21 @@ pub(super) struct OnRoute<'a, 'f, 'r> {
 /// Asks every limit. `admission` is a new one.
 #[inline]
 pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos, admission: &mut Admission<'a>) {
-    let listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits);
+    let listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits.plans);
     for limit in listener {
         who.gather(limit, table, admission);
     }
     if let Some(on) = &who.on {
-        for limit in &*on.route.limits {
+        for limit in &*on.route.limits.plans {
             who.gather(limit, table, admission);
         }
-        for limit in on.tenant.and_then(|tenant| tenant.plan).map_or(&[][..], |plan| plan.extra()) {
+        let tenant = on.tenant.and_then(|tenant| tenant.plan);
+        for limit in tenant.map_or(&[][..], |plan| plan.extra()) {
             who.gather(limit, table, admission);
+        }
+        // A tenant of its own may have other values, and what others say comes to those of the route.
+        if tenant.is_none_or(|tenant| !tenant.has_limits()) && listener.is_empty() {
+            admission.policies = on.route.limits.policies.as_deref();
         }
     }
     if admission.notices.is_empty() {
@@ -208,6 +225,7 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
     }
     admission.refused = !table.check(&mut admission.notices, now.0);
     for notice in &admission.notices {
+        admission.tells |= notice.is_told();
         if let Outcome::Wait(nanos) = notice.ask.verdict.outcome
             && notice.ask.enforced
         {
@@ -246,39 +264,42 @@ impl<'a> Who<'a, '_, '_> {
 
     #[inline]
     fn key(&self, limit: &LimitPlan, id: u32, table: &impl Limiter) -> KeyHash {
+        if let [part] = limit.document.key.as_slice() {
+            return self.with_part(part, |bytes| table.key_of(id, bytes));
+        }
         let mut key = table.key(id);
         for part in &limit.document.key {
-            self.add_part(part, &mut key);
+            self.with_part(part, |bytes| key.add(bytes));
         }
         key.finish()
     }
 
-    /// Adds what the request has of a part; nothing of what it lacks.
+    /// Lends what the request has of a part; nothing of what it lacks.
     #[inline]
-    fn add_part(&self, part: &LimitKeyPart, key: &mut KeyHasher) {
+    fn with_part<T>(&self, part: &LimitKeyPart, lend: impl FnOnce(&[u8]) -> T) -> T {
         let on = self.on.as_ref();
         match part {
-            LimitKeyPart::Tenant => key.add(on.and_then(|on| on.tenant).map_or(b"", |tenant| tenant.id.as_bytes())),
-            LimitKeyPart::Route => key.add(&on.map_or(u32::MAX, |on| on.route.id).to_le_bytes()),
+            LimitKeyPart::Tenant => lend(on.and_then(|on| on.tenant).map_or(b"", |tenant| tenant.id.as_bytes())),
+            LimitKeyPart::Route => lend(&on.map_or(u32::MAX, |on| on.route.id).to_le_bytes()),
             LimitKeyPart::Service => match on.map(|on| &on.route.action) {
-                Some(ActionPlan::Forward(plan)) => key.add(plan.service.as_str().as_bytes()),
-                Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => key.add(b""),
+                Some(ActionPlan::Forward(plan)) => lend(plan.service.as_str().as_bytes()),
+                Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => lend(b""),
             },
             LimitKeyPart::Cell => match on.and_then(|on| on.place).and_then(|place| self.snapshot.cell(place.cell)) {
-                Some(cell) => key.add(cell.name.as_str().as_bytes()),
-                None => key.add(b""),
+                Some(cell) => lend(cell.name.as_str().as_bytes()),
+                None => lend(b""),
             },
-            LimitKeyPart::ClientIp => key.add(&self.client_network()),
+            LimitKeyPart::ClientIp => lend(&self.client_network()),
             LimitKeyPart::Header(name) => {
                 let mut lines = self.facts.headers.get_all(name.as_str());
                 let first = lines.next().unwrap_or_default();
-                key.add(if lines.all(|line| line == first) { first } else { AMBIGUOUS });
+                lend(if lines.all(|line| line == first) { first } else { AMBIGUOUS })
             }
-            LimitKeyPart::Cookie(name) => add_value(key, tenant::cookie(self.facts.headers, name)),
+            LimitKeyPart::Cookie(name) => lend(bytes_of(tenant::cookie(self.facts.headers, name).as_ref())),
             LimitKeyPart::Query(name) => {
-                add_value(key, self.facts.target.query.and_then(|query| tenant::parameter(query, name)));
+                lend(bytes_of(self.facts.target.query.and_then(|query| tenant::parameter(query, name)).as_ref()))
             }
-            LimitKeyPart::Constant(text) => key.add(text.as_bytes()),
+            LimitKeyPart::Constant(text) => lend(text.as_bytes()),
         }
     }
 
@@ -294,10 +315,10 @@ impl<'a> Who<'a, '_, '_> {
     }
 }
 
-fn add_value(key: &mut KeyHasher, value: Option<tenant::Value<'_>>) {
+fn bytes_of<'v>(value: Option<&'v tenant::Value<'_>>) -> &'v [u8] {
     match value {
-        Some(Ok(value)) => key.add(value.as_bytes()),
-        Some(Err(tenant::Refused)) => key.add(AMBIGUOUS),
-        None => key.add(b""),
+        Some(Ok(value)) => value.as_bytes(),
+        Some(Err(tenant::Refused)) => AMBIGUOUS,
+        None => b"",
     }
 }

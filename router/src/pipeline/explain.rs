@@ -11,7 +11,7 @@ use super::decide::{self, Destination, Facts};
 use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
-use crate::limit::key::KeyHasher;
+use crate::limit::key::{KeyHash, KeyHasher};
 use crate::limit::table::LimitTable;
 use crate::limit::{NEVER, Outcome};
 use crate::listener::worker::Worker;
@@ -195,6 +195,10 @@ pub(crate) struct Peek<'a>(&'a LimitTable);
 impl Limiter for Peek<'_> {
     fn key(&self, limit: u32) -> KeyHasher {
         self.0.key(limit)
+    }
+
+    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash {
+        self.0.key_of(limit, part)
     }
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
