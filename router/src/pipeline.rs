@@ -182,6 +182,22 @@ fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, head: &Head, now: Nan
     }
 }
 
+/// A request that waits for its turn.
+struct Kept<'c> {
+    connection: &'c Rc<Connection>,
+    going: Option<Going>,
+}
+
+/// Counts a request whose client left before its turn came.
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if let Some(Going { mut record, .. }) = self.going.take() {
+            record.status = CLIENT_LEFT;
+            record.write(self.connection.worker(), clock::now());
+        }
+    }
+}
+
 const NO_ENDPOINT: &str = "every endpoint is down, full or marked as failed";
 
 /// Picks the endpoint that a request is sent to first.
@@ -201,9 +217,15 @@ async fn forward_later(
     head: Head,
     body: ClientBody,
 ) -> Answer {
+    let mut kept = Kept { connection, going: Some(going) };
     turn.turn().await;
     let worker = connection.worker();
-    let Some(picked) = pick(worker, group, worker.now()) else {
+    let picked = pick(worker, group, worker.now());
+    // It was put there above, and nobody else takes it.
+    let Some(going) = kept.going.take() else {
+        return own::reject(connection, Reject::NoEndpoint, Record::new(worker.now()), &Fields::new());
+    };
+    let Some(picked) = picked else {
         tracing::debug!(client = %connection.origin.peer, "request refused: {NO_ENDPOINT}");
         let refused = own::Refused::after_waiting(Reject::NoEndpoint, going.told, going.record);
         return own::refuse(connection, refused, body, head.expects_continue).await;

@@ -21,7 +21,8 @@ const NANOS_IN_SECOND: u64 = 1_000_000_000;
 /// quota takes to come back, rounded up. Built once, when a snapshot is compiled. None when the name cannot be
 /// written, which no checked name is.
 pub fn policy(name: &str, policy: Policy) -> Option<HeaderValue> {
-    let mut item = Label::new(name)?.0.into_vec();
+    Label::new(name)?;
+    let mut item = format!("\"{name}\"").into_bytes();
     parameter(b";q=", policy.quota.min(LARGEST), &mut item);
     if let Some(window) = policy.window_nanos {
         parameter(b";w=", seconds_rounded_up(window).max(1), &mut item);
@@ -34,7 +35,7 @@ pub fn policy(name: &str, policy: Policy) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&item).ok()
 }
 
-/// What every `RateLimit` of a limit begins with: its name in quotes. Built once, when a snapshot is compiled.
+/// What every `RateLimit` of a limit begins with, `"name";r=`. Built once, when a snapshot is compiled.
 #[derive(Debug, Clone)]
 pub struct Label(Box<[u8]>);
 
@@ -42,7 +43,7 @@ impl Label {
     /// None when the name cannot be written, which no checked name is.
     pub fn new(name: &str) -> Option<Self> {
         let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-        (plain && name.len() <= 128).then(|| Self(format!("\"{name}\"").into_bytes().into()))
+        (plain && name.len() <= 128).then(|| Self(format!("\"{name}\";r=").into_bytes().into()))
     }
 }
 
@@ -55,7 +56,7 @@ impl Label {
 pub fn remaining(label: &Label, verdict: &Verdict, to: &mut Vec<u8>) {
     let window = if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos };
     to.extend_from_slice(&label.0);
-    parameter(b";r=", verdict.remaining.min(LARGEST), to);
+    to.extend_from_slice(itoa::Buffer::new().format(verdict.remaining.min(LARGEST)).as_bytes());
     if window != NEVER {
         parameter(b";t=", seconds_rounded_up(window), to);
     }
