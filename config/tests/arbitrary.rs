@@ -8,16 +8,22 @@ use gridrouter_config::problem::{Problem, SourceText};
 use gridrouter_config::tenants::TenantTable;
 use proptest::prelude::*;
 
-const DOCUMENTS: [&str; 8] = [
-    "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\n",
+const DOCUMENTS: [&str; 12] = [
+    "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\nlimits: [in-all]\n",
     "kind: Cell\nname: eu-1\nweight: 50\nlabels: {region: eu}\n",
     "{\"kind\": \"Cell\", \"name\": \"eu-2\", \"ingress\": [{\"address\": \"10.0.0.9:80\"}]}\n",
     "kind: Grid\nname: shop\ncells: [eu-1, eu-2]\nplacement: {boundedLoad: 1.5}\n",
-    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\n",
+    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\nlimits: [bytes]\n",
     "kind: Route\nname: checkout\nhosts: [shop.example.com]\npaths: [{regex: '/a/[0-9]+'}]\ngrid: shop\nservice: checkout\n\
      tenant: {from: [{header: x-tenant-id}]}\nlimits: [per-tenant]\n",
-    "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\n",
-    "kind: Tenant\nname: acme\ngrid: shop\ncell: eu-2\nlimits: {per-tenant: {rate: 1000/s}}\n",
+    "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\ncandidate: {rate: 50/s}\n\
+     cost: {constant: 2, responseHeader: x-cost}\nstatus: 503\nmode: shadow\n",
+    "kind: Limit\nname: in-all\nkey: [clientIp, {cookie: s}, {query: q}, {constant: all}]\n\
+     adaptiveConcurrency: {algorithm: aimd, min: 5, max: 50, backoff: 0.75, latency: 2s}\ncost: 3\n",
+    "kind: Limit\nname: queue\nleakyBucketQueue: {rate: 10/s, maxQueueing: 2s}\n",
+    "kind: Limit\nname: bytes\nbandwidth: {rate: 10MiB/s, burst: 64KiB}\n",
+    "kind: Plan\nname: gold\nlimits: {per-tenant: {burst: 300}, bytes: {rate: 20MB/s}}\nextraLimits: [queue]\n",
+    "kind: Tenant\nname: acme\ngrid: shop\ncell: eu-2\nplan: gold\nlimits: {per-tenant: {rate: 1000/s}}\nextraLimits: [in-all]\n",
 ];
 
 fn in_force(files: &[Parsed]) -> InForce {
@@ -82,6 +88,9 @@ fn edit() -> impl Strategy<Value = Edit> {
         "kind: Cell\n",
         "name: eu-1\n",
         "name: acme\n",
+        "plan: gold\n",
+        "extraLimits: [queue]\n",
+        "concurrency: {limit: 5}\n",
         "\n",
         "~",
         "%YAML 1.2\n",
@@ -208,7 +217,7 @@ fn ten_thousand_routes_and_a_hundred_thousand_tenants() {
         writeln!(tenants, "---\nkind: Tenant\nname: t{n}\ngrid: shop\ncell: eu-{}", n % 2 + 1).unwrap();
     }
     let first = in_force(&[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", tenants.as_bytes())]);
-    assert_eq!(first.documents().len(), 7 + 10_000 + 100_000);
+    assert_eq!(first.documents().len(), DOCUMENTS.len() - 1 + 10_000 + 100_000);
     let moved = tenants.replacen("cell: eu-1", "cell: eu-2", 1);
     let second = advance(
         Some(&first),
