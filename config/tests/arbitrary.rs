@@ -1,9 +1,11 @@
 //! Whatever a file holds: no panic, and no harm to what it does not speak of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridrouter_config::codec::{Parsed, parse};
 use gridrouter_config::generation::{InForce, advance};
+use gridrouter_config::model::{Adaptation, Algorithm, LeakyBucketMeter};
 use gridrouter_config::problem::{Problem, SourceText};
 use gridrouter_config::tenants::TenantTable;
 use proptest::prelude::*;
@@ -181,6 +183,110 @@ proptest! {
         let fresh = advance(None, &[Parsed::from_documents("all", documents)], &TenantTable::default());
         prop_assert!(fresh.problems.is_empty(), "{:#?}", fresh.problems);
         prop_assert_eq!(fresh.in_force.digest(), after.digest());
+    }
+}
+
+/// What limits may say, by field: the algorithms, and what else has values of the same kinds.
+const LIMIT_FIELDS: [(&str, &[&str]); 12] = [
+    ("tokenBucket", &["rate", "burst"]),
+    ("leakyBucketQueue", &["rate", "maxQueueing"]),
+    ("leakyBucketMeter", &["rate", "burst", "delay", "nodelay"]),
+    ("slidingWindow", &["limit", "window", "method"]),
+    ("fixedWindow", &["limit", "window"]),
+    ("warmUp", &["rate", "period", "coldFactor", "form", "maxQueueing"]),
+    ("concurrency", &["limit"]),
+    ("adaptiveConcurrency", &["initial", "min", "max", "tolerance"]),
+    ("adaptiveConcurrency", &["algorithm", "initial", "min", "max", "backoff", "latency"]),
+    ("bandwidth", &["rate", "burst"]),
+    ("candidate", &["rate", "burst", "limit", "maxQueueing"]),
+    ("cost", &["constant", "responseHeader"]),
+];
+
+/// Values that are good for a field, or nearly so.
+fn values_of(field: &str) -> &'static [&'static str] {
+    match field {
+        "rate" => &["1/h", "1/m", "100/s", "1000000/s", "1B/s", "10MiB/s", "10GiB/s", "0/s", "1KB/s"],
+        "window" | "maxQueueing" | "period" | "latency" => &["0s", "1ms", "1s", "60s", "61s", "24h", "25h"],
+        "tolerance" | "backoff" => &["0.49", "0.5", "0.999", "1", "1.5", "10", "10.1", "1e300", ".nan"],
+        "method" => &["log", "counter"],
+        "form" => &["guava", "sentinel"],
+        "algorithm" => &["aimd", "gradient2"],
+        "nodelay" => &["true", "false"],
+        "responseHeader" => &["x-cost", "'x cost'"],
+        _ => &["0", "1", "2", "7", "20", "500", "1000000", "1000001", "4294967296", "64KiB"],
+    }
+}
+
+/// Some of the fields of an algorithm or the like, each with some value.
+fn limit_fields(from: &[(&'static str, &'static [&'static str])], how_many: f64) -> impl Strategy<Value = String> {
+    let chosen = prop::sample::select(from.to_vec());
+    (chosen, prop::collection::vec(prop::option::weighted(how_many, any::<prop::sample::Index>()), 6)).prop_map(
+        |((name, fields), values)| {
+            let fields = fields.iter().zip(values).filter_map(|(field, value)| {
+                let values = values_of(field);
+                Some(format!("{field}: {}", values[value?.index(values.len())]))
+            });
+            format!("{name}: {{{}}}\n", fields.collect::<Vec<_>>().join(", "))
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 10))]
+
+    /// Every limit is either refused with a reason or has values that those who count can rely on.
+    #[test]
+    fn limits_of_any_values(
+        algorithm in limit_fields(&LIMIT_FIELDS[..10], 0.8),
+        second in prop::option::weighted(0.1, limit_fields(&LIMIT_FIELDS[..10], 0.8)),
+        candidate in prop::option::weighted(0.4, limit_fields(&LIMIT_FIELDS[10..11], 0.3)),
+        more in prop::option::weighted(0.3, limit_fields(&LIMIT_FIELDS[11..], 0.6)),
+    ) {
+        let text = [Some(algorithm), second, candidate, more].into_iter().flatten().collect::<String>();
+        let text = format!("kind: Limit\nname: l\n{text}");
+        survives(text.as_bytes());
+        let in_force = advance(None, &[parse("a.yaml", text.as_bytes())], &TenantTable::default()).in_force;
+        for limit in in_force.model().limits.values() {
+            prop_assert!(is_sound(limit.algorithm), "{text}: {limit:?}");
+            let most = limit.algorithm.most_at_once();
+            prop_assert!(most.is_none_or(|most| most >= limit.cost.constant), "{text}: {limit:?}");
+            if let Some(candidate) = &limit.candidate {
+                let with = limit.algorithm.with(candidate);
+                prop_assert!(is_sound(with), "{text}: {with:?}");
+                prop_assert!(with.most_at_once().is_none_or(|most| most >= limit.cost.constant), "{text}: {limit:?}");
+            }
+        }
+    }
+}
+
+/// Whether every value is within the range that its documentation gives.
+fn is_sound(algorithm: Algorithm) -> bool {
+    let size = |number: u32| (1..=1_000_000).contains(&number);
+    let waits = |time: Duration| time <= Duration::from_mins(1);
+    let window = |time: Duration| (Duration::from_millis(1)..=Duration::from_hours(24)).contains(&time);
+    match algorithm {
+        Algorithm::TokenBucket(a) => size(a.burst),
+        Algorithm::LeakyBucketQueue(a) => waits(a.max_queueing),
+        Algorithm::LeakyBucketMeter(a) => LeakyBucketMeter::takes(a.rate) && a.burst <= 1_000_000,
+        Algorithm::SlidingWindow(a) => size(a.limit) && window(a.window),
+        Algorithm::FixedWindow(a) => size(a.limit) && window(a.window),
+        Algorithm::WarmUp(a) => {
+            (2..=100).contains(&a.cold_factor)
+                && a.period >= Duration::from_secs(1)
+                && window(a.period)
+                && a.max_queueing.is_none_or(waits)
+        }
+        Algorithm::Concurrency(a) => size(a.limit),
+        Algorithm::AdaptiveConcurrency(a) => {
+            let by = match a.by {
+                Adaptation::Gradient2 { tolerance_thousandths } => (1_000..=10_000).contains(&tolerance_thousandths),
+                Adaptation::Aimd { backoff_thousandths, latency } => {
+                    (500..=999).contains(&backoff_thousandths) && window(latency)
+                }
+            };
+            size(a.min) && size(a.max) && (a.min..=a.max).contains(&a.initial) && by
+        }
+        Algorithm::Bandwidth(a) => (1..=10 << 30).contains(&a.rate.per_second) && (1..=1 << 30).contains(&a.burst),
     }
 }
 

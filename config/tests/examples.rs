@@ -1,37 +1,41 @@
 //! Every folder of `examples` is a configuration without a problem.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use gridrouter_config::generation::{InForce, check_sources};
 
-fn folders() -> Vec<PathBuf> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    std::fs::read_dir(examples).unwrap().map(|folder| folder.unwrap().path()).collect()
+fn inside(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    std::fs::read_dir(folder)?.map(|one| Ok(one?.path())).collect()
 }
 
-fn check(folder: &Path) -> InForce {
-    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    let files: Vec<_> = files.map(|file| (file.display().to_string(), std::fs::read(&file).unwrap())).collect();
+fn folders() -> io::Result<Vec<PathBuf>> {
+    inside(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))
+}
+
+fn check(folder: &Path) -> io::Result<InForce> {
+    let files = inside(folder)?.into_iter().map(|file| Ok((file.display().to_string(), std::fs::read(&file)?)));
+    let files: Vec<_> = files.collect::<io::Result<_>>()?;
     let report = check_sources(&files);
     assert!(report.problems.is_empty(), "{:#?}", report.problems);
     assert!(report.documents > 0, "{}", folder.display());
-    report.in_force
+    Ok(report.in_force)
 }
 
 #[test]
 fn every_folder_is_good() {
-    let folders = folders();
+    let folders = folders().unwrap();
     assert!(folders.len() >= 8, "{folders:?}");
     for folder in folders {
-        check(&folder);
+        check(&folder).unwrap();
     }
 }
 
 #[test]
 fn every_algorithm_is_shown_and_every_limit_is_used() {
-    let folder = folders().into_iter().find(|folder| folder.ends_with("limits")).unwrap();
-    let in_force = check(&folder);
+    let folder = folders().unwrap().into_iter().find(|folder| folder.ends_with("limits")).unwrap();
+    let in_force = check(&folder).unwrap();
     let model = in_force.model();
     let shown: BTreeSet<&str> = model.limits.values().map(|limit| limit.algorithm.as_str()).collect();
     assert_eq!(shown.len(), 9, "{shown:?}");

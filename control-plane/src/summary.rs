@@ -69,7 +69,8 @@ fn of_route(route: &Route) -> String {
 /// The algorithm's main values, as written. A good limit has one algorithm.
 fn of_limit(limit: &Limit) -> String {
     let window = |limit: u32, window: &str| format!("{limit} in {window}");
-    let adaptive = |max: Option<u32>| max.map_or("adaptive".to_owned(), |max| format!("adaptive, {max} at once at most"));
+    let adaptive =
+        |max: Option<u32>| max.map_or("adaptive".to_owned(), |max| format!("adaptive, {max} at once at most"));
     let all = [
         limit.token_bucket.as_ref().map(|one| with_burst(&one.rate, one.burst)),
         limit.leaky_bucket_queue.as_ref().map(|one| format!("{}, evenly", one.rate)),
