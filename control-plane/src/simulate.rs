@@ -128,6 +128,11 @@ impl Simulation {
         self.limit.holds_permits()
     }
 
+    /// Keys that something was admitted for.
+    pub fn keys(&self) -> u64 {
+        self.table.usage().keys as u64
+    }
+
     /// Keys that had something counted and were forgotten, for want of room.
     pub fn forgotten(&self) -> u64 {
         self.table.usage().evictions

@@ -203,6 +203,12 @@ impl Report {
     }
 }
 
+impl MadeUp {
+    fn hold(&self) -> Duration {
+        self.hold.unwrap_or(Duration::from_millis(100))
+    }
+}
+
 impl Simulate {
     fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Told<()> {
         let is_input = |path: &Path| path.as_os_str() == "-";
@@ -234,7 +240,11 @@ impl Simulate {
                 output.error("more than 1000000 rows; take a longer --bucket, or leave it out");
                 return Err(Status::Failed);
             }
-            Report::Counts { totals, series } => self.print(totals.finish(lasts), &series, &chosen, output),
+            Report::Counts { totals, series } => {
+                let summary = totals.finish(simulation.keys(), lasts);
+                let hold = simulation.holds_permits().then(|| self.made_up.hold()).filter(|_| self.arrivals.is_none());
+                self.print(summary, &series, &chosen, hold, output);
+            }
         }
         self.remark(&simulation, &chosen, released, output);
         Ok(())
@@ -265,7 +275,7 @@ impl Simulate {
             length: made_up.length.unwrap_or(Duration::from_secs(10)),
             keys,
             cost: made_up.cost.map(NonZeroU32::get),
-            hold: made_up.hold.unwrap_or(Duration::from_millis(100)),
+            hold: made_up.hold(),
         })
     }
 
@@ -289,7 +299,8 @@ impl Simulate {
         }
     }
 
-    fn print(&self, summary: Summary, series: &Series, chosen: &Chosen, output: &mut Output) {
+    /// `hold` is how long each request holds its permit, where that is made up.
+    fn print(&self, summary: Summary, series: &Series, chosen: &Chosen, hold: Option<Duration>, output: &mut Output) {
         let rows = || series.rows(usize::from(self.rows.unwrap_or(40)));
         match self.output {
             Format::Csv => output.text(series::csv(&rows())),
@@ -300,7 +311,9 @@ impl Simulate {
             Format::Chart => {
                 let screen = output.screen();
                 let paper = Paper { width: screen.width, unicode: screen.unicode, colour: output.colour() };
-                output.line(format_args!("{}\n", printable(&chosen.title(self.candidate))));
+                let title = chosen.title(self.candidate);
+                let hold = hold.map(|hold| format!("; each request takes {hold:?}")).unwrap_or_default();
+                output.line(format_args!("{}{hold}\n", printable(&title)));
                 output.text(chart::summary(&summary));
                 let bars = chart::bars(&rows(), paper);
                 if !bars.is_empty() {

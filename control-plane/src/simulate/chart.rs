@@ -54,7 +54,7 @@ pub fn summary(summary: &Summary) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{name:<10}{text}");
     };
-    line("arrivals", format!("{} over {}", number(arrivals), time(summary.to_ns - summary.from_ns)));
+    line("arrivals", number(arrivals));
     line("passed", number(passed) + &percent(passed));
     let waits = if waited == 0 {
         String::new()
@@ -73,12 +73,20 @@ pub fn summary(summary: &Summary) -> String {
         never => format!(": {} cost more than the limit ever gives", number(never)),
     };
     line("refused", number(refused) + &percent(refused) + &never);
-    // Of less than a second it would be a large number that says little.
-    let rate = summary.admitted_per_second.filter(|_| summary.to_ns - summary.from_ns >= 1_000_000_000);
-    let rate = rate.map(|rate| format!("{} a second; ", round(rate))).unwrap_or_default();
-    let least = if summary.most_is_exact { "" } else { "about " };
-    line("admitted", format!("{rate}at most {least}{} in any second", number(summary.most_admitted_in_1s)));
+    line("admitted", admitted(summary));
     out
+}
+
+/// What was admitted, and how fast.
+fn admitted(summary: &Summary) -> String {
+    let span = summary.to_ns - summary.from_ns;
+    // In less than a second the rate would be a large number that says little.
+    let rate = summary.admitted_per_second.filter(|_| span >= 1_000_000_000);
+    let rate = rate.map(|rate| format!(", {} a second", round(rate))).unwrap_or_default();
+    let about = if summary.most_is_exact { "" } else { "about " };
+    let most = number(summary.most_admitted_in_1s);
+    let keys = if summary.keys > 1 { format!("; {} keys together", number(summary.keys)) } else { String::new() };
+    format!("{} over {}{rate}; at most {about}{most} in any second{keys}", number(summary.admitted), time(span))
 }
 
 /// A bar a row, and what the bars mean. Nothing where there is no row.

@@ -13,8 +13,11 @@ const MOST_WISHED: u64 = 1_000_000;
 const SECOND: u128 = 1_000_000_000;
 const MINUTE: u128 = 60 * SECOND;
 const HOUR: u128 = 60 * MINUTE;
-/// Lengths that people read easily, from a minute on.
-const LONG: [u128; 13] = [
+/// Lengths that people read easily, from ten seconds on.
+const LONG: [u128; 16] = [
+    10 * SECOND,
+    20 * SECOND,
+    30 * SECOND,
     MINUTE,
     2 * MINUTE,
     5 * MINUTE,
@@ -156,12 +159,12 @@ impl Series {
     }
 }
 
-/// Lengths of periods that people read easily, ever longer.
+/// Lengths of periods that people read easily, ever longer, from a microsecond on.
 fn lengths() -> impl Iterator<Item = u128> {
     let decimal = |exponents: std::ops::Range<u32>| {
         exponents.flat_map(|exponent| [1, 2, 5].map(|digit| digit * 10_u128.pow(exponent)))
     };
-    decimal(0..11).filter(|width| *width < MINUTE).chain(LONG).chain(decimal(15..21))
+    decimal(3..10).chain(LONG).chain(decimal(15..21))
 }
 
 /// Rows for a program that draws.

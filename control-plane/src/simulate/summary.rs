@@ -31,6 +31,10 @@ pub struct Summary {
     pub refused: u64,
     /// Those of them that no time helps: they cost more than the limit ever gives.
     pub refused_for_ever: u64,
+    /// Those that passed or waited.
+    pub admitted: u64,
+    /// Keys that something was admitted for.
+    pub keys: u64,
     /// The mean of the waits, of those that waited; 0 if none did.
     pub mean_wait_ns: u64,
     /// Half of those that waited waited no longer.
@@ -71,8 +75,8 @@ impl Totals {
         }
     }
 
-    /// Sums up. `lasts` is how long the trace is, from 0 on, where that is known.
-    pub fn finish(self, lasts: Option<u64>) -> Summary {
+    /// Sums up, over so many keys. `lasts` is how long the trace is, from 0 on, where that is known.
+    pub fn finish(self, keys: u64, lasts: Option<u64>) -> Summary {
         let (from_ns, to_ns) = self.span.unwrap_or_default();
         let to_ns = to_ns.max(lasts.unwrap_or_default());
         let admitted = self.passed + self.waits.count();
@@ -83,6 +87,8 @@ impl Totals {
             waited: self.waits.count(),
             refused: self.refused,
             refused_for_ever: self.never,
+            admitted,
+            keys,
             mean_wait_ns: self.waits.mean(),
             p50_wait_ns: self.waits.percentile(50),
             p99_wait_ns: self.waits.percentile(99),
@@ -129,6 +135,8 @@ mod tests {
             waited: 2,
             refused: 2,
             refused_for_ever: 1,
+            admitted: 3,
+            keys: 2,
             mean_wait_ns: SECOND / 4 * 3,
             p50_wait_ns: SECOND / 2,
             p99_wait_ns: SECOND,
@@ -139,15 +147,15 @@ mod tests {
             most_admitted_in_1s: 2,
             most_is_exact: true,
         };
-        assert_eq!(totals.finish(None), wanted);
+        assert_eq!(totals.finish(2, None), wanted);
     }
 
     #[test]
     fn nothing_and_a_moment_have_no_rate() {
-        assert_eq!(Totals::default().finish(None).admitted_per_second, None);
+        assert_eq!(Totals::default().finish(1, None).admitted_per_second, None);
         let mut totals = Totals::default();
         totals.add(&decision(7, Says::Pass, 0, Some(0)));
-        assert_eq!(totals.finish(None).admitted_per_second, None);
-        assert_eq!(Totals::default().finish(Some(SECOND)).admitted_per_second, Some(0.0));
+        assert_eq!(totals.finish(1, None).admitted_per_second, None);
+        assert_eq!(Totals::default().finish(0, Some(SECOND)).admitted_per_second, Some(0.0));
     }
 }

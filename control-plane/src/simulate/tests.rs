@@ -105,13 +105,26 @@ fn made_up_requests_give_back_their_permits() {
 
 #[test]
 fn any_times_and_costs_are_decided_on() {
+    use model::SlidingWindowMethod::{Counter, Log};
     let second = Duration::from_secs(1);
+    let warm_up = |form| {
+        let (rate, max_queueing) = (rate("1/h"), Some(second));
+        Algorithm::WarmUp(model::WarmUp { rate, period: second, cold_factor: 3, form, max_queueing })
+    };
+    let adaptive =
+        |by| Algorithm::AdaptiveConcurrency(model::AdaptiveConcurrency { initial: 20, min: 1, max: u32::MAX, by });
     let algorithms = [
         Algorithm::TokenBucket(model::TokenBucket { rate: rate("1/s"), burst: u32::MAX }),
         Algorithm::LeakyBucketQueue(model::LeakyBucketQueue { rate: rate("1/h"), max_queueing: second }),
         Algorithm::LeakyBucketMeter(model::LeakyBucketMeter { rate: rate("1/m"), burst: u32::MAX, delay: Some(1) }),
         Algorithm::FixedWindow(model::FixedWindow { limit: 1, window: second }),
+        Algorithm::SlidingWindow(model::SlidingWindow { limit: 100, window: second, method: Log }),
+        Algorithm::SlidingWindow(model::SlidingWindow { limit: u32::MAX, window: second, method: Counter }),
+        warm_up(model::WarmUpForm::Sentinel),
+        warm_up(model::WarmUpForm::Guava),
         Algorithm::Concurrency(model::Concurrency { limit: u32::MAX }),
+        adaptive(model::Adaptation::Gradient2 { tolerance_thousandths: 1_500 }),
+        adaptive(model::Adaptation::Aimd { backoff_thousandths: 900, latency: second }),
         Algorithm::Bandwidth(model::Bandwidth { rate: ByteRate { per_second: 1 }, burst: u64::MAX }),
     ];
     let released = What::Release(Answered { took_nanos: Some(u64::MAX), served: false, counts: true });

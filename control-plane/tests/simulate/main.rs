@@ -180,11 +180,11 @@ fn people_get_a_summary_and_bars() {
     let wanted = "\
 small: tokenBucket {burst: 2, rate: 10/s}
 
-arrivals  40 over 2s
+arrivals  40
 passed    21 (52.5 %)
 waited    0
 refused   19 (47.5 %)
-admitted  10.5 a second; at most 11 in any second
+admitted  21 over 2s, 10.5 a second; at most 11 in any second
 
 FROM  PASSED  WAITED  REFUSED
 0.0s       6       0        4  █████████████████████████████░░░░░░░░░░░░░░░░░░░░

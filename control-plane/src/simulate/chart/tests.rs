@@ -80,6 +80,8 @@ fn the_summary_says_it_in_words() {
         waited: 199,
         refused: 301,
         refused_for_ever: 1,
+        admitted: 1_199,
+        keys: 3,
         mean_wait_ns: 12_345_678,
         p50_wait_ns: 999_900,
         p99_wait_ns: 1_500_000_000,
@@ -91,20 +93,20 @@ fn the_summary_says_it_in_words() {
         most_is_exact: false,
     };
     let wanted = "\
-arrivals  1,500 over 10s
+arrivals  1,500
 passed    1,000 (66.7 %)
 waited    199 (13.3 %): mean 12.3ms, p50 1ms, p99 1.5s, longest 1m1s
 refused   301 (20.1 %): 1 cost more than the limit ever gives
-admitted  119.9 a second; at most about 1,299 in any second
+admitted  1,199 over 10s, 119.9 a second; at most about 1,299 in any second; 3 keys together
 ";
     assert_eq!(summary(&totals), wanted);
-    let nothing = super::super::summary::Totals::default().finish(None);
+    let nothing = super::super::summary::Totals::default().finish(0, None);
     let wanted = "\
-arrivals  0 over 0s
+arrivals  0
 passed    0
 waited    0
 refused   0
-admitted  at most 0 in any second
+admitted  0 over 0s; at most 0 in any second
 ";
     assert_eq!(summary(&nothing), wanted);
 }
