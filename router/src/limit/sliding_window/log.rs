@@ -43,15 +43,11 @@ pub(super) fn of_nothing(window: Window, cost: u32) -> Verdict {
 
 fn verdict(window: Window, used: u64, reset_nanos: u64, cost: u32, retry_after: impl FnOnce() -> u64) -> Verdict {
     let left = u64::from(window.limit).saturating_sub(used);
-    match left.checked_sub(u64::from(cost)) {
-        Some(remaining) => {
-            Verdict { outcome: Outcome::Pass, remaining, retry_after_nanos: 0, reset_nanos: window.nanos }
-        }
-        None => {
-            let retry_after_nanos = if cost > window.limit { NEVER } else { retry_after() };
-            Verdict { outcome: Outcome::Refuse, remaining: left, retry_after_nanos, reset_nanos }
-        }
+    if let Some(remaining) = left.checked_sub(u64::from(cost)) {
+        return Verdict { outcome: Outcome::Pass, remaining, retry_after_nanos: 0, reset_nanos: window.nanos };
     }
+    let retry_after_nanos = if cost > window.limit { NEVER } else { retry_after() };
+    Verdict { outcome: Outcome::Refuse, remaining: left, retry_after_nanos, reset_nanos }
 }
 
 impl Log {
