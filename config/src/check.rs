@@ -12,6 +12,7 @@ mod host;
 mod limit;
 mod listener;
 mod pattern;
+mod plan;
 mod route;
 mod service;
 mod tenant;
@@ -21,6 +22,7 @@ mod written;
 
 pub use cross::{Conflict, cross_check};
 pub(crate) use endpoint::registered;
+pub(crate) use limit::tenant_misfits;
 pub(crate) use written::Written;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use crate::model;
 use crate::path::Path;
 use crate::problem::{Problem, split_advice};
 use crate::raw;
+use crate::structure::Gaps;
 
 /// A checked document of any kind.
 #[derive(Debug, Clone)]
@@ -44,8 +47,10 @@ pub enum ModelDocument {
     Service(Arc<model::Service>),
     /// A match on the request, and what happens to it.
     Route(Arc<model::Route>),
-    /// A named rate policy.
+    /// A named rate or concurrency policy.
     Limit(Arc<model::Limit>),
+    /// Limit values that many tenants share.
+    Plan(Arc<model::Plan>),
     /// A customer.
     Tenant(Arc<model::Tenant>),
 }
@@ -60,6 +65,7 @@ impl ModelDocument {
             (ModelDocument::Service(a), ModelDocument::Service(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Route(a), ModelDocument::Route(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Limit(a), ModelDocument::Limit(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Plan(a), ModelDocument::Plan(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Tenant(a), ModelDocument::Tenant(b)) => Arc::ptr_eq(a, b),
             (
                 ModelDocument::Listener(_)
@@ -68,6 +74,7 @@ impl ModelDocument {
                 | ModelDocument::Service(_)
                 | ModelDocument::Route(_)
                 | ModelDocument::Limit(_)
+                | ModelDocument::Plan(_)
                 | ModelDocument::Tenant(_),
                 _,
             ) => false,
@@ -77,7 +84,12 @@ impl ModelDocument {
 
 /// Checks one document by itself.
 pub fn convert(source: &SourceDocument) -> Result<ModelDocument, Vec<Problem>> {
-    let mut check = Check { source, problems: Vec::new() };
+    convert_with(source, None)
+}
+
+/// Checks what there is of a document in which stand-ins are.
+pub(crate) fn convert_with(source: &SourceDocument, gaps: Option<&Gaps>) -> Result<ModelDocument, Vec<Problem>> {
+    let mut check = Check { source, gaps, problems: Vec::new() };
     let model = match &source.raw {
         raw::Document::Listener(raw) => listener::check(&mut check, raw).map(Arc::new).map(ModelDocument::Listener),
         raw::Document::Grid(raw) => grid::check(&mut check, raw).map(Arc::new).map(ModelDocument::Grid),
@@ -85,6 +97,7 @@ pub fn convert(source: &SourceDocument) -> Result<ModelDocument, Vec<Problem>> {
         raw::Document::Service(raw) => service::check(&mut check, raw).map(Arc::new).map(ModelDocument::Service),
         raw::Document::Route(raw) => route::check(&mut check, raw).map(Arc::new).map(ModelDocument::Route),
         raw::Document::Limit(raw) => limit::check(&mut check, raw).map(Arc::new).map(ModelDocument::Limit),
+        raw::Document::Plan(raw) => plan::check(&mut check, raw).map(Arc::new).map(ModelDocument::Plan),
         raw::Document::Tenant(raw) => tenant::check(&mut check, raw).map(Arc::new).map(ModelDocument::Tenant),
     };
     match model {
@@ -96,6 +109,8 @@ pub fn convert(source: &SourceDocument) -> Result<ModelDocument, Vec<Problem>> {
 /// A document being checked, and what was found so far.
 struct Check<'a> {
     source: &'a SourceDocument,
+    /// Where values stand in for what cannot be read.
+    gaps: Option<&'a Gaps>,
     problems: Vec<Problem>,
 }
 
@@ -108,6 +123,11 @@ impl Check<'_> {
     /// Notes what is wrong with a field and what to write instead.
     fn wrong_but(&mut self, path: &Path<'_>, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(self.source.problem(path, message).with_help(help));
+    }
+
+    /// Whether these values were written, and do not stand in for others: a value that does is no good to compare with.
+    fn are_written(&self, fields: &[&Path<'_>]) -> bool {
+        self.gaps.is_none_or(|gaps| !fields.iter().any(|field| gaps.cover(&field.to_string())))
     }
 
     /// The value, or the error noted: `what is wrong; what to write instead`.

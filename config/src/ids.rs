@@ -16,16 +16,18 @@ pub enum Kind {
     Service,
     /// A match on the request, and what happens to it.
     Route,
-    /// A named rate policy.
+    /// A named rate or concurrency policy.
     Limit,
+    /// Limit values that many tenants share.
+    Plan,
     /// A customer.
     Tenant,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 7] =
-        [Kind::Listener, Kind::Grid, Kind::Cell, Kind::Service, Kind::Route, Kind::Limit, Kind::Tenant];
+    pub const ALL: [Kind; 8] =
+        [Kind::Listener, Kind::Grid, Kind::Cell, Kind::Service, Kind::Route, Kind::Limit, Kind::Plan, Kind::Tenant];
 
     /// The word used in documents.
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::Route => "Route",
             Kind::Limit => "Limit",
+            Kind::Plan => "Plan",
             Kind::Tenant => "Tenant",
         }
     }

@@ -166,6 +166,7 @@ pub fn document_of(kind: Kind, name: &str) -> String {
         Kind::Service => "service",
         Kind::Route => "route",
         Kind::Limit => "limit",
+        Kind::Plan => "plan",
         Kind::Tenant => "tenant",
     };
     [kind, "/", name].concat()

@@ -1,18 +1,25 @@
 //! The documents exactly as written, one file a kind. Nothing here has been checked beyond its shape; the same types
 //! generate the JSON Schema, so a field exists in one place only.
 
+mod algorithm;
 mod cell;
 mod grid;
 mod limit;
 mod listener;
+mod plan;
 mod route;
 mod service;
 mod tenant;
 
+pub use algorithm::{
+    Adaptation, AdaptiveConcurrency, Bandwidth, Concurrency, FixedWindow, LeakyBucketMeter, LeakyBucketQueue,
+    SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
+};
 pub use cell::{Cell, CellState};
 pub use grid::{Grid, Placement, PlacementAlgorithm};
-pub use limit::{HeadersWhen, Limit, LimitKeyPart, TokenBucket};
+pub use limit::{Cost, CostParts, HeadersWhen, Limit, LimitKeyPart, LimitMode};
 pub use listener::{Listener, ListenerTimeouts};
+pub use plan::Plan;
 pub use route::{
     FixedResponse, HeaderEdits, HeaderMatch, Otherwise, PathMatch, QueryMatch, Redirect, Rewrite, Route, RouteTimeouts,
     Scheme, TenantRule, TenantSource,
@@ -39,9 +46,11 @@ pub enum Document {
     Service(Service),
     /// A match on the request, and what happens to it.
     Route(Box<Route>),
-    /// A named rate policy with a key.
-    Limit(Limit),
-    /// A customer: its pin to a cell and its own limit values.
+    /// A named rate or concurrency policy with a key.
+    Limit(Box<Limit>),
+    /// What customers buy: limit values that many tenants share.
+    Plan(Plan),
+    /// A customer: its pin to a cell, its plan and its own limit values.
     Tenant(Tenant),
 }
 
@@ -55,6 +64,7 @@ impl Document {
             Document::Service(_) => Kind::Service,
             Document::Route(_) => Kind::Route,
             Document::Limit(_) => Kind::Limit,
+            Document::Plan(_) => Kind::Plan,
             Document::Tenant(_) => Kind::Tenant,
         }
     }
@@ -68,6 +78,7 @@ impl Document {
             Document::Service(document) => &document.name,
             Document::Route(document) => &document.name,
             Document::Limit(document) => &document.name,
+            Document::Plan(document) => &document.name,
             Document::Tenant(document) => &document.name,
         }
     }

@@ -118,10 +118,17 @@ impl Walk<'_> {
                     self.node(&entry.value, entry.mark(), inner, &path.key(&entry.key));
                 }
             }
-            (Shape::Fields(fields), Value::Map(entries)) => self.fields(entries, at, fields, path),
+            (Shape::Fields(fields) | Shape::Either { fields, .. }, Value::Map(entries)) => {
+                self.fields(entries, at, fields, path);
+            }
             (Shape::Choice { words, fields }, Value::Map(entries)) => self.one_of(entries, at, words, fields, path),
             (Shape::Choice { words, fields }, Value::Scalar(scalar)) => {
                 self.word(node, scalar, at, words, fields, path);
+            }
+            (Shape::Either { scalar: inner, .. }, Value::Scalar(scalar)) => {
+                // Of a number that is too big that is said; of all else what would do instead.
+                let shape = if scalar.kind == ScalarKind::Integer { inner } else { shape };
+                self.scalar(node, scalar, at, shape, path);
             }
             (_, Value::Scalar(scalar)) => self.scalar(node, scalar, at, shape, path),
             (_, Value::List(_) | Value::Map(_)) => self.wrong_type(node, at, shape, path),
@@ -231,7 +238,7 @@ fn advice(node: &Node, shape: &Shape) -> Option<String> {
         (_, ScalarKind::Null) => Some("write a value, or remove the field".to_owned()),
         (Shape::Text, _) => Some(format!("quote it: {}", quoted(text))),
         (Shape::List(_), _) => Some(format!("write a list: [{text}]")),
-        (Shape::Integer { .. } | Shape::Number, ScalarKind::Text) => {
+        (Shape::Integer { .. } | Shape::Number | Shape::Either { .. }, ScalarKind::Text) => {
             let plain: String = text.chars().filter(|c| !matches!(c, '_' | ',' | ' ')).collect();
             plain.parse::<f64>().is_ok_and(f64::is_finite).then(|| format!("write {plain} without quotes"))
         }
@@ -254,6 +261,10 @@ fn wanted(shape: &Shape) -> String {
         Shape::List(_) => "a list".to_owned(),
         Shape::Map(_) | Shape::Fields(_) => "a map of fields".to_owned(),
         Shape::Choice { words, fields } => options(words, fields),
+        Shape::Either { scalar, fields } => {
+            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            format!("{} or a map of {}", wanted(scalar), ticked(&names, "and"))
+        }
         Shape::Any => "something else".to_owned(),
     }
 }
@@ -285,6 +296,7 @@ fn example(shape: &Shape) -> String {
         Shape::Choice { words, .. } => words.first().cloned().unwrap_or_else(|| "…".to_owned()),
         Shape::List(_) => "[…]".to_owned(),
         Shape::Map(_) | Shape::Fields(_) => "{…}".to_owned(),
+        Shape::Either { scalar, .. } => example(scalar),
         Shape::Text | Shape::Flag | Shape::Integer { .. } | Shape::Number | Shape::Any => "…".to_owned(),
     }
 }

@@ -10,7 +10,6 @@ mod interned;
 mod row;
 mod shard;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +27,7 @@ use crate::keys;
 use crate::model::{self, Pin};
 use crate::raw;
 
+pub use self::canonical::WrittenLimits;
 pub use self::row::Row;
 
 /// Rows of a shard, in the mean, before there are twice as many shards.
@@ -45,13 +45,13 @@ pub struct TenantTable {
     limits: Interned<OwnLimits>,
 }
 
-/// Limit values that tenants have of their own.
+/// What tenants say of limits: their plan, their own values and the limits that they meet besides others.
 #[derive(Debug, PartialEq)]
 pub struct OwnLimits {
     /// As written, in JSON: what tells them from others.
     json: String,
     /// As written.
-    pub raw: BTreeMap<String, raw::LimitOverride>,
+    pub raw: WrittenLimits,
     /// As checked.
     pub model: model::TenantLimits,
 }
@@ -141,12 +141,12 @@ impl TenantTable {
         self.pins.iter()
     }
 
-    /// All limit values that some tenant has of its own, with the number that rows have for them.
+    /// All that some tenant says of limits, with the number that rows have for them.
     pub fn limits(&self) -> impl Iterator<Item = (u32, &Arc<OwnLimits>)> {
         self.limits.iter()
     }
 
-    /// The limit values that rows have this number for.
+    /// What rows with this number say of limits.
     pub fn limits_of(&self, number: u32) -> Option<&Arc<OwnLimits>> {
         self.limits.get(number)
     }
@@ -168,13 +168,7 @@ impl TenantTable {
     /// Puts a tenant in, in the place of what was known of it.
     pub fn put(&mut self, raw: &raw::Tenant, model: &model::Tenant) {
         let pin = model.pin.as_ref().map(|pin| self.number_of_pin(pin));
-        let json = (!raw.limits.is_empty()).then(|| limits_json(&raw.limits));
-        let limits = json.map(|json| {
-            self.limits.find([&json, ""]).unwrap_or_else(|| {
-                let (raw, model) = (raw.limits.clone(), model.limits.clone());
-                self.limits.add(Arc::new(OwnLimits { json, raw, model }))
-            })
-        });
+        let limits = WrittenLimits::of(raw).map(|raw| self.number_of_limits(raw.json(), raw, &model.limits));
         self.put_new(Row::new(model.name.as_str(), pin.unwrap_or(NONE), limits.unwrap_or(NONE)));
     }
 
@@ -219,14 +213,13 @@ impl TenantTable {
 
     /// The numbers of what a document says.
     fn numbers_of(&mut self, written: Written<'_>, json: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
-        let limits = written.limits.filter(|limits| !limits.is_empty());
-        let limits_json = limits.as_ref().map(limits_json);
         let pin = match (written.grid, written.cell) {
             (None, None) => None,
             (Some(grid), Some(cell)) => Some([grid, cell]),
             (Some(_), None) | (None, Some(_)) => return None,
         };
-        let known = (pin.map(|pin| self.pins.find(pin)), limits_json.as_ref().map(|json| self.limits.find([json, ""])));
+        let limits = written.own_limits().map(|own| (own.json(), own));
+        let known = (pin.map(|pin| self.pins.find(pin)), limits.as_ref().map(|(json, _)| self.limits.find([json, ""])));
         if known.0 != Some(None) && known.1 != Some(None) {
             return Some((known.0.flatten(), known.1.flatten()));
         }
@@ -234,15 +227,14 @@ impl TenantTable {
         let parsed = parse("", json);
         let [document] = parsed.documents.as_slice() else { return None };
         let ModelDocument::Tenant(model) = convert(document).ok()? else { return None };
-        let raw::Document::Tenant(raw) = &document.raw else { return None };
         let pin = model.pin.as_ref().map(|pin| self.number_of_pin(pin));
-        let limits = limits_json.map(|json| {
-            self.limits.find([&json, ""]).unwrap_or_else(|| {
-                let (raw, model) = (raw.limits.clone(), model.limits.clone());
-                self.limits.add(Arc::new(OwnLimits { json, raw, model }))
-            })
-        });
+        let limits = limits.map(|(json, raw)| self.number_of_limits(json, raw, &model.limits));
         Some((pin, limits))
+    }
+
+    fn number_of_limits(&mut self, json: String, raw: WrittenLimits, model: &model::TenantLimits) -> u32 {
+        let known = self.limits.find([&json, ""]);
+        known.unwrap_or_else(|| self.limits.add(Arc::new(OwnLimits { json, raw, model: model.clone() })))
     }
 
     fn number_of_pin(&mut self, pin: &Pin) -> u32 {
@@ -394,11 +386,6 @@ fn shard_of(hash: u64, shards: usize) -> usize {
     (((hash >> 32) * shards as u64) >> 32) as usize
 }
 
-fn limits_json(limits: &BTreeMap<String, raw::LimitOverride>) -> String {
-    // Maps of text have a form in JSON.
-    serde_json::to_string(limits).unwrap_or_default()
-}
-
 impl fmt::Debug for TenantTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantTable").field("len", &self.len).field("digest", &self.digest).finish_non_exhaustive()
@@ -421,7 +408,7 @@ impl<'a> Tenant<'a> {
         Some(self.table.pins.get(self.row.pin()?)?.as_ref())
     }
 
-    /// Its own limit values, if it has any.
+    /// What it says of limits, if it says anything.
     pub fn limits(&self) -> Option<&'a OwnLimits> {
         self.shared_limits().map(|own| &**own)
     }

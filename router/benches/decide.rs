@@ -25,7 +25,8 @@ use gridrouter::http::headers::{Direction, strip_hop_by_hop};
 use gridrouter::http::target::{self, Target};
 use gridrouter::http::{forwarded, reject::Reject};
 use gridrouter::limit::table::LimitTable;
-use gridrouter::pipeline::decide::{Decision, Facts, Notice, Refusal, decide};
+use gridrouter::pipeline::admission::Admission;
+use gridrouter::pipeline::decide::{Decision, Facts, Refusal, decide};
 use gridrouter::snapshot::Snapshot;
 use gridrouter::snapshot::compile::compile;
 use gridrouter::snapshot::names::Names;
@@ -108,6 +109,7 @@ fn model() -> model::Model {
                 address: SocketAddr::from(([127, 0, 0, 1], 80)),
                 trusted_proxies: vec![],
                 timeouts: model::ListenerTimeouts::default(),
+                limits: vec![],
             }),
             |listener| &listener.name,
         ),
@@ -136,6 +138,7 @@ fn model() -> model::Model {
                 balance: model::Balance::default(),
                 cells: (0..4_u16).map(|number| (cell(usize::from(number)), tracks(number))).collect(),
                 endpoints: model::Tracks::default(),
+                limits: vec![],
             }),
             |service| &service.name,
         ),
@@ -148,10 +151,16 @@ fn model() -> model::Model {
                     rate: Rate::parse("1000000/s").expect("a rate"),
                     burst: 1_000_000,
                 }),
+                candidate: None,
+                mode: model::LimitMode::Enforce,
+                cost: model::Cost::default(),
+                status: http::StatusCode::TOO_MANY_REQUESTS,
                 headers: model::HeadersWhen::Always,
+                legacy_headers: false,
             }),
             |limit| &limit.name,
         ),
+        plans: Arc::default(),
         tenants,
     }
 }
@@ -187,19 +196,14 @@ fn decided<'a: 'r, 'r>(
     facts: &Facts<'r>,
     limits: &LimitTable,
     now: Nanos,
-) -> Result<Decision<'a, 'r>, Refusal<'a>> {
-    decide(snapshot, facts, limits, now, &mut |limit, admitted| {
-        black_box((limit, admitted));
-    })
+    admission: &mut Admission<'a>,
+) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
+    decide(snapshot, facts, limits, now, admission)
 }
 
 #[inline(never)]
-fn told(notices: &[Notice<'_>]) -> Fields {
-    let mut told = Fields::new();
-    for notice in notices {
-        notice.tell(&mut told);
-    }
-    told
+fn told(admission: &Admission<'_>) -> Fields {
+    admission.told()
 }
 
 #[inline(never)]
@@ -223,8 +227,9 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
         headers: &asked.headers,
         target: &target,
     };
-    let decision = decided(snapshot, &facts, limits, Nanos(now)).expect("a route");
-    black_box(told(&decision.notices));
+    let mut admission = Admission::default();
+    let decision = decided(snapshot, &facts, limits, Nanos(now), &mut admission).expect("a route");
+    black_box(told(&admission));
     drop(decision);
     stripped(&mut asked.headers);
     forwarded_for(&mut asked.headers);
@@ -232,7 +237,7 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
 
 fn requests(criterion: &mut Criterion) {
     let snapshot = compile(Arc::new(model()), Arc::default(), 1, "".into(), None, &mut Names::default());
-    let limits = LimitTable::new(200_000);
+    let limits = LimitTable::new(64 << 20);
     let mut now = 0;
     for (name, step) in [("decide/the same request", 0), ("decide/any request", 73_571)] {
         let mut next = 4_711;

@@ -1,49 +1,162 @@
-//! What one check of a limit costs on one thread.
+//! What one check of a limit costs: on one thread, on all of them at once, and of several limits at once.
 
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gridrouter::limit::table::LimitTable;
-use gridrouter::limit::{PreparedQuota, Quota};
+use gridrouter::limit::Prepared;
+use gridrouter::limit::table::{Ask, LimitTable};
+use gridrouter_config::model::{
+    Adaptation, AdaptiveConcurrency, Algorithm, Concurrency, FixedWindow, LeakyBucketMeter, LeakyBucketQueue,
+    SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
+};
+use gridrouter_config::units::Rate;
+
+const BUDGET: usize = 256 << 20;
+
+fn rate(per_second: u32) -> Rate {
+    Rate { count: per_second, per: Duration::from_secs(1) }
+}
+
+/// Every algorithm that looks at requests, with values that admit most of what the benchmark asks.
+fn algorithms() -> Vec<(&'static str, Algorithm)> {
+    let window = Duration::from_secs(1);
+    let warm_up = |form| WarmUp {
+        rate: rate(1_000_000),
+        period: Duration::from_secs(10),
+        cold_factor: 3,
+        form,
+        max_queueing: None,
+    };
+    let log = SlidingWindowMethod::Log;
+    let by = Adaptation::Gradient2 { tolerance_thousandths: 1_500 };
+    vec![
+        ("token bucket", Algorithm::TokenBucket(TokenBucket { rate: rate(1_000_000), burst: 1_000_000 })),
+        (
+            "leaky bucket queue",
+            Algorithm::LeakyBucketQueue(LeakyBucketQueue {
+                rate: rate(1_000_000),
+                max_queueing: Duration::from_secs(1),
+            }),
+        ),
+        (
+            "leaky bucket meter",
+            Algorithm::LeakyBucketMeter(LeakyBucketMeter { rate: rate(1_000_000), burst: 1_000, delay: None }),
+        ),
+        ("sliding window of 100", Algorithm::SlidingWindow(SlidingWindow { limit: 100, window, method: log })),
+        (
+            "sliding window of 1000000",
+            Algorithm::SlidingWindow(SlidingWindow { limit: 1_000_000, window, method: log }),
+        ),
+        (
+            "sliding window counter",
+            Algorithm::SlidingWindow(SlidingWindow { limit: 1_000_000, window, method: SlidingWindowMethod::Counter }),
+        ),
+        ("fixed window", Algorithm::FixedWindow(FixedWindow { limit: 1_000_000, window })),
+        ("warm-up, sentinel", Algorithm::WarmUp(warm_up(WarmUpForm::Sentinel))),
+        ("warm-up, guava", Algorithm::WarmUp(warm_up(WarmUpForm::Guava))),
+        ("concurrency", Algorithm::Concurrency(Concurrency { limit: 1_000_000_000 })),
+        (
+            "adaptive concurrency",
+            Algorithm::AdaptiveConcurrency(AdaptiveConcurrency { initial: 20, min: 20, max: 1_000_000, by }),
+        ),
+    ]
+}
 
 fn checks(criterion: &mut Criterion) {
-    let table = LimitTable::new(1_000_000);
-    let admitting = PreparedQuota::token_bucket(Quota { period_nanos: 1, burst: u32::MAX });
-    let refusing = PreparedQuota::token_bucket(Quota { period_nanos: 1 << 50, burst: 1 });
-    let tenants: Vec<String> = (0..100_000).map(|number| format!("tenant-{number}")).collect();
+    let table = LimitTable::new(BUDGET);
     let mut now = 0;
-    let mut next = 0;
-
     criterion.bench_function("limit/key", |bencher| {
         bencher.iter(|| table.key(black_box(7)).part(black_box(b"tenant-12345")).finish());
     });
-    let mut check = |name: &str, quota: &PreparedQuota, tenants: &[String]| {
-        criterion.bench_function(name, |bencher| {
+    for (number, (name, algorithm)) in (10..).zip(algorithms()) {
+        let limit = Prepared::new(&algorithm);
+        criterion.bench_function(&format!("limit/check {name}"), |bencher| {
             bencher.iter(|| {
-                now += 1;
-                next = (next + 1) % tenants.len();
-                let key = table.key(black_box(7)).part(tenants[next].as_bytes()).finish();
-                table.check(key, quota, black_box(now))
+                now += 1_000;
+                let key = table.key(number).part(black_box(b"tenant-12345")).finish();
+                table.check_one(key, &limit, 1, black_box(now))
             });
         });
-    };
-    check("limit/check one key", &admitting, &tenants[..1]);
-    check("limit/check 1000 keys", &admitting, &tenants[..1_000]);
-    check("limit/check 100000 keys", &admitting, &tenants);
-    check("limit/refuse 1000 keys", &refusing, &tenants[..1_000]);
+    }
+    let limit = Prepared::new(&Algorithm::TokenBucket(TokenBucket { rate: rate(1), burst: 1 }));
+    let tenants: Vec<String> = (0..100_000).map(|number| format!("tenant-{number}")).collect();
+    for many in [1_000, 100_000] {
+        let mut next = 0;
+        criterion.bench_function(&format!("limit/check token bucket, {many} keys"), |bencher| {
+            bencher.iter(|| {
+                now += 1_000;
+                next = (next + 1) % many;
+                let key = table.key(7).part(tenants[next].as_bytes()).finish();
+                table.check_one(key, &limit, 1, black_box(now))
+            });
+        });
+    }
+}
+
+fn several(criterion: &mut Criterion) {
+    let table = LimitTable::new(BUDGET);
+    let limit = Prepared::new(&Algorithm::TokenBucket(TokenBucket { rate: rate(1_000_000), burst: 1_000_000 }));
+    let mut now = 0;
+    criterion.bench_function("limit/check four at once", |bencher| {
+        bencher.iter(|| {
+            now += 1_000;
+            let mut asks = [1, 2, 3, 4].map(|id| {
+                let key = table.key(id).part(black_box(b"tenant-12345")).finish();
+                Ask::new(key, &limit, 1, true)
+            });
+            table.check(&mut asks, black_box(now))
+        });
+    });
+}
+
+/// All cores ask about one key, without a pause.
+fn contended(criterion: &mut Criterion) {
+    let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    for (name, algorithm) in algorithms() {
+        let (table, limit) = (Arc::new(LimitTable::new(BUDGET)), Arc::new(Prepared::new(&algorithm)));
+        let over = Arc::new(AtomicBool::new(false));
+        let others: Vec<_> = (1..cores)
+            .map(|_| {
+                let (table, limit, over) = (Arc::clone(&table), Arc::clone(&limit), Arc::clone(&over));
+                std::thread::spawn(move || {
+                    let began = Instant::now();
+                    while !over.load(Ordering::Relaxed) {
+                        let now = u64::try_from(began.elapsed().as_nanos()).unwrap_or(0);
+                        let key = table.key(7).part(b"tenant-12345").finish();
+                        table.check_one(key, &limit, 1, now);
+                    }
+                })
+            })
+            .collect();
+        let began = Instant::now();
+        criterion.bench_function(&format!("limit/hot key on {cores} cores, {name}"), |bencher| {
+            bencher.iter(|| {
+                let now = u64::try_from(began.elapsed().as_nanos()).unwrap_or(0);
+                let key = table.key(7).part(black_box(b"tenant-12345")).finish();
+                table.check_one(key, &limit, 1, now)
+            });
+        });
+        over.store(true, Ordering::Relaxed);
+        for other in others {
+            drop(other.join());
+        }
+    }
 }
 
 fn floods(criterion: &mut Criterion) {
-    let table = LimitTable::new(100_000);
-    let quota = PreparedQuota::token_bucket(Quota { period_nanos: 1_000_000_000, burst: 10 });
+    let table = LimitTable::new(16 << 20);
+    let limit = Prepared::new(&Algorithm::TokenBucket(TokenBucket { rate: rate(1), burst: 10 }));
     let mut name = 0_u64;
     criterion.bench_function("limit/new key in a full table", |bencher| {
         bencher.iter(|| {
             name += 1;
-            table.check(table.key(7).part(&name.to_le_bytes()).finish(), &quota, black_box(name))
+            table.check_one(table.key(7).part(&name.to_le_bytes()).finish(), &limit, 1, black_box(name))
         });
     });
 }
@@ -55,5 +168,5 @@ fn settings() -> Criterion {
         .measurement_time(Duration::from_secs(2))
 }
 
-criterion_group! { name = benches; config = settings(); targets = checks, floods }
+criterion_group! { name = benches; config = settings(); targets = checks, several, contended, floods }
 criterion_main!(benches);

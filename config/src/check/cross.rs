@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ModelDocument;
 use crate::generation::Entry;
 use crate::ids::{DocumentId, Kind, Name};
-use crate::model::{Cell, Grid, Limit, Listener, Route, Service, Tenant};
+use crate::model::{Cell, Grid, Limit, Listener, Plan, Route, Service, Tenant};
 use crate::path::Path;
 use crate::problem::Problem;
 
@@ -35,9 +35,7 @@ pub fn cross_check(documents: &BTreeMap<DocumentId, Entry>, changed: &BTreeSet<K
     let any = |kinds: &[Kind]| kinds.iter().any(|kind| changed.contains(kind));
     let mut cross = Cross::new(documents);
     references::check(&mut cross, any);
-    if any(&[Kind::Route, Kind::Limit, Kind::Tenant]) {
-        limits::check(&mut cross);
-    }
+    limits::check(&mut cross, any);
     if any(&[Kind::Grid, Kind::Cell, Kind::Tenant]) {
         grids::check(&mut cross);
     }
@@ -77,6 +75,7 @@ type ByKind<'a> = (
     List<'a, Service>,
     List<'a, Route>,
     List<'a, Limit>,
+    List<'a, Plan>,
     List<'a, Tenant>,
 );
 type List<'a, T> = Vec<(&'a Name, Of<'a, T>)>;
@@ -90,6 +89,7 @@ struct Cross<'a> {
     services: All<'a, Service>,
     routes: All<'a, Route>,
     limits: All<'a, Limit>,
+    plans: All<'a, Plan>,
     tenants: All<'a, Tenant>,
     conflicts: Vec<Conflict>,
 }
@@ -106,7 +106,8 @@ impl<'a> Cross<'a> {
                 ModelDocument::Service(model) => of.3.push((name, Of { entry, model })),
                 ModelDocument::Route(model) => of.4.push((name, Of { entry, model })),
                 ModelDocument::Limit(model) => of.5.push((name, Of { entry, model })),
-                ModelDocument::Tenant(model) => of.6.push((name, Of { entry, model })),
+                ModelDocument::Plan(model) => of.6.push((name, Of { entry, model })),
+                ModelDocument::Tenant(model) => of.7.push((name, Of { entry, model })),
             }
         }
         Cross {
@@ -116,7 +117,8 @@ impl<'a> Cross<'a> {
             services: of.3.into_iter().collect(),
             routes: of.4.into_iter().collect(),
             limits: of.5.into_iter().collect(),
-            tenants: of.6.into_iter().collect(),
+            plans: of.6.into_iter().collect(),
+            tenants: of.7.into_iter().collect(),
             conflicts: Vec::new(),
         }
     }

@@ -1,88 +1,120 @@
 //! Limits by themselves.
 
+mod adaptive;
+mod algorithm;
+mod key;
+mod own;
+
+pub(crate) use own::tenant_misfits;
+pub(super) use own::{limit_override, overrides};
+
 use http::StatusCode;
 
 use super::Check;
-use super::value::all;
-use crate::model::{Algorithm, Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode, TokenBucket};
+use crate::model::{Algorithm, Cost, HeadersWhen, Limit, LimitMode};
 use crate::path::Path;
 use crate::raw;
-use crate::units::Rate;
 
-/// The biggest burst. At the slowest rate, one an hour, its time still fits into 64 bits of nanoseconds.
-const MAX_BURST: u32 = 1_000_000;
+/// The biggest burst, limit or cost. At the slowest rate, one an hour, its time still fits into 64 bits of nanoseconds.
+const MOST: u32 = 1_000_000;
 
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Limit) -> Option<Limit> {
-    let key = key(check, &raw.key);
-    let algorithm = if let Some(raw) = &raw.token_bucket {
-        token_bucket(check, raw).map(Algorithm::TokenBucket)
-    } else {
-        let message = format!("limit \"{}\" has no algorithm", check.source.id.name);
-        check.wrong_but(&Path::Root, message, "add `tokenBucket: {rate: 100/s}`");
-        None
+    let key = key::key(check, &raw.key);
+    let algorithm = algorithm::algorithm(check, raw);
+    let candidate = raw.candidate.as_ref().map(|raw| limit_override(check, &Path::Root.key("candidate"), raw));
+    let mode = match raw.mode.unwrap_or(raw::LimitMode::Enforce) {
+        raw::LimitMode::Enforce => LimitMode::Enforce,
+        raw::LimitMode::Shadow => LimitMode::Shadow,
     };
+    let cost = cost(check, raw.cost.as_ref());
+    let status = status(check, raw.status);
     let headers = match raw.headers.unwrap_or(raw::HeadersWhen::Always) {
         raw::HeadersWhen::Always => HeadersWhen::Always,
         raw::HeadersWhen::Refused => HeadersWhen::Refused,
         raw::HeadersWhen::Never => HeadersWhen::Never,
     };
-    Some(Limit {
+    if let (Some(algorithm), Some(cost)) = (algorithm, &cost) {
+        cost_fits(check, raw, algorithm, cost);
+    }
+    let limit = Limit {
         name: check.source.id.name.clone(),
         key: key?,
         algorithm: algorithm?,
-        candidate: None,
-        mode: LimitMode::Enforce,
-        cost: Cost::default(),
-        status: StatusCode::TOO_MANY_REQUESTS,
+        candidate: candidate.map_or(Some(None), |candidate| candidate.map(Some))?,
+        mode,
+        cost: cost?,
+        status: status?,
         headers,
-        legacy_headers: false,
-    })
+        legacy_headers: raw.legacy_headers.unwrap_or(false),
+    };
+    candidate_fits(check, &limit);
+    Some(limit)
 }
 
-fn key(check: &mut Check<'_>, raw: &[raw::LimitKeyPart]) -> Option<Vec<LimitKeyPart>> {
-    if raw.is_empty() {
-        return Some(vec![LimitKeyPart::Tenant]);
-    }
-    let at = Path::Root.key("key");
-    check.unique(&at, raw, word, |part| word(part).to_ascii_lowercase());
-    all(raw.iter().enumerate().map(|(n, part)| match part {
-        raw::LimitKeyPart::Tenant => Some(LimitKeyPart::Tenant),
-        raw::LimitKeyPart::Route => Some(LimitKeyPart::Route),
-        raw::LimitKeyPart::Service => Some(LimitKeyPart::Service),
-        raw::LimitKeyPart::Cell => Some(LimitKeyPart::Cell),
-        raw::LimitKeyPart::ClientIp => Some(LimitKeyPart::ClientIp),
-        raw::LimitKeyPart::Header(name) => {
-            check.header_name(&at.index(n).key("header"), name).map(LimitKeyPart::Header)
+fn cost(check: &mut Check<'_>, raw: Option<&raw::Cost>) -> Option<Cost> {
+    let default = Cost::default();
+    let root = Path::Root;
+    let at = root.key("cost");
+    match raw {
+        None => Some(default),
+        Some(raw::Cost::Constant(constant)) => {
+            let constant = check.number(&at, "cost", Some(*constant), 1..=MOST, default.constant);
+            Some(Cost { constant: constant?, ..default })
         }
-    }))
-}
-
-fn word(part: &raw::LimitKeyPart) -> String {
-    match part {
-        raw::LimitKeyPart::Tenant => "`tenant`".to_owned(),
-        raw::LimitKeyPart::Route => "`route`".to_owned(),
-        raw::LimitKeyPart::Service => "`service`".to_owned(),
-        raw::LimitKeyPart::Cell => "`cell`".to_owned(),
-        raw::LimitKeyPart::ClientIp => "`clientIp`".to_owned(),
-        raw::LimitKeyPart::Header(name) => format!("header \"{}\"", name.escape_debug()),
+        Some(raw::Cost::Parts(parts)) => {
+            let constant = check.number(&at.key("constant"), "cost", parts.constant, 1..=MOST, default.constant);
+            let name = parts.response_header.as_ref();
+            let header = name.map(|name| check.header_name(&at.key("responseHeader"), name));
+            let response_header = header.map_or(Some(None), |header| header.map(Some));
+            Some(Cost { constant: constant?, response_header: response_header? })
+        }
     }
 }
 
-fn token_bucket(check: &mut Check<'_>, raw: &raw::TokenBucket) -> Option<TokenBucket> {
-    let at = Path::Root.key("tokenBucket");
-    let rate = check.take(&at.key("rate"), Rate::parse(&raw.rate));
-    let burst = burst(check, &at.key("burst"), raw.burst);
-    let rate = rate?;
-    Some(TokenBucket { rate, burst: burst?.unwrap_or_else(|| rate.per_second_at_least_one()) })
+fn status(check: &mut Check<'_>, raw: Option<u16>) -> Option<StatusCode> {
+    let Some(code) = raw else { return Some(StatusCode::TOO_MANY_REQUESTS) };
+    let refusal = StatusCode::from_u16(code).ok().filter(|_| (400..=599).contains(&code));
+    if refusal.is_none() {
+        let help = "a refusal is an error: write 400 to 599, such as 429 or 503";
+        check.wrong_but(&Path::Root.key("status"), format!("status is {code}"), help);
+    }
+    refusal
 }
 
-/// A burst, if there is one; nothing if it is bad.
-#[expect(clippy::option_option, reason = "bad, absent and given are three cases")]
-pub(super) fn burst(check: &mut Check<'_>, path: &Path<'_>, raw: Option<u32>) -> Option<Option<u32>> {
-    let Some(burst) = raw else { return Some(None) };
-    if burst == 0 {
-        check.wrong_but(path, "burst is 0, which admits nothing", format!("write 1 to {MAX_BURST}"));
-        return None;
+/// Whether requests of this cost can be counted, and can pass at all.
+fn cost_fits(check: &mut Check<'_>, raw: &raw::Limit, algorithm: Algorithm, cost: &Cost) {
+    let (root, word) = (Path::Root, algorithm.as_str());
+    let at = root.key("cost");
+    if raw.cost.is_some() && algorithm.is_bandwidth() {
+        let message = "`cost` is of requests, and `bandwidth` counts the bytes of their responses";
+        check.wrong_but(&at, message, "remove it");
+        return;
     }
-    check.number(path, "burst", Some(burst), 1..=MAX_BURST, burst).map(Some)
+    if cost.response_header.is_some() && algorithm.is_concurrency() {
+        let message = format!("`responseHeader` comes too late for `{word}`: a request holds its place until then");
+        check.wrong_but(&at.key("responseHeader"), message, "remove it, or use an algorithm with a rate or a window");
+    }
+    let Some((most, field)) = algorithm.most_at_once().zip(own::size_field(algorithm)) else { return };
+    let (constant, of) = (at.key("constant"), root.key(word));
+    if cost.constant > most && check.are_written(&[&at, &constant, &of.key(field)]) {
+        let path = if matches!(raw.cost, Some(raw::Cost::Parts(_))) { &constant } else { &at };
+        let (message, help) = own::too_dear(cost.constant, most, &format!("{word}.{field}"));
+        check.wrong_but(path, message, help);
+    }
 }
+
+/// Whether the values that are tried out are such as the algorithm has.
+fn candidate_fits(check: &mut Check<'_>, limit: &Limit) {
+    let root = Path::Root;
+    let Some(candidate) = &limit.candidate else { return };
+    let at = root.key("candidate");
+    for misfit in own::misfits(limit, candidate) {
+        let path = at.key(misfit.field);
+        if check.are_written(&[&path, &root.key("cost"), &root.key("cost").key("constant")]) {
+            check.wrong_but(&path, misfit.message, misfit.help);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,12 +17,13 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
     let at = Path::Root.key("trustedProxies");
     let trusted = all(raw.trusted_proxies.iter().enumerate().map(|(n, text)| check.take(&at.index(n), network(text))));
     let timeouts = timeouts(check, raw.timeouts.as_ref());
+    let limits = check.references(&Path::Root.key("limits"), &raw.limits);
     Some(Listener {
         name: check.source.id.name.clone(),
         address: address?,
         trusted_proxies: trusted?,
         timeouts: timeouts?,
-        limits: Vec::new(),
+        limits: limits?,
     })
 }
 

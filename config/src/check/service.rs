@@ -29,13 +29,14 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
                     that the cells' ingress knows it by";
         check.wrong_but(&Path::Root, message, help);
     }
+    let limits = check.references(&Path::Root.key("limits"), &raw.limits);
     Some(Service {
         name: check.source.id.name.clone(),
         host: host.map_or(Some(None), |host| host.map(Some))?,
         balance: balance?,
         cells: cells?.into_iter().collect::<BTreeMap<_, _>>(),
         endpoints: endpoints.unwrap_or_else(|| Some(Tracks::default()))?,
-        limits: Vec::new(),
+        limits: limits?,
     })
 }
 

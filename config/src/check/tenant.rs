@@ -1,27 +1,21 @@
 //! Tenants by themselves.
 
-use std::collections::BTreeMap;
-
 use super::Check;
-use super::limit::burst;
-use super::value::all;
-use crate::model::{LimitOverride, Pin, Tenant, TenantLimits};
+use super::limit::overrides;
+use crate::model::{Pin, Tenant, TenantLimits};
 use crate::path::Path;
 use crate::raw;
-use crate::units::Rate;
 
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Tenant) -> Option<Tenant> {
     let pin = pin(check, raw);
-    let at = Path::Root.key("limits");
-    let limits = all(raw.limits.iter().map(|(limit, raw)| {
-        let path = at.key(limit);
-        let (name, value) = (check.reference(&path, limit), limit_override(check, &path, raw));
-        Some((name?, value?))
-    }));
+    let plan = raw.plan.as_ref().map(|text| check.reference(&Path::Root.key("plan"), text));
+    let overrides = overrides(check, &raw.limits);
+    let extra = check.references(&Path::Root.key("extraLimits"), &raw.extra_limits);
+    let plan = plan.map_or(Some(None), |plan| plan.map(Some));
     Some(Tenant {
         name: check.source.id.name.clone(),
         pin: pin?,
-        limits: TenantLimits { overrides: limits?.into_iter().collect::<BTreeMap<_, _>>(), ..TenantLimits::default() },
+        limits: TenantLimits { plan: plan?, overrides: overrides?, extra: extra? },
     })
 }
 
@@ -42,17 +36,4 @@ fn pin(check: &mut Check<'_>, raw: &raw::Tenant) -> Option<Option<Pin>> {
             None
         }
     }
-}
-
-fn limit_override(check: &mut Check<'_>, path: &Path<'_>, raw: &raw::LimitOverride) -> Option<LimitOverride> {
-    let rate = raw.rate.as_ref().map(|text| check.take(&path.key("rate"), Rate::parse(text)));
-    let burst = burst(check, &path.key("burst"), raw.burst);
-    if raw.rate.is_none() && raw.burst.is_none() {
-        check.wrong_but(path, "neither `rate` nor `burst`", "write at least one of the two, such as {rate: 1000/s}");
-    }
-    Some(LimitOverride {
-        rate: rate.map_or(Some(None), |rate| rate.map(Some))?,
-        burst: burst?,
-        ..LimitOverride::default()
-    })
 }

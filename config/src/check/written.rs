@@ -33,7 +33,10 @@ impl<'a> Written<'a> {
         each_reference(&source.raw, &mut |kind, name, path| {
             // The name of an entry is known whatever its value is.
             let place = match (&source.raw, path) {
-                (raw::Document::Service(_) | raw::Document::Tenant(_), Path::Key(map, key)) if *key == name => *map,
+                (
+                    raw::Document::Service(_) | raw::Document::Plan(_) | raw::Document::Tenant(_),
+                    Path::Key(map, key),
+                ) if *key == name => *map,
                 _ => path,
             };
             let known = self.names.get(&kind).is_some_and(|names| names.contains(name));
@@ -76,13 +79,21 @@ fn each_reference(document: &raw::Document, found: &mut impl FnMut(Kind, &str, &
         raw::Document::Grid(grid) => list(Kind::Cell, &grid.cells, &root.key("cells"), found),
         raw::Document::Service(service) => {
             service.cells.keys().for_each(|cell| found(Kind::Cell, cell, &root.key("cells").key(cell)));
+            list(Kind::Limit, &service.limits, &root.key("limits"), found);
         }
         raw::Document::Tenant(tenant) => {
             one(Kind::Grid, tenant.grid.as_ref(), &root.key("grid"), found);
             one(Kind::Cell, tenant.cell.as_ref(), &root.key("cell"), found);
+            one(Kind::Plan, tenant.plan.as_ref(), &root.key("plan"), found);
             tenant.limits.keys().for_each(|limit| found(Kind::Limit, limit, &root.key("limits").key(limit)));
+            list(Kind::Limit, &tenant.extra_limits, &root.key("extraLimits"), found);
         }
-        raw::Document::Listener(_) | raw::Document::Cell(_) | raw::Document::Limit(_) => {}
+        raw::Document::Plan(plan) => {
+            plan.limits.keys().for_each(|limit| found(Kind::Limit, limit, &root.key("limits").key(limit)));
+            list(Kind::Limit, &plan.extra_limits, &root.key("extraLimits"), found);
+        }
+        raw::Document::Listener(listener) => list(Kind::Limit, &listener.limits, &root.key("limits"), found),
+        raw::Document::Cell(_) | raw::Document::Limit(_) => {}
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Entry;
 use super::refusals::Refusals;
-use crate::check::{Written, convert};
+use crate::check::{Written, convert, convert_with};
 use crate::codec::{BrokenDocument, Parsed, Rest, SourceDocument};
 use crate::ids::DocumentId;
 use crate::problem::{Problem, quoted_list};
@@ -211,7 +211,7 @@ fn defined_twice(id: &DocumentId) -> String {
 fn problems_of(broken: &BrokenDocument) -> Vec<Problem> {
     let of_rest = broken.rest.iter().flat_map(|rest| {
         let Rest { source, gaps } = &**rest;
-        let found = convert(source).err().unwrap_or_default();
+        let found = convert_with(source, Some(gaps)).err().unwrap_or_default();
         found.into_iter().filter(|problem| !gaps.explain(problem))
     });
     let of_rest = of_rest.map(|problem| Problem { document: broken.id.clone(), ..problem });

@@ -20,6 +20,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
             ModelDocument::Service(one) => maps.services.push((name, Arc::clone(one))),
             ModelDocument::Route(one) => maps.routes.push((name, Arc::clone(one))),
             ModelDocument::Limit(one) => maps.limits.push((name, Arc::clone(one))),
+            ModelDocument::Plan(one) => maps.plans.push((name, Arc::clone(one))),
             ModelDocument::Tenant(_) => {}
         }
     }
@@ -32,7 +33,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
         services: keep(&old.services, maps.services),
         routes: keep(&old.routes, maps.routes),
         limits: keep(&old.limits, maps.limits),
-        plans: Arc::clone(&old.plans),
+        plans: keep(&old.plans, maps.plans),
         tenants: tenants_of(previous, documents, tenants),
     }
 }
@@ -46,6 +47,7 @@ struct Maps {
     services: Vec<(Name, Arc<crate::model::Service>)>,
     routes: Vec<(Name, Arc<crate::model::Route>)>,
     limits: Vec<(Name, Arc<crate::model::Limit>)>,
+    plans: Vec<(Name, Arc<crate::model::Plan>)>,
 }
 
 /// The same map as before, if it has the same documents.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::gather::Gathered;
 use super::settle::settle;
 use super::{Documents, Entry, InForce};
-use crate::check::{ModelDocument, convert};
+use crate::check::{ModelDocument, convert, tenant_misfits};
 use crate::codec::Parsed;
 use crate::ids::{DocumentId, Kind, Name};
-use crate::model::{LimitKeyPart, Pin};
+use crate::model::{Limit, Pin};
 use crate::problem::Problem;
 use crate::raw;
 use crate::tenants::{OwnLimits, Row, Tenant, TenantTable};
@@ -112,10 +112,16 @@ fn fits(pin: &Pin, documents: &Documents) -> bool {
 }
 
 fn are_limits(own: &OwnLimits, documents: &Documents) -> bool {
-    own.model.overrides.keys().all(|name| {
-        matches!(model_of(documents, Kind::Limit, name), Some(ModelDocument::Limit(limit))
-            if limit.key.contains(&LimitKeyPart::Tenant))
-    })
+    let own = &own.model;
+    own.plan.as_ref().is_none_or(|plan| model_of(documents, Kind::Plan, plan).is_some())
+        && own.extra.iter().all(|name| limit_of(documents, name).is_some())
+        && own.overrides.iter().all(|(name, values)| {
+            limit_of(documents, name).is_some_and(|limit| tenant_misfits(limit, values).is_empty())
+        })
+}
+
+fn limit_of<'a>(documents: &'a Documents, name: &Name) -> Option<&'a Limit> {
+    if let Some(ModelDocument::Limit(limit)) = model_of(documents, Kind::Limit, name) { Some(limit) } else { None }
 }
 
 /// Takes back changes, of tenants or of what they refer to, until the documents are consistent. Returns the tenants in

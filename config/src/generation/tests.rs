@@ -1,6 +1,7 @@
 use super::*;
 use crate::ids::{Kind, Name};
 
+mod plans;
 mod table;
 
 const BASE: &str = "\

@@ -197,6 +197,36 @@ impl Algorithm {
         }
     }
 
+    /// The word used in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenBucket(_) => "tokenBucket",
+            Self::LeakyBucketQueue(_) => "leakyBucketQueue",
+            Self::LeakyBucketMeter(_) => "leakyBucketMeter",
+            Self::SlidingWindow(_) => "slidingWindow",
+            Self::FixedWindow(_) => "fixedWindow",
+            Self::WarmUp(_) => "warmUp",
+            Self::Concurrency(_) => "concurrency",
+            Self::AdaptiveConcurrency(_) => "adaptiveConcurrency",
+            Self::Bandwidth(_) => "bandwidth",
+        }
+    }
+
+    /// The highest cost of a request that it can ever admit; nothing where any can be.
+    pub fn most_at_once(self) -> Option<u32> {
+        match self {
+            Self::TokenBucket(a) => Some(a.burst),
+            // One is at the rate, the burst is above it.
+            Self::LeakyBucketMeter(a) => Some(a.burst.saturating_add(1)),
+            Self::SlidingWindow(a) => Some(a.limit),
+            Self::FixedWindow(a) => Some(a.limit),
+            Self::Concurrency(a) => Some(a.limit),
+            Self::AdaptiveConcurrency(a) => Some(a.max),
+            // What is spaced out takes a turn that is as long as it costs, whatever that is.
+            Self::LeakyBucketQueue(_) | Self::WarmUp(_) | Self::Bandwidth(_) => None,
+        }
+    }
+
     /// Whether it counts what is being answered, rather than what comes.
     pub fn is_concurrency(self) -> bool {
         matches!(self, Self::Concurrency(_) | Self::AdaptiveConcurrency(_))

@@ -16,6 +16,10 @@ pub struct Listener {
     /// How long a client may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<ListenerTimeouts>,
+    /// Names of limits that every request must pass, whether a route matches or not. Their keys have only parts that the
+    /// request itself says: `clientIp`, `header`, `cookie`, `query` and `constant`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
 }
 
 /// How long a client may take.

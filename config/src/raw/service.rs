@@ -21,6 +21,9 @@ pub struct Service {
     /// The endpoints for routes without a grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Tracks>,
+    /// Names of limits that requests to it must pass, whatever the route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
 }
 
 /// How requests are spread over the endpoints of one cell.

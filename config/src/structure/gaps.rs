@@ -71,7 +71,9 @@ impl Filler<'_> {
                 let values: Vec<Json> = entries.iter().map(value).collect();
                 Json::Object(entries.iter().map(|entry| entry.key.to_string()).zip(values).collect())
             }
-            (Shape::Fields(fields), Value::Map(entries)) => self.fields(entries, fields, path),
+            (Shape::Fields(fields) | Shape::Either { fields, .. }, Value::Map(entries)) => {
+                self.fields(entries, fields, path)
+            }
             (Shape::Choice { fields, .. }, Value::Map(entries)) => match entries.as_slice() {
                 [entry] => match fields.iter().find(|field| field.name == *entry.key) {
                     Some(field) => {
@@ -136,6 +138,7 @@ fn stand_in(shape: &Shape, n: usize) -> Json {
         Shape::Number => 1.into(),
         Shape::List(inner) => Json::Array(vec![stand_in(inner, n)]),
         Shape::Map(_) => Json::Object(Map::new()),
+        Shape::Either { scalar, .. } => stand_in(scalar, n),
         Shape::Fields(fields) => {
             let required = fields.iter().filter(|field| field.required);
             Json::Object(required.map(|field| (field.name.clone(), stand_in(&field.shape, n))).collect())

@@ -26,6 +26,11 @@ pub(super) enum Shape {
         words: Vec<String>,
         fields: Vec<Field>,
     },
+    /// A scalar, or a map of fields.
+    Either {
+        scalar: Box<Shape>,
+        fields: Vec<Field>,
+    },
     /// The schema says nothing that is understood here; serde has the last word.
     Any,
 }
@@ -71,8 +76,7 @@ impl Reader<'_> {
             return self.defs.and_then(|defs| defs.get(name)).map_or((Shape::Any, true), |def| self.shape(def, depth));
         }
         if let Some(options) = object.get("anyOf").and_then(Value::as_array) {
-            let real = options.iter().find(|one| one.get("type").and_then(Value::as_str) != Some("null"));
-            return (real.map_or(Shape::Any, |one| self.shape(one, depth).0), true);
+            return self.any_of(options, depth);
         }
         if let Some(options) = object.get("oneOf").and_then(Value::as_array) {
             return (self.choice(options, depth), false);
@@ -81,6 +85,19 @@ impl Reader<'_> {
             return (Shape::Choice { words: words(object), fields: Vec::new() }, false);
         }
         self.typed(object, depth)
+    }
+
+    /// One shape, be it of a scalar or a map, or null.
+    fn any_of(&self, options: &[Value], depth: usize) -> (Shape, bool) {
+        let is_null = |one: &&Value| one.get("type").and_then(Value::as_str) == Some("null");
+        let nullable = options.iter().any(|one| is_null(&one));
+        let mut real = options.iter().filter(|one| !is_null(one)).map(|one| self.shape(one, depth).0);
+        let shape = match (real.next(), real.next(), real.next()) {
+            (Some(shape), None, _) => shape,
+            (Some(scalar), Some(Shape::Fields(fields)), None) => Shape::Either { scalar: Box::new(scalar), fields },
+            (None | Some(_), ..) => Shape::Any,
+        };
+        (shape, nullable)
     }
 
     fn typed(&self, object: &Map<String, Value>, depth: usize) -> (Shape, bool) {
@@ -164,6 +181,9 @@ mod tests {
             Shape::Text | Shape::Flag | Shape::Integer { .. } | Shape::Number => true,
             Shape::List(inner) | Shape::Map(inner) => understood(inner),
             Shape::Fields(fields) => fields.iter().all(|field| understood(&field.shape)),
+            Shape::Either { scalar, fields } => {
+                understood(scalar) && fields.iter().all(|field| understood(&field.shape))
+            }
             Shape::Choice { words, fields } => {
                 words.len() + fields.len() > 0 && fields.iter().all(|field| understood(&field.shape))
             }

@@ -64,7 +64,7 @@ impl Row {
         (self.pin != NONE).then_some(self.pin)
     }
 
-    /// The number of its own limit values in [`super::TenantTable::limits`], if it has any.
+    /// The number of what it says of limits in [`super::TenantTable::limits`], if it says anything.
     pub fn limits(&self) -> Option<u32> {
         (self.limits != NONE).then_some(self.limits)
     }

@@ -59,6 +59,7 @@ fn lists_endpoints(service: &Entry) -> bool {
         | raw::Document::Cell(_)
         | raw::Document::Route(_)
         | raw::Document::Limit(_)
+        | raw::Document::Plan(_)
         | raw::Document::Tenant(_) => false,
     }
 }

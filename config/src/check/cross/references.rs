@@ -1,9 +1,11 @@
 //! References that lead nowhere.
 
+use std::collections::BTreeMap;
+
 use super::{All, Conflict, Cross, id};
 use crate::generation::Entry;
 use crate::ids::{Kind, Name};
-use crate::model::Action;
+use crate::model::{Action, LimitOverride};
 use crate::path::Path;
 use crate::problem::{Problem, did_you_mean, quoted, quoted_list};
 use crate::raw;
@@ -17,10 +19,16 @@ pub(super) fn check(cross: &mut Cross<'_>, any: impl Fn(&[Kind]) -> bool) {
     if any(&[Kind::Grid, Kind::Cell]) {
         grids(cross, &mut dangling);
     }
-    if any(&[Kind::Service, Kind::Cell]) {
+    if any(&[Kind::Listener, Kind::Limit]) {
+        listeners(cross, &mut dangling);
+    }
+    if any(&[Kind::Service, Kind::Cell, Kind::Limit]) {
         services(cross, &mut dangling);
     }
-    if any(&[Kind::Tenant, Kind::Grid, Kind::Cell, Kind::Limit]) {
+    if any(&[Kind::Plan, Kind::Limit]) {
+        plans(cross, &mut dangling);
+    }
+    if any(&[Kind::Tenant, Kind::Grid, Kind::Cell, Kind::Limit, Kind::Plan]) {
         tenants(cross, &mut dangling);
     }
     cross.conflicts.append(&mut dangling);
@@ -32,9 +40,7 @@ fn routes(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
         for (n, listener) in route.model.listeners.iter().enumerate() {
             look_up(&cross.listeners, Kind::Listener, listener, route.entry, &root.key("listeners").index(n), out);
         }
-        for (n, limit) in route.model.limits.iter().enumerate() {
-            look_up(&cross.limits, Kind::Limit, limit, route.entry, &root.key("limits").index(n), out);
-        }
+        limits(cross, &route.model.limits, route.entry, &root.key("limits"), out);
         if let Action::Forward(forward) = &route.model.action {
             if let Some(grid) = &forward.grid {
                 look_up(&cross.grids, Kind::Grid, grid, route.entry, &root.key("grid"), out);
@@ -62,6 +68,7 @@ pub(super) fn written_index(grid: &Entry, cell: &Name) -> usize {
         | raw::Document::Service(_)
         | raw::Document::Route(_)
         | raw::Document::Limit(_)
+        | raw::Document::Plan(_)
         | raw::Document::Tenant(_) => 0,
     }
 }
@@ -72,6 +79,7 @@ fn services(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
         for cell in service.model.cells.keys() {
             look_up(&cross.cells, Kind::Cell, cell, service.entry, &at.key(cell.as_str()), out);
         }
+        limits(cross, &service.model.limits, service.entry, &Path::Root.key("limits"), out);
     }
 }
 
@@ -82,9 +90,39 @@ fn tenants(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
             look_up(&cross.grids, Kind::Grid, &pin.grid, tenant.entry, &root.key("grid"), out);
             look_up(&cross.cells, Kind::Cell, &pin.cell, tenant.entry, &root.key("cell"), out);
         }
-        for limit in tenant.model.limits.overrides.keys() {
-            look_up(&cross.limits, Kind::Limit, limit, tenant.entry, &root.key("limits").key(limit.as_str()), out);
+        let own = &tenant.model.limits;
+        if let Some(plan) = &own.plan {
+            look_up(&cross.plans, Kind::Plan, plan, tenant.entry, &root.key("plan"), out);
         }
+        overrides(cross, &own.overrides, tenant.entry, out);
+        limits(cross, &own.extra, tenant.entry, &root.key("extraLimits"), out);
+    }
+}
+
+fn plans(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
+    for plan in cross.plans.values() {
+        overrides(cross, &plan.model.limits, plan.entry, out);
+        limits(cross, &plan.model.extra_limits, plan.entry, &Path::Root.key("extraLimits"), out);
+    }
+}
+
+fn listeners(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
+    for listener in cross.listeners.values() {
+        limits(cross, &listener.model.limits, listener.entry, &Path::Root.key("limits"), out);
+    }
+}
+
+/// A list of limits.
+fn limits(cross: &Cross<'_>, names: &[Name], from: &Entry, path: &Path<'_>, out: &mut Vec<Conflict>) {
+    for (n, name) in names.iter().enumerate() {
+        look_up(&cross.limits, Kind::Limit, name, from, &path.index(n), out);
+    }
+}
+
+/// Values of one's own for limits.
+fn overrides(cross: &Cross<'_>, own: &BTreeMap<Name, LimitOverride>, from: &Entry, out: &mut Vec<Conflict>) {
+    for name in own.keys() {
+        look_up(&cross.limits, Kind::Limit, name, from, &Path::Root.key("limits").key(name.as_str()), out);
     }
 }
 

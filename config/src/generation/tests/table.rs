@@ -113,8 +113,8 @@ fn tenants_alone_are_a_short_way() {
 
 fn world() -> impl Strategy<Value = Vec<(String, String)>> {
     let cells = prop::collection::btree_set(1..4_u32, 1..4);
-    let tenants = prop::collection::btree_map(0..5_u32, (1..5_u32, 0..4_u32), 0..5);
-    (cells, any::<bool>(), tenants).prop_map(|(cells, limit, tenants)| {
+    let tenants = prop::collection::btree_map(0..5_u32, (1..5_u32, 0..7_u32), 0..5);
+    (cells, 0..4_u32, 0..4_u32, tenants).prop_map(|(cells, limit, plan, tenants)| {
         let mut documents: Vec<_> = cells
             .iter()
             .map(|n| {
@@ -127,14 +127,31 @@ fn world() -> impl Strategy<Value = Vec<(String, String)>> {
         let names: Vec<_> = cells.iter().map(|n| format!("eu-{n}")).collect();
         documents
             .push(("grid/shop".to_owned(), json(&format!("kind: Grid\nname: shop\ncells: [{}]\n", names.join(", ")))));
-        if limit {
-            documents.push(("limit/l".to_owned(), json("kind: Limit\nname: l\ntokenBucket: {rate: 1/s}\n")));
+        let algorithm = match limit {
+            0 => None,
+            1 => Some("fixedWindow: {limit: 9, window: 1s}"),
+            2 => Some("key: [clientIp]\ntokenBucket: {rate: 1/s}"),
+            _ => Some("tokenBucket: {rate: 1/s}"),
+        };
+        if let Some(algorithm) = algorithm {
+            documents.push(("limit/l".to_owned(), json(&format!("kind: Limit\nname: l\n{algorithm}\n"))));
+        }
+        let values = match plan {
+            0 => None,
+            1 => Some("extraLimits: [l]"),
+            _ => Some("limits: {l: {burst: 9}}"),
+        };
+        if let Some(values) = values {
+            documents.push(("plan/p".to_owned(), json(&format!("kind: Plan\nname: p\n{values}\n"))));
         }
         for (n, (cell, form)) in tenants {
             let pin = format!("grid: shop\ncell: eu-{cell}\n");
             let text = match form {
                 0 => format!("kind: Tenant\nname: t{n}\n{pin}"),
                 1 => format!("kind: Tenant\nname: t{n}\n{pin}limits: {{l: {{burst: {cell}}}}}\n"),
+                4 => format!("kind: Tenant\nname: t{n}\nplan: p\n"),
+                5 => format!("kind: Tenant\nname: t{n}\n{pin}plan: p\nlimits: {{l: {{limit: 5}}}}\n"),
+                6 => format!("kind: Tenant\nname: t{n}\nextraLimits: [l]\n"),
                 _ => format!("kind: Tenant\nname: t{n}\nlimits: {{l: {{burst: 7}}}}\n"),
             };
             let text = if form == 3 { "{".to_owned() } else { json(&text) };
