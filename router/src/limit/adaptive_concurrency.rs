@@ -102,9 +102,8 @@ impl AdaptiveConcurrency {
             (By::Gradient2 { tolerance }, Some(took)) if answered.served => {
                 learned.gradient2(limit, held, (took as f64).max(1.0), *tolerance)
             }
-            (By::Gradient2 { .. }, _) => return,
             (By::Aimd { backoff, .. }, _) if !answered.served => limit * backoff,
-            (By::Aimd { .. }, None) => return,
+            (By::Gradient2 { .. }, _) | (By::Aimd { .. }, None) => return,
             (By::Aimd { backoff, latency_nanos }, Some(took)) if took > *latency_nanos => limit * backoff,
             (By::Aimd { .. }, Some(_)) if f64::from(held) * 2.0 >= limit.floor() => limit + 1.0,
             (By::Aimd { .. }, Some(_)) => limit,

@@ -106,7 +106,12 @@ impl WarmUp {
 
     /// Brings a state up to date that was counted under other values.
     fn adopt(&self, state: &mut State, now: u64) {
-        state.0.queueing = self.queueing.is_some();
+        if state.0.queueing != self.queueing.is_some() {
+            state.0.queueing = self.queueing.is_some();
+            if let Of::Steps(steps) = &mut state.0.of {
+                steps.change_queueing(self.queueing, now);
+            }
+        }
         match (self.curve, &mut state.0.of) {
             (Curve::Steps(curve), Of::Steps(steps)) if curve == steps.curve => {}
             (Curve::Steps(curve), Of::Steps(steps)) => steps.adopt(curve, now),

@@ -111,6 +111,11 @@ impl Steps {
     /// Counts what passes at a time.
     pub(super) fn add(&mut self, millis: u64, count: u64) {
         self.passed.add(millis, count);
+        self.add_to_second(millis, count);
+    }
+
+    /// Counts what passes at a time that may be to come.
+    fn add_to_second(&mut self, millis: u64, count: u64) {
         let second = millis - millis % SECOND_MILLIS;
         let full = self.seconds.len() >= SECONDS_AHEAD;
         match self.seconds.last_mut() {
@@ -174,7 +179,7 @@ impl Steps {
         let millis = self.millis(now);
         let at = if queueing.is_some() {
             let turn = self.turn(self.curve.rate_at(self.stored), now, cost);
-            self.add(turn / NANOS_IN_MILLI, u64::from(cost));
+            self.add_to_second(turn / NANOS_IN_MILLI, u64::from(cost));
             turn
         } else {
             self.add(millis, u64::from(cost));
@@ -193,12 +198,34 @@ impl Steps {
                 *passed = passed.saturating_sub(count);
             }
         } else if cost > 0 {
-            self.add(millis, count);
             if let Some(longest) = queueing {
-                let latest = now.saturating_add(longest).saturating_add(nanos(1, rate));
-                let turn = self.turn(rate, now, 1).saturating_add(nanos(count - 1, rate));
-                self.last = Some(turn.min(latest).max(self.last.unwrap_or_default()));
+                self.add_to_second(millis, count);
+                self.wait_behind(count, rate, longest, now);
+            } else {
+                self.add(millis, count);
             }
+        }
+    }
+
+    /// Moves the turns of those that have none yet, by no more than the longest wait.
+    fn wait_behind(&mut self, count: u64, rate: f64, longest: u64, now: u64) {
+        let latest = now.saturating_add(longest).saturating_add(nanos(1, rate));
+        let turn = self.turn(rate, now, 1).saturating_add(nanos(count - 1, rate));
+        self.last = Some(turn.min(latest).max(self.last.unwrap_or_default()));
+    }
+
+    /// Goes on with turns where it was counted how many pass in a second, or the other way round. What passed counts.
+    pub(super) fn change_queueing(&mut self, queueing: Queueing, now: u64) {
+        let millis = self.millis(now);
+        let (passed, rate) = self.rates(millis);
+        if let Some(longest) = queueing {
+            if passed > 0 {
+                self.wait_behind(passed, rate, longest, now);
+            }
+        } else {
+            let passed = self.seconds.iter().map(|(_, count)| *count).fold(0, u64::saturating_add);
+            self.passed = LeapArray::default();
+            self.passed.add(millis, passed);
         }
     }
 

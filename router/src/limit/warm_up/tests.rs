@@ -227,15 +227,14 @@ mod guavas_vectors {
 /// Passes under full load from `from` for `nanos`: who is refused comes again when told, and at least once in 50 ms; who
 /// has to wait passes when it may.
 fn passes(limit: &WarmUp, state: &mut State, from: u64, nanos: u64) -> Vec<u64> {
+    let longest = if nanos > 600 * SECOND { u64::MAX } else { 50 * MILLI };
     let (mut now, mut passed) = (from, Vec::new());
     while now < from + nanos {
         let verdict = check(limit, state, now, 1);
         match verdict.outcome {
             Outcome::Pass => passed.push(now),
             Outcome::Wait(wait) => passed.push(now + wait),
-            Outcome::Refuse => {
-                now += verdict.retry_after_nanos.min(if nanos > 600 * SECOND { u64::MAX } else { 50 * MILLI })
-            }
+            Outcome::Refuse => now += verdict.retry_after_nanos.min(longest),
         }
     }
     passed
