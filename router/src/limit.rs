@@ -265,3 +265,6 @@ impl Prepared {
         matches!(self, Self::Concurrency(_) | Self::AdaptiveConcurrency(_))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,11 +68,12 @@ pub(super) struct State {
 impl State {
     /// Permits that are out are the last thing to be forgotten: they would be handed out twice, and for as long as
     /// their requests last.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]
     pub(super) fn used(&self, _now: u64) -> u64 {
         if self.held == 0 { 0 } else { (1 << 32) + u64::from(self.held) }
     }
 
-    #[allow(clippy::unused_self, reason = "every algorithm's state has it")]
+    #[allow(clippy::unused_self, clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]
     pub(super) fn heap_bytes(&self) -> usize {
         0
     }
