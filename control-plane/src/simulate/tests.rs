@@ -134,9 +134,9 @@ fn any_times_and_costs_are_decided_on() {
         for _ in 0..20_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let at = match random >> 61 {
-                0 => u64::MAX >> 1,
+                0 => u64::MAX,
                 1 => 0,
-                2 => random >> 1,
+                2 => random,
                 _ => random >> 30,
             };
             let cost = if random & 8 == 0 { Some(u32::MAX) } else { None };
