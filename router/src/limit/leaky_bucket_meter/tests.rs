@@ -181,8 +181,9 @@ proptest! {
         for (step, cost) in steps {
             let step = step.saturating_sub(300);
             now += step;
-            level = (level - rate * i64::try_from(step).unwrap()).max(0);
-            lost = lost.min(level);
+            let leaked = rate * i64::try_from(step).unwrap();
+            lost = (lost - (leaked - level).max(0)).max(0);
+            level = (level - leaked).max(0);
             let asked = meter.ask(&mut state, now * MILLI, cost);
             prop_assert_eq!(asked, meter.ask(&mut state, now * MILLI, cost));
             let full = (i64::from(burst) + 1) * 1_000_000;
