@@ -10,6 +10,7 @@ mod export;
 mod format;
 mod get;
 mod history;
+mod limit;
 mod refusal;
 mod schema;
 mod status;
@@ -94,6 +95,7 @@ enum Verb {
     Get(get::Get),
     History(history::Log),
     Import(export::Import),
+    Limit(limit::Limit),
     Schema(schema::Schema),
     Status(status::Status),
     Tenant(tenant::Tenant),
@@ -142,6 +144,7 @@ impl Verb {
             Verb::Get(get) => get.run(store.target(), output),
             Verb::History(history) => history.run(store.target(), output),
             Verb::Import(import) => import.run(store.target(), input, output),
+            Verb::Limit(limit) => limit.run(input, output),
             Verb::Schema(schema) => schema.run(output),
             Verb::Status(status) => status.run(store.target(), output),
             Verb::Tenant(tenant) => tenant.run(store, input, output),

@@ -9,6 +9,7 @@ pub mod locate;
 pub mod output;
 pub mod plan;
 pub mod problems;
+pub mod simulate;
 pub mod site;
 pub mod sources;
 pub mod summary;

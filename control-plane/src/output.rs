@@ -6,6 +6,8 @@ use std::io::{self, BufRead, BufWriter, ErrorKind, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
+use gridrouter_config::problem::Problem;
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -35,6 +37,39 @@ impl Colour {
     }
 }
 
+/// What standard output is shown on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns.
+    pub width: usize,
+    /// Whether it shows more than ASCII.
+    pub unicode: bool,
+}
+
+impl Screen {
+    /// Where nothing is known.
+    const UNKNOWN: Screen = Screen { width: 80, unicode: true };
+
+    /// The terminal, or what the environment says of it.
+    fn standard() -> Self {
+        let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let seen = || tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+        let width = said.or_else(seen).filter(|width| *width > 0).unwrap_or(Self::UNKNOWN.width);
+        // As libc chooses the locale: the first that is set.
+        let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let locale =
+            ["LC_ALL", "LC_CTYPE", "LANG"].iter().find(|name| set(name)).and_then(|name| std::env::var(name).ok());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { width, unicode: !dumb && locale.is_some_and(|locale| is_utf8(&locale)) }
+    }
+}
+
+/// Whether a locale, such as `de_DE.UTF-8`, is one of UTF-8.
+fn is_utf8(locale: &str) -> bool {
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
 /// Where a command prints. A reader that goes away, as `head` does, is no error: the rest is dropped. Any other failure
 /// to write is remembered, and the command's last word.
 pub struct Output {
@@ -44,6 +79,7 @@ pub struct Output {
     person: bool,
     /// Whether a line of progress stands on the terminal.
     progress: bool,
+    screen: Screen,
 }
 
 /// What a person says to a question.
@@ -79,6 +115,7 @@ impl Output {
         let person = err.is_terminal() && io::stdin().is_terminal();
         Self::to(BufWriter::with_capacity(1 << 16, out), out_colour, BufWriter::new(err), err_colour)
             .with_person(person)
+            .with_screen(Screen::standard())
     }
 
     /// Anything that takes bytes, and whether it shows colours.
@@ -89,6 +126,7 @@ impl Output {
             err: sink(Box::new(err), err_colour),
             person: false,
             progress: false,
+            screen: Screen::UNKNOWN,
         }
     }
 
@@ -97,6 +135,18 @@ impl Output {
     pub fn with_person(mut self, person: bool) -> Self {
         self.person = person;
         self
+    }
+
+    /// What standard output is shown on.
+    #[must_use]
+    pub fn with_screen(mut self, screen: Screen) -> Self {
+        self.screen = screen;
+        self
+    }
+
+    /// What standard output is shown on.
+    pub fn screen(&self) -> Screen {
+        self.screen
     }
 
     /// Whether somebody is there.
@@ -198,6 +248,15 @@ impl Output {
         self.err.put(|to| writeln!(to, "{style}error{style:#}: {text}"));
     }
 
+    /// Says on standard error what is wrong with a text that the command was given, for a command whose answer is not what
+    /// is wrong with it.
+    pub fn problem(&mut self, problem: &Problem, source: Option<&str>) {
+        self.clear();
+        self.out.put(|to| to.flush());
+        let text = problem.render(source, self.err.colour);
+        self.err.put(|to| write!(to, "{text}"));
+    }
+
     /// Prints what the argument parser says: help to standard output, errors to standard error.
     pub fn usage(&mut self, error: &clap::Error) {
         let sink = if error.use_stderr() { &mut self.err } else { &mut self.out };
@@ -286,6 +345,12 @@ mod tests {
         let (closed, outcome, said) = after_writing_to(ErrorKind::StorageFull);
         assert!(closed && outcome.is_err());
         assert!(said.starts_with("error: cannot write the output: "), "{said}");
+    }
+
+    #[test]
+    fn locales_say_whether_they_are_of_utf8() {
+        assert!(["C.UTF-8", "de_DE.utf8", "en_GB.UTF-8@euro"].into_iter().all(is_utf8));
+        assert!(!["", "C", "POSIX", "de_DE.ISO-8859-1"].into_iter().any(is_utf8));
     }
 
     #[test]

@@ -9,14 +9,17 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use gridrouter_config::live::LiveId;
 use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings};
+use gridrouter_config::units::parse_bytes;
 use serde::Deserialize;
 
 use self::etcd::EtcdFlags;
 
-use crate::lifecycle::{Options, default_threads};
+use crate::lifecycle::{LIMIT_BYTES, Options, default_threads};
 
 /// Where the admin endpoints listen by default.
 const ADMIN: &str = "127.0.0.1:9901";
+/// The least memory for the counts of limits.
+const LEAST_LIMIT_BYTES: usize = 1 << 20;
 
 /// GridRouter: the thin routing layer in front of a grid of cells.
 #[derive(Debug, Parser)]
@@ -51,7 +54,11 @@ pub struct Cli {
     /// Seconds that answers under way may take when the router is stopped [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
     drain_seconds: Option<u32>,
-    /// YAML file with the same settings: config, threads, admin, logLevel, id, state, drainSeconds, etcd
+    /// Memory for the counts of all limits, such as 128MiB: some 850,000 keys; above, idle keys are forgotten first
+    /// [default: 128MiB]
+    #[arg(long, global = true, value_name = "BYTES", env = "GRIDROUTER_LIMIT_MEMORY")]
+    limit_memory: Option<String>,
+    /// YAML file with the same settings: config, threads, admin, logLevel, id, state, drainSeconds, limitMemory, etcd
     #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
     settings: Option<PathBuf>,
     #[command(flatten)]
@@ -91,6 +98,7 @@ struct Settings {
     id: Option<String>,
     state: Option<PathBuf>,
     drain_seconds: Option<u32>,
+    limit_memory: Option<String>,
     etcd: Option<EtcdSettings>,
 }
 
@@ -133,6 +141,7 @@ impl Cli {
             threads,
             admin: admin(self.admin.or(file.admin).as_deref().unwrap_or(ADMIN))?,
             drain: drain(self.drain_seconds.or(file.drain_seconds))?,
+            limit_bytes: limit_bytes(self.limit_memory.or(file.limit_memory))?,
             config,
         };
         let run = match self.command {
@@ -181,6 +190,16 @@ fn drain(given: Option<u32>) -> Result<Duration, String> {
     match given.unwrap_or(30) {
         seconds @ 0..=86_400 => Ok(Duration::from_secs(u64::from(seconds))),
         seconds => Err(format!("drain-seconds is {seconds}; 86400 are the most")),
+    }
+}
+
+fn limit_bytes(given: Option<String>) -> Result<usize, String> {
+    let Some(text) = given else { return Ok(LIMIT_BYTES) };
+    let bytes = parse_bytes(&text).map_err(|error| format!("limit-memory: {error}"))?;
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes >= LEAST_LIMIT_BYTES => Ok(bytes),
+        Ok(_) => Err(format!("limit-memory is {text}; 1MiB is the least")),
+        Err(_) => Err(format!("limit-memory is {text}; this machine cannot address as much")),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::presence::Presence;
 use crate::snapshot::names::Names;
 use crate::source::{SharedStatus, Source};
 
-/// Bytes that the counts of all limits take at the most.
+/// Bytes that the counts of all limits take at the most, unless something else is said.
 pub const LIMIT_BYTES: usize = 128 << 20;
 
 /// How a router is started.
@@ -41,6 +41,8 @@ pub struct Options {
     pub admin: Option<SocketAddr>,
     /// How long answers under way may take when it is stopped.
     pub drain: Duration,
+    /// Bytes that the counts of all limits take at the most.
+    pub limit_bytes: usize,
 }
 
 /// A running router.
@@ -104,7 +106,7 @@ impl Router {
         };
         let (source, snapshot) = Source::boot(store, options.state.as_deref())?;
         let status = source.status();
-        let shared = Shared::new(snapshot, options.threads, LIMIT_BYTES);
+        let shared = Shared::new(snapshot, options.threads, options.limit_bytes);
         let mut sockets = Sockets::default();
         let first = shared.snapshot.load_full();
         sockets.follow(&shared, &first);

@@ -94,7 +94,8 @@ impl AdaptiveConcurrency {
         let learned = &mut *state.0;
         let held = learned.held;
         learned.held = held.saturating_sub(cost);
-        if !answered.counts {
+        // What nobody held says nothing: the key was forgotten meanwhile, or the limit had another algorithm.
+        if held == 0 || !answered.counts {
             return;
         }
         let limit = self.limit(learned);

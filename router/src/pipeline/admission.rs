@@ -99,13 +99,26 @@ impl Notice<'_> {
     }
 }
 
+/// A limit of bandwidth that an answer meets.
+#[derive(Debug)]
+pub struct Paced<'a> {
+    /// What it admits.
+    pub quota: &'a Arc<QuotaPlan>,
+    /// What the answer is counted under.
+    pub key: KeyHash,
+    /// The stable number that it is counted under.
+    pub limit: u32,
+    /// Whether it slows the answer down.
+    pub enforced: bool,
+}
+
 /// What all limits said of a request.
 #[derive(Debug, Default)]
 pub struct Admission<'a> {
     /// What each said.
     pub notices: SmallVec<[Notice<'a>; 4]>,
-    /// Limits of bandwidth, which look at the answer, and what they count it under.
-    pub paced: SmallVec<[(&'a Arc<QuotaPlan>, KeyHash); 1]>,
+    /// Limits of bandwidth, which look at the answer.
+    pub paced: SmallVec<[Paced<'a>; 1]>,
     /// Whether the request is refused: nothing was taken of any limit then.
     pub refused: bool,
     /// How long it has to wait until it may be sent on, in nanoseconds.
@@ -246,10 +259,7 @@ impl<'a> Who<'a, '_, '_> {
         let quota = own.unwrap_or(&limit.quota);
         let key = self.key(limit, limit.id, table);
         if limit.is_bandwidth {
-            if limit.mode == LimitMode::Enforce && !to.paced.iter().any(|(_, known)| *known == key) {
-                to.paced.push((quota, key));
-            }
-            return;
+            return self.gather_paced(limit, own, table, to);
         }
         to.owes |= limit.owes;
         let ask = Ask::new(key, &quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
@@ -259,6 +269,26 @@ impl<'a> Who<'a, '_, '_> {
             let (quota, key) = (&candidate.quota, self.key(limit, candidate.id, table));
             let ask = Ask::new(key, &quota.prepared, limit.cost, false);
             to.notices.push(Notice { limit, quota, is_candidate: true, ask });
+        }
+    }
+
+    /// Adds a limit of bandwidth to those that look at the answer, unless it is among them.
+    #[cold]
+    fn gather_paced(
+        &self,
+        limit: &'a LimitPlan,
+        own: Option<&'a Arc<QuotaPlan>>,
+        table: &impl Limiter,
+        to: &mut Admission<'a>,
+    ) {
+        if to.paced.iter().any(|paced| paced.limit == limit.id) {
+            return;
+        }
+        let enforced = limit.mode == LimitMode::Enforce;
+        let paced = |quota, id, enforced| Paced { quota, key: self.key(limit, id, table), limit: id, enforced };
+        to.paced.push(paced(own.unwrap_or(&limit.quota), limit.id, enforced));
+        if let (Some(candidate), None) = (&limit.candidate, own) {
+            to.paced.push(paced(&candidate.quota, candidate.id, false));
         }
     }
 

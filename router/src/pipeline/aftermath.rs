@@ -16,6 +16,7 @@ use crate::limit::Answered;
 use crate::limit::key::KeyHash;
 use crate::listener::worker::Worker;
 use crate::snapshot::QuotaPlan;
+use crate::upstream::pace::Paced;
 
 /// The most that an upstream can say that a request cost.
 const MAX_COST: u32 = 1_000_000;
@@ -30,7 +31,7 @@ pub(crate) struct Aftermath {
     /// With the header that says what the request cost.
     charges: SmallVec<[(Owed, HeaderName); 1]>,
     /// What the answer is slowed down by.
-    paced: SmallVec<[(Arc<QuotaPlan>, KeyHash); 1]>,
+    paced: SmallVec<[Paced; 1]>,
     answered: Answered,
 }
 
@@ -57,7 +58,7 @@ impl Aftermath {
             began: now,
             permits: SmallVec::new(),
             charges: SmallVec::new(),
-            paced: admission.paced.iter().map(|(quota, key)| (Arc::clone(quota), *key)).collect(),
+            paced: admission.paced.iter().map(Paced::new).collect(),
             answered: Answered { took_nanos: None, served: false, counts: false },
         };
         for notice in admission.taken() {
@@ -96,8 +97,8 @@ impl Aftermath {
     }
 
     /// What the answer is slowed down by.
-    pub(crate) fn take_pace(&mut self) -> SmallVec<[(Arc<QuotaPlan>, KeyHash); 1]> {
-        std::mem::take(&mut self.paced)
+    pub(crate) fn take_pace(&mut self) -> (Rc<Worker>, SmallVec<[Paced; 1]>) {
+        (Rc::clone(&self.worker), std::mem::take(&mut self.paced))
     }
 }
 

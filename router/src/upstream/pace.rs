@@ -1,9 +1,11 @@
 //! The pace of an answer's body, where limits of bandwidth say one.
 //!
 //! The body is cut into pieces of at most the smallest burst. Each is taken of all limits before it is passed on, which
-//! makes it wait for its time: so the answers of one key get on in turn, and none is starved.
+//! makes it wait for its time: so the answers of one key get on in turn, and none is starved. A limit that is not
+//! enforced counts what passes at its pace, and how long the answer would have had to wait.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,10 +14,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::time::{Instant, Sleep};
 
-use crate::clock;
+use crate::clock::{self, Nanos};
 use crate::limit::Outcome;
 use crate::limit::key::KeyHash;
 use crate::limit::table::{Ask, LimitTable};
+use crate::listener::worker::Worker;
+use crate::pipeline::admission;
 use crate::pipeline::aftermath::Aftermath;
 use crate::snapshot::QuotaPlan;
 
@@ -25,7 +29,8 @@ const MAX_PIECE: usize = 64 * 1024;
 /// What slows an answer's body down.
 #[derive(Debug)]
 pub(super) struct Pace {
-    limits: SmallVec<[(Arc<QuotaPlan>, KeyHash); 1]>,
+    worker: Rc<Worker>,
+    limits: SmallVec<[Paced; 1]>,
     /// What was read and not passed on.
     rest: Bytes,
     piece: usize,
@@ -34,14 +39,36 @@ pub(super) struct Pace {
     alarm: Pin<Box<Sleep>>,
 }
 
+/// One limit of bandwidth, and how long it made the answer wait.
+#[derive(Debug)]
+pub(crate) struct Paced {
+    quota: Arc<QuotaPlan>,
+    key: KeyHash,
+    /// The stable number that it is counted under.
+    limit: u32,
+    enforced: bool,
+    waited_nanos: u64,
+}
+
+impl Paced {
+    pub(crate) fn new(of: &admission::Paced<'_>) -> Self {
+        let admission::Paced { quota, key, limit, enforced } = *of;
+        Self { quota: Arc::clone(quota), key, limit, enforced, waited_nanos: 0 }
+    }
+
+    fn ask(&self, bytes: u32) -> Ask<'_> {
+        Ask::new(self.key, &self.quota.prepared, bytes, self.enforced)
+    }
+}
+
 impl Pace {
-    /// None for an answer that nothing slows down.
+    /// None for an answer that no limit looks at.
     pub(super) fn new(aftermath: &mut Aftermath) -> Option<Box<Self>> {
-        let limits = aftermath.take_pace();
-        let burst = limits.iter().filter_map(|(quota, _)| quota.prepared.piece()).min()?;
+        let (worker, limits) = aftermath.take_pace();
+        let burst = limits.iter().filter_map(|limit| limit.quota.prepared.piece()).min()?;
         let piece = usize::try_from(burst).unwrap_or(MAX_PIECE).clamp(1, MAX_PIECE);
         let alarm = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Some(Box::new(Self { limits, rest: Bytes::new(), piece, taken: 0, alarm }))
+        Some(Box::new(Self { worker, limits, rest: Bytes::new(), piece, taken: 0, alarm }))
     }
 
     /// Whether everything was passed on.
@@ -55,10 +82,10 @@ impl Pace {
     }
 
     /// The next piece, when its time has come.
-    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>, table: &LimitTable) -> Poll<Bytes> {
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         if self.taken == 0 {
             let length = self.rest.len().min(self.piece);
-            let wait = self.take(length, table);
+            let wait = self.take(length);
             self.taken = length;
             if wait == 0 {
                 return Poll::Ready(self.pass());
@@ -78,16 +105,56 @@ impl Pace {
     }
 
     /// Takes bytes of every limit, and says how many nanoseconds they have to wait.
-    fn take(&self, bytes: usize, table: &LimitTable) -> u64 {
-        let cost = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let limits = self.limits.iter();
-        let mut asks: SmallVec<[Ask<'_>; 2]> =
-            limits.map(|(quota, key)| Ask::new(*key, &quota.prepared, cost, true)).collect();
-        table.check(&mut asks, clock::now().0);
-        let waits = asks.iter().map(|ask| match ask.verdict.outcome {
-            Outcome::Wait(nanos) => nanos,
-            Outcome::Pass | Outcome::Refuse => 0,
-        });
-        waits.max().unwrap_or_default()
+    fn take(&mut self, bytes: usize) -> u64 {
+        let (cost, now) = (u32::try_from(bytes).unwrap_or(u32::MAX), clock::now().0);
+        let table = &self.worker.shared.limits;
+        let mut longest = 0;
+        for limit in &mut self.limits {
+            let nanos =
+                if limit.enforced { enforced(table, limit, cost, now) } else { looked(table, limit, cost, now) };
+            limit.waited_nanos = limit.waited_nanos.saturating_add(nanos);
+            if limit.enforced {
+                longest = longest.max(nanos);
+            }
+        }
+        longest
+    }
+}
+
+fn enforced(table: &LimitTable, limit: &Paced, cost: u32, now: u64) -> u64 {
+    wait(table.check_one(limit.key, &limit.quota.prepared, cost, now).outcome)
+}
+
+/// What does not wait must not be taken either: it would wait ever longer.
+fn looked(table: &LimitTable, limit: &Paced, cost: u32, now: u64) -> u64 {
+    let mut ask = [limit.ask(cost)];
+    table.peek(&mut ask, now);
+    let [ask] = ask;
+    match wait(ask.verdict.outcome) {
+        0 => enforced(table, limit, cost, now),
+        nanos => nanos,
+    }
+}
+
+fn wait(outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::Wait(nanos) => nanos,
+        Outcome::Pass | Outcome::Refuse => 0,
+    }
+}
+
+/// Counts the answer.
+impl Drop for Pace {
+    fn drop(&mut self) {
+        for limit in &self.limits {
+            self.worker.counters.limit(limit.limit, |counters| {
+                if limit.waited_nanos == 0 {
+                    counters.allowed.add(1);
+                } else {
+                    counters.delayed.add(1);
+                    counters.wait.observe(Nanos(limit.waited_nanos));
+                }
+            });
+        }
     }
 }

@@ -174,8 +174,7 @@ impl ResponseBody {
                 }
                 continue;
             };
-            let worker = self.connection.worker();
-            if let Poll::Ready(piece) = pace.poll_piece(cx, &worker.shared.limits) {
+            if let Poll::Ready(piece) = pace.poll_piece(cx) {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             let total = self.connection.request_deadline.get();

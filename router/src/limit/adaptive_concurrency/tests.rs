@@ -97,6 +97,7 @@ fn aimd_adds_and_multiplies() {
     assert_eq!(release(&mut state, 12, served(101)), 10, "late");
     assert_eq!(release(&mut state, 1, TIMED_OUT), 9);
     assert_eq!(release(&mut state, 1, FAILED), 8);
+    assert_eq!(release(&mut state, 0, FAILED), 8, "nobody held it");
     assert_eq!(release(&mut state, 8, GIVEN_UP), 8);
     assert_eq!(release(&mut state, 8, Answered { took_nanos: None, ..served(1) }), 8);
     (0..50).for_each(|_| assert!(release(&mut state, 1, FAILED) >= 2));

@@ -77,6 +77,7 @@ impl InEtcd {
             threads: 1,
             admin: Some(local(0)),
             drain: PATIENCE,
+            limit_bytes: gridrouter::lifecycle::LIMIT_BYTES,
         };
         Self(Some(Router::start(&options).unwrap()))
     }

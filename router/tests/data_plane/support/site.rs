@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gridrouter::lifecycle::{Options, Router};
+use gridrouter::lifecycle::{LIMIT_BYTES, Options, Router};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -75,7 +75,17 @@ impl Builder {
 
 fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration) -> Router {
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    Router::start(&Options { config: config.to_owned(), etcd: None, id: None, state, threads, admin, drain }).unwrap()
+    Router::start(&Options {
+        config: config.to_owned(),
+        etcd: None,
+        id: None,
+        state,
+        threads,
+        admin,
+        drain,
+        limit_bytes: LIMIT_BYTES,
+    })
+    .unwrap()
 }
 
 /// A running router.

@@ -1,0 +1,139 @@
+//! Requests that are counted while they last, and answers that are slowed down.
+
+use std::time::{Duration, Instant};
+
+use super::super::support::{Builder, Client, Site, Upstream, eventually};
+use super::limit;
+
+fn limited(upstream: &Upstream, algorithm: &str) -> Builder {
+    let document = limit("all", &format!("key: [{{constant: all}}]\n{algorithm}"));
+    Site::to(upstream).route("limits: [all]").document(&document)
+}
+
+/// One that answers a request's head at once, and the body when it gets another byte.
+fn body_on_command() -> Upstream {
+    Upstream::scripted(|peer| {
+        while let Some(request) = peer.request() {
+            if request.first.contains("/slow") {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+                std::thread::sleep(Duration::from_millis(300));
+                peer.send("cd");
+            } else {
+                peer.ok("ok");
+            }
+        }
+    })
+}
+
+#[test]
+fn a_permit_is_held_until_the_body_is_over() {
+    let upstream = body_on_command();
+    let site = limited(&upstream, "concurrency: {limit: 1}").start();
+    let mut slow = site.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut head = slow.head();
+    // The head has come, and the body has not.
+    let refused = site.get("/");
+    refused.assert_reject(429, "limit_exceeded");
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"all\";q=1;qu=\"concurrent-requests\""));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    slow.try_body(&mut head, false).unwrap();
+    assert_eq!(head.text(), "abcd");
+    eventually("the permit is back", || site.get("/").status() == 200);
+}
+
+fn held(site: &Site) -> bool {
+    site.json("/explain?path=/&host=a")["limits"][0]["admitted"] == false
+}
+
+#[test]
+fn a_permit_comes_back_however_its_request_ends() {
+    let silent = Upstream::scripted(|peer| {
+        while let Some(request) = peer.request() {
+            if request.first.contains("/close") {
+                return peer.close();
+            }
+        }
+    });
+    let site = limited(&silent, "concurrency: {limit: 1}").start();
+    let ask = |path: &str| {
+        let mut client = site.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client
+    };
+    for leave in [|client: Client| drop(client), |client: Client| client.abort()] {
+        let client = ask("/");
+        eventually("it is held", || held(&site));
+        leave(client);
+        eventually("it is back", || !held(&site));
+    }
+    assert_eq!(ask("/close").answer().status(), 502);
+    eventually("it is back after a failure", || !held(&site));
+}
+
+#[test]
+fn a_permit_comes_back_when_there_is_no_endpoint() {
+    let upstream = Upstream::ok("ok");
+    let site = Site::builder()
+        .document(&format!(
+            "kind: Service\nname: all\nendpoints: {{blue: [{{address: {}, down: true}}]}}",
+            upstream.address()
+        ))
+        .route("limits: [all]")
+        .document(&limit("all", "key: [route]\nconcurrency: {limit: 1}"))
+        .start();
+    for _ in 0..3 {
+        site.get("/").assert_reject(503, "no_endpoint_available");
+    }
+}
+
+#[test]
+fn an_edit_while_permits_are_out_neither_loses_nor_makes_any() {
+    let upstream = body_on_command();
+    let site = limited(&upstream, "concurrency: {limit: 2}").start();
+    let mut slow = site.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut head = slow.head();
+    site.edit("{limit: 2}", "{limit: 1}");
+    slow.try_body(&mut head, false).unwrap();
+    eventually("it is back", || !held(&site));
+    let mut slow = site.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut head = slow.head();
+    assert!(held(&site));
+    slow.try_body(&mut head, false).unwrap();
+}
+
+#[test]
+fn a_body_takes_as_long_as_its_bytes() {
+    let body = "x".repeat(60_000);
+    let upstream = Upstream::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    let site = limited(&upstream, "bandwidth: {rate: 100kB/s, burst: 10kB}").start();
+    let began = Instant::now();
+    let mut client = site.client();
+    assert_eq!(client.get("/").text(), body);
+    // 10 kB at once, and 50 kB at 100 kB a second.
+    assert!(began.elapsed() >= Duration::from_millis(490), "{:?}", began.elapsed());
+    assert_eq!(client.get("/").text(), body, "the connection goes on");
+}
+
+#[test]
+fn chunks_and_trailers_pass_at_their_pace() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n5\r\nfghij\r\n0\r\n\r\n",
+    );
+    let site = limited(&upstream, "bandwidth: {rate: 100B/s, burst: 4B}").start();
+    assert_eq!(site.get("/").text(), "abcdefghij");
+}
+
+#[test]
+fn an_adaptive_limit_begins_with_what_it_is_told_to() {
+    let upstream = body_on_command();
+    let site = limited(&upstream, "adaptiveConcurrency: {initial: 1, min: 1, max: 2}").start();
+    let mut slow = site.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut head = slow.head();
+    site.get("/").assert_reject(429, "limit_exceeded");
+    slow.try_body(&mut head, false).unwrap();
+    eventually("the permit is back", || site.get("/").status() == 200);
+}
