@@ -204,7 +204,7 @@ proptest! {
     fn edits_hand_out_no_burst(
         a in (1_i64..2_000_000, 0_u32..20),
         b in (1_i64..2_000_000, 0_u32..20),
-        steps in prop::collection::vec((0_u64..60, any::<bool>()), 1..300),
+        steps in prop::collection::vec((0_u64..60, any::<bool>()), 1..60),
     ) {
         let meters = [meter(a.0, a.1, None), meter(b.0, b.1, None)];
         let mut state = meters[0].fresh(0);
