@@ -110,11 +110,25 @@ impl LeakyBucketQueue {
     #[inline]
     pub(super) fn take(&self, state: &mut State, now: u64, cost: u32) {
         let turn = self.turn(state, now, cost.max(1));
-        let turns = Turns { last: state.last().unwrap_or(turn).max(turn), distance: Distance::of(self.one()) };
+        if let State::Gapped(gapped) = state
+            && let Ok(at) = gapped.gaps.binary_search(&turn)
+        {
+            // The last turn stays what it was, and at the rate that it was given at.
+            gapped.gaps.remove(at);
+            if gapped.gaps.is_empty() {
+                *state = State::Plain(gapped.turns);
+            }
+            return;
+        }
+        let (before, mut distance) = (state.turns().distance, Distance::of(self.one()));
+        if turn > now && before != distance {
+            distance = distance.among_others();
+        }
+        let turns = Turns { last: turn, distance };
         match state {
-            State::Gapped(gapped) if gapped.turns.distance == turns.distance => {
+            State::Gapped(gapped) if before == distance => {
                 gapped.turns = turns;
-                gapped.gaps.retain(|gap| *gap >= now && *gap != turn);
+                gapped.gaps.retain(|gap| *gap >= now);
                 if gapped.gaps.is_empty() {
                     *state = State::Plain(turns);
                 }
@@ -146,7 +160,7 @@ impl LeakyBucketQueue {
         if turn < now || turn > last {
             return;
         }
-        // What the turn before it was is known only at the rate that it was given at.
+        // What the turn before it was is known only if all that wait were given theirs at this rate.
         if turn != last || turns.distance != Distance::of(self.one()) {
             return state.keep_gap(now, turn);
         }
@@ -237,25 +251,33 @@ impl State {
     }
 }
 
-/// A time in 32 bits: in nanoseconds up to two seconds, and above in milliseconds, rounded up. Any two rates have two.
+/// A distance in 30 bits: in nanoseconds up to a second, and above in steps of 100 us, rounded up. Any two rates have two.
+/// One bit more says whether turns at other distances wait as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Distance(u32);
 
 impl Distance {
-    const IN_MILLIS: u32 = 1 << 31;
+    const IN_STEPS: u32 = 1 << 31;
+    const AMONG_OTHERS: u32 = 1 << 30;
+    const LARGEST: u32 = Self::AMONG_OTHERS - 1;
+    const STEP_NANOS: u64 = 100_000;
 
     #[inline]
     fn of(nanos: u64) -> Self {
         match u32::try_from(nanos) {
-            Ok(nanos) if nanos < Self::IN_MILLIS => Self(nanos),
-            _ => Self(Self::IN_MILLIS | nanos.div_ceil(1_000_000).min(u64::from(Self::IN_MILLIS - 1)) as u32),
+            Ok(nanos) if nanos <= Self::LARGEST => Self(nanos),
+            _ => Self(Self::IN_STEPS | nanos.div_ceil(Self::STEP_NANOS).min(u64::from(Self::LARGEST)) as u32),
         }
+    }
+
+    fn among_others(self) -> Self {
+        Self(self.0 | Self::AMONG_OTHERS)
     }
 
     /// At least 1.
     fn nanos(self) -> u64 {
-        let number = u64::from(self.0 & !Self::IN_MILLIS).max(1);
-        if self.0 & Self::IN_MILLIS == 0 { number } else { number * 1_000_000 }
+        let number = u64::from(self.0 & Self::LARGEST).max(1);
+        if self.0 & Self::IN_STEPS == 0 { number } else { number * Self::STEP_NANOS }
     }
 }
 
