@@ -55,7 +55,7 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
         Ok(Begun::Going(going, picked)) => Answering::Forward(depart(connection, &snapshot, going, picked, head, body)),
         Ok(Begun::Waiting(waiting)) => Answering::Wait(Box::new((*waiting, head, body))),
         Ok(Begun::Own(own)) => Answering::Own(Box::new((own, body))),
-        Err(refused) => Answering::Refuse(Box::new((refused, body))),
+        Err(refused) => Answering::Refuse(refused, body),
     };
     async move {
         match begun {
@@ -66,7 +66,7 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
                 Box::pin(forward_later(connection, &snapshot, turn, &group, going, head, body)).await
             }
             Answering::Own(own) => Box::pin(own::answer(connection, own.0, own.1, expects)).await,
-            Answering::Refuse(refused) => Box::pin(own::refuse(connection, refused.0, refused.1, expects)).await,
+            Answering::Refuse(refused, body) => Box::pin(own::refuse(connection, *refused, body, expects)).await,
         }
     }
 }
@@ -77,7 +77,7 @@ enum Answering<'c> {
     Forward(Departure<'c>),
     Wait(Box<(ToWait, Head, ClientBody)>),
     Own(Box<(own::Own, ClientBody)>),
-    Refuse(Box<(own::Refused, ClientBody)>),
+    Refuse(Box<own::Refused>, ClientBody),
 }
 
 /// A request that was decided on.
@@ -110,7 +110,7 @@ struct Picked {
 
 /// A request that is sent on when its turn comes. Its endpoint is picked then.
 struct ToWait {
-    turn: Box<Waiting>,
+    turn: Waiting,
     group: Arc<EndpointGroup>,
     going: Going,
 }
@@ -127,8 +127,13 @@ struct Departure<'c> {
 }
 
 /// Checks a request and decides on it.
-fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, head: &Head, now: Nanos) -> Result<Begun, own::Refused> {
-    let refuse = |refusal, admission: &Admission<'_>| own::Refused::new(connection, &refusal, admission, now);
+fn begin(
+    connection: &Rc<Connection>,
+    snapshot: &Snapshot,
+    head: &Head,
+    now: Nanos,
+) -> Result<Begun, Box<own::Refused>> {
+    let refuse = |refusal, admission: &Admission<'_>| Box::new(own::Refused::new(connection, &refusal, admission, now));
     let mut admission = Admission::default();
     let target = target::check(&head.method, &head.uri, head.version, &head.fields)
         .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
@@ -211,7 +216,7 @@ fn pick(worker: &Rc<Worker>, group: &Arc<EndpointGroup>, now: Nanos) -> Option<P
 async fn forward_later(
     connection: &Rc<Connection>,
     snapshot: &Snapshot,
-    turn: Box<Waiting>,
+    turn: Waiting,
     group: &Arc<EndpointGroup>,
     going: Going,
     head: Head,

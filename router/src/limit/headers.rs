@@ -23,9 +23,9 @@ const NANOS_IN_SECOND: u64 = 1_000_000_000;
 pub fn policy(name: &str, policy: Policy) -> Option<HeaderValue> {
     Label::new(name)?;
     let mut item = format!("\"{name}\"").into_bytes();
-    parameter(b";q=", policy.quota.min(LARGEST), &mut item);
+    parameter(*b";q=", policy.quota.min(LARGEST), &mut item);
     if let Some(window) = policy.window_nanos {
-        parameter(b";w=", seconds_rounded_up(window).max(1), &mut item);
+        parameter(*b";w=", seconds_rounded_up(window).max(1), &mut item);
     }
     match policy.unit {
         Unit::Requests => {}
@@ -58,7 +58,7 @@ pub fn remaining(label: &Label, verdict: &Verdict, to: &mut Vec<u8>) {
     to.extend_from_slice(&label.0);
     to.extend_from_slice(itoa::Buffer::new().format(verdict.remaining.min(LARGEST)).as_bytes());
     if window != NEVER {
-        parameter(b";t=", seconds_rounded_up(window), to);
+        parameter(*b";t=", seconds_rounded_up(window), to);
     }
 }
 
@@ -70,8 +70,8 @@ pub fn longest(label: &Label) -> usize {
 /// A semicolon, a letter, an equals sign and 15 digits.
 const LONGEST_PARAMETER: usize = 18;
 
-fn parameter(name: &[u8; 3], value: u64, to: &mut Vec<u8>) {
-    to.extend_from_slice(name);
+fn parameter(name: [u8; 3], value: u64, to: &mut Vec<u8>) {
+    to.extend_from_slice(&name);
     to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 

@@ -37,7 +37,7 @@ struct Turn {
 impl Waiting {
     /// The waiting of a request that has to.
     #[cold]
-    pub(super) fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Box<Self> {
+    pub(super) fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Self {
         let mut turns = SmallVec::new();
         for notice in admission.taken().filter(|notice| notice.ask.enforced) {
             if let Outcome::Wait(nanos) = notice.ask.verdict.outcome {
@@ -48,11 +48,11 @@ impl Waiting {
             }
         }
         let until = Nanos(now.0.saturating_add(admission.wait_nanos));
-        Box::new(Self { worker: Rc::clone(worker), until, turns, came: false })
+        Self { worker: Rc::clone(worker), until, turns, came: false }
     }
 
     /// Waits for the turn.
-    pub(super) async fn turn(mut self: Box<Self>) {
+    pub(super) async fn turn(mut self) {
         let left = self.until.0.saturating_sub(clock::now().0);
         tokio::time::sleep(Duration::from_nanos(left)).await;
         self.worker.read_clock();

@@ -87,8 +87,8 @@ fn every_metric_parses_and_counts_what_happened() {
     }
     assert!(series > 20, "{text}");
     for (series, wanted) in [
-        ("gridrouter_limit_requests_total{limit=\"per\",verdict=\"admitted\"}", 2.0),
-        ("gridrouter_limit_requests_total{limit=\"per\",verdict=\"refused\"}", 2.0),
+        ("gridrouter_limit_requests_total{limit=\"per\",values=\"live\",verdict=\"allowed\"}", 2.0),
+        ("gridrouter_limit_requests_total{limit=\"per\",values=\"live\",verdict=\"refused\"}", 2.0),
         ("gridrouter_rejects_total{code=\"limit_exceeded\"}", 2.0),
         ("gridrouter_rejects_total{code=\"bad_path\"}", 1.0),
     ] {

@@ -1,8 +1,10 @@
 //! Requests that are counted while they last, and answers that are slowed down.
 
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::super::support::{Builder, Client, Site, Upstream, eventually};
+use super::super::support::{Builder, Client, PATIENCE, Site, Upstream, eventually};
 use super::limit;
 
 fn limited(upstream: &Upstream, algorithm: &str) -> Builder {
@@ -10,24 +12,27 @@ fn limited(upstream: &Upstream, algorithm: &str) -> Builder {
     Site::to(upstream).route("limits: [all]").document(&document)
 }
 
-/// One that answers a request's head at once, and the body when it gets another byte.
-fn body_on_command() -> Upstream {
-    Upstream::scripted(|peer| {
+/// One that sends the second half of the body of `/slow` when it is told to.
+fn body_on_command() -> (Upstream, Sender<()>) {
+    let (command, commands) = channel();
+    let commands = Mutex::new(commands);
+    let upstream = Upstream::scripted(move |peer| {
         while let Some(request) = peer.request() {
             if request.first.contains("/slow") {
                 peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
-                std::thread::sleep(Duration::from_millis(300));
+                commands.lock().unwrap().recv_timeout(PATIENCE).expect("nobody said to go on");
                 peer.send("cd");
             } else {
                 peer.ok("ok");
             }
         }
-    })
+    });
+    (upstream, command)
 }
 
 #[test]
 fn a_permit_is_held_until_the_body_is_over() {
-    let upstream = body_on_command();
+    let (upstream, go_on) = body_on_command();
     let site = limited(&upstream, "concurrency: {limit: 1}").start();
     let mut slow = site.client();
     slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -37,6 +42,7 @@ fn a_permit_is_held_until_the_body_is_over() {
     refused.assert_reject(429, "limit_exceeded");
     assert_eq!(refused.header("ratelimit-policy"), Some("\"all\";q=1;qu=\"concurrent-requests\""));
     assert_eq!(refused.header("retry-after"), Some("1"));
+    go_on.send(()).unwrap();
     slow.try_body(&mut head, false).unwrap();
     assert_eq!(head.text(), "abcd");
     eventually("the permit is back", || site.get("/").status() == 200);
@@ -89,18 +95,20 @@ fn a_permit_comes_back_when_there_is_no_endpoint() {
 
 #[test]
 fn an_edit_while_permits_are_out_neither_loses_nor_makes_any() {
-    let upstream = body_on_command();
+    let (upstream, go_on) = body_on_command();
     let site = limited(&upstream, "concurrency: {limit: 2}").start();
     let mut slow = site.client();
     slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut head = slow.head();
     site.edit("{limit: 2}", "{limit: 1}");
+    go_on.send(()).unwrap();
     slow.try_body(&mut head, false).unwrap();
     eventually("it is back", || !held(&site));
     let mut slow = site.client();
     slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut head = slow.head();
     assert!(held(&site));
+    go_on.send(()).unwrap();
     slow.try_body(&mut head, false).unwrap();
 }
 
@@ -128,12 +136,13 @@ fn chunks_and_trailers_pass_at_their_pace() {
 
 #[test]
 fn an_adaptive_limit_begins_with_what_it_is_told_to() {
-    let upstream = body_on_command();
+    let (upstream, go_on) = body_on_command();
     let site = limited(&upstream, "adaptiveConcurrency: {initial: 1, min: 1, max: 2}").start();
     let mut slow = site.client();
     slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut head = slow.head();
     site.get("/").assert_reject(429, "limit_exceeded");
+    go_on.send(()).unwrap();
     slow.try_body(&mut head, false).unwrap();
     eventually("the permit is back", || site.get("/").status() == 200);
 }
