@@ -271,10 +271,7 @@ fn is_sound(algorithm: Algorithm) -> bool {
         Algorithm::SlidingWindow(a) => size(a.limit) && window(a.window),
         Algorithm::FixedWindow(a) => size(a.limit) && window(a.window),
         Algorithm::WarmUp(a) => {
-            (2..=100).contains(&a.cold_factor)
-                && a.period >= Duration::from_secs(1)
-                && window(a.period)
-                && a.max_queueing.is_none_or(waits)
+            (2..=100).contains(&a.cold_factor) && window(a.period) && a.max_queueing.is_none_or(waits)
         }
         Algorithm::Concurrency(a) => size(a.limit),
         Algorithm::AdaptiveConcurrency(a) => {

@@ -130,12 +130,6 @@ fn warm_up(check: &mut Check<'_>, raw: &raw::WarmUp) -> Option<Algorithm> {
         raw::WarmUpForm::Sentinel => WarmUpForm::Sentinel,
         raw::WarmUpForm::Guava => WarmUpForm::Guava,
     };
-    if let (Some(period), Some(text)) = (period, &raw.period)
-        && period < Duration::from_secs(1)
-    {
-        check.wrong_but(&at.key("period"), format!("period \"{text}\" is too short"), "write 1s to 24h");
-        return None;
-    }
     let (cold_factor, max_queueing) = (cold_factor?, max_queueing?);
     Some(Algorithm::WarmUp(WarmUp { rate: rate?, period: period?, cold_factor, form, max_queueing }))
 }
