@@ -32,7 +32,7 @@ pub fn pin(tenant: &str, cell: &str) -> Result<Change> {
         name: tenant.to_owned(),
         grid: Some(GRID.to_owned()),
         cell: Some(cell.to_owned()),
-        limits: std::collections::BTreeMap::new(),
+        ..Tenant::default()
     };
     let document = SourceDocument::from_raw(ORIGIN, 1, Document::Tenant(tenant));
     Change::put(&document.map_err(|problem| Error::new(problem.message))?).map_err(Error::new)
