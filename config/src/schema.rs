@@ -45,4 +45,27 @@ mod tests {
         assert_eq!(schema["$defs"]["CellState"]["oneOf"][0]["const"], "active");
         assert_eq!(schema["$defs"]["BalanceAlgorithm"]["oneOf"][0]["const"], "smooth-weighted-round-robin");
     }
+
+    #[test]
+    fn a_limit_has_a_field_for_every_algorithm_and_a_cost_in_two_forms() {
+        let schema = json_schema();
+        let mut kinds = schema["oneOf"].as_array().unwrap().iter().map(|one| &one["properties"]);
+        let limit = kinds.find(|properties| properties["kind"]["const"] == "Limit").unwrap();
+        for field in [
+            "tokenBucket",
+            "leakyBucketQueue",
+            "leakyBucketMeter",
+            "slidingWindow",
+            "fixedWindow",
+            "warmUp",
+            "concurrency",
+            "adaptiveConcurrency",
+            "bandwidth",
+        ] {
+            assert!(limit[field]["description"].is_string(), "{field}");
+        }
+        let forms: Vec<&Value> = schema["$defs"]["Cost"]["anyOf"].as_array().unwrap().iter().collect();
+        assert_eq!((&forms[0]["type"], &forms[1]["$ref"]), (&"integer".into(), &"#/$defs/CostParts".into()));
+        assert!(forms.iter().all(|form| form["description"].is_string()));
+    }
 }

@@ -1,23 +1,31 @@
 //! Whatever a file holds: no panic, and no harm to what it does not speak of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridrouter_config::codec::{Parsed, parse};
 use gridrouter_config::generation::{InForce, advance};
+use gridrouter_config::model::{Adaptation, Algorithm, LeakyBucketMeter};
 use gridrouter_config::problem::{Problem, SourceText};
 use gridrouter_config::tenants::TenantTable;
 use proptest::prelude::*;
 
-const DOCUMENTS: [&str; 8] = [
-    "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\n",
+const DOCUMENTS: [&str; 12] = [
+    "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\nlimits: [in-all]\n",
     "kind: Cell\nname: eu-1\nweight: 50\nlabels: {region: eu}\n",
     "{\"kind\": \"Cell\", \"name\": \"eu-2\", \"ingress\": [{\"address\": \"10.0.0.9:80\"}]}\n",
     "kind: Grid\nname: shop\ncells: [eu-1, eu-2]\nplacement: {boundedLoad: 1.5}\n",
-    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\n",
+    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\nlimits: [bytes]\n",
     "kind: Route\nname: checkout\nhosts: [shop.example.com]\npaths: [{regex: '/a/[0-9]+'}]\ngrid: shop\nservice: checkout\n\
      tenant: {from: [{header: x-tenant-id}]}\nlimits: [per-tenant]\n",
-    "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\n",
-    "kind: Tenant\nname: acme\ngrid: shop\ncell: eu-2\nlimits: {per-tenant: {rate: 1000/s}}\n",
+    "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\ncandidate: {rate: 50/s}\n\
+     cost: {constant: 2, responseHeader: x-cost}\nstatus: 503\nmode: shadow\n",
+    "kind: Limit\nname: in-all\nkey: [clientIp, {cookie: s}, {query: q}, {constant: all}]\n\
+     adaptiveConcurrency: {algorithm: aimd, min: 5, max: 50, backoff: 0.75, latency: 2s}\ncost: 3\n",
+    "kind: Limit\nname: queue\nleakyBucketQueue: {rate: 10/s, maxQueueing: 2s}\n",
+    "kind: Limit\nname: bytes\nbandwidth: {rate: 10MiB/s, burst: 64KiB}\n",
+    "kind: Plan\nname: gold\nlimits: {per-tenant: {burst: 300}, bytes: {rate: 20MB/s}}\nextraLimits: [queue]\n",
+    "kind: Tenant\nname: acme\ngrid: shop\ncell: eu-2\nplan: gold\nlimits: {per-tenant: {rate: 1000/s}}\nextraLimits: [in-all]\n",
 ];
 
 fn in_force(files: &[Parsed]) -> InForce {
@@ -82,6 +90,9 @@ fn edit() -> impl Strategy<Value = Edit> {
         "kind: Cell\n",
         "name: eu-1\n",
         "name: acme\n",
+        "plan: gold\n",
+        "extraLimits: [queue]\n",
+        "concurrency: {limit: 5}\n",
         "\n",
         "~",
         "%YAML 1.2\n",
@@ -175,6 +186,110 @@ proptest! {
     }
 }
 
+/// What limits may say, by field: the algorithms, and what else has values of the same kinds.
+const LIMIT_FIELDS: [(&str, &[&str]); 12] = [
+    ("tokenBucket", &["rate", "burst"]),
+    ("leakyBucketQueue", &["rate", "maxQueueing"]),
+    ("leakyBucketMeter", &["rate", "burst", "delay", "nodelay"]),
+    ("slidingWindow", &["limit", "window", "method"]),
+    ("fixedWindow", &["limit", "window"]),
+    ("warmUp", &["rate", "period", "coldFactor", "form", "maxQueueing"]),
+    ("concurrency", &["limit"]),
+    ("adaptiveConcurrency", &["initial", "min", "max", "tolerance"]),
+    ("adaptiveConcurrency", &["algorithm", "initial", "min", "max", "backoff", "latency"]),
+    ("bandwidth", &["rate", "burst"]),
+    ("candidate", &["rate", "burst", "limit", "maxQueueing"]),
+    ("cost", &["constant", "responseHeader"]),
+];
+
+/// Values that are good for a field, or nearly so.
+fn values_of(field: &str) -> &'static [&'static str] {
+    match field {
+        "rate" => &["1/h", "1/m", "100/s", "1000000/s", "1B/s", "10MiB/s", "10GiB/s", "0/s", "1KB/s"],
+        "window" | "maxQueueing" | "period" | "latency" => &["0s", "1ms", "1s", "60s", "61s", "24h", "25h"],
+        "tolerance" | "backoff" => &["0.49", "0.5", "0.999", "1", "1.5", "10", "10.1", "1e300", ".nan"],
+        "method" => &["log", "counter"],
+        "form" => &["guava", "sentinel"],
+        "algorithm" => &["aimd", "gradient2"],
+        "nodelay" => &["true", "false"],
+        "responseHeader" => &["x-cost", "'x cost'"],
+        _ => &["0", "1", "2", "7", "20", "500", "1000000", "1000001", "4294967296", "64KiB"],
+    }
+}
+
+/// Some of the fields of an algorithm or the like, each with some value.
+fn limit_fields(from: &[(&'static str, &'static [&'static str])], how_many: f64) -> impl Strategy<Value = String> {
+    let chosen = prop::sample::select(from.to_vec());
+    (chosen, prop::collection::vec(prop::option::weighted(how_many, any::<prop::sample::Index>()), 6)).prop_map(
+        |((name, fields), values)| {
+            let fields = fields.iter().zip(values).filter_map(|(field, value)| {
+                let values = values_of(field);
+                Some(format!("{field}: {}", values[value?.index(values.len())]))
+            });
+            format!("{name}: {{{}}}\n", fields.collect::<Vec<_>>().join(", "))
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() * 10))]
+
+    /// Every limit is either refused with a reason or has values that those who count can rely on.
+    #[test]
+    fn limits_of_any_values(
+        algorithm in limit_fields(&LIMIT_FIELDS[..10], 0.8),
+        second in prop::option::weighted(0.1, limit_fields(&LIMIT_FIELDS[..10], 0.8)),
+        candidate in prop::option::weighted(0.4, limit_fields(&LIMIT_FIELDS[10..11], 0.3)),
+        more in prop::option::weighted(0.3, limit_fields(&LIMIT_FIELDS[11..], 0.6)),
+    ) {
+        let text = [Some(algorithm), second, candidate, more].into_iter().flatten().collect::<String>();
+        let text = format!("kind: Limit\nname: l\n{text}");
+        survives(text.as_bytes());
+        let in_force = advance(None, &[parse("a.yaml", text.as_bytes())], &TenantTable::default()).in_force;
+        for limit in in_force.model().limits.values() {
+            prop_assert!(is_sound(limit.algorithm), "{text}: {limit:?}");
+            let most = limit.algorithm.most_at_once();
+            prop_assert!(most.is_none_or(|most| most >= limit.cost.constant), "{text}: {limit:?}");
+            if let Some(candidate) = &limit.candidate {
+                let with = limit.algorithm.with(candidate);
+                prop_assert!(is_sound(with), "{text}: {with:?}");
+                prop_assert!(with.most_at_once().is_none_or(|most| most >= limit.cost.constant), "{text}: {limit:?}");
+            }
+        }
+    }
+}
+
+/// Whether every value is within the range that its documentation gives.
+fn is_sound(algorithm: Algorithm) -> bool {
+    let size = |number: u32| (1..=1_000_000).contains(&number);
+    let waits = |time: Duration| time <= Duration::from_mins(1);
+    let window = |time: Duration| (Duration::from_millis(1)..=Duration::from_hours(24)).contains(&time);
+    match algorithm {
+        Algorithm::TokenBucket(a) => size(a.burst),
+        Algorithm::LeakyBucketQueue(a) => waits(a.max_queueing),
+        Algorithm::LeakyBucketMeter(a) => LeakyBucketMeter::takes(a.rate) && a.burst <= 1_000_000,
+        Algorithm::SlidingWindow(a) => size(a.limit) && window(a.window),
+        Algorithm::FixedWindow(a) => size(a.limit) && window(a.window),
+        Algorithm::WarmUp(a) => {
+            (2..=100).contains(&a.cold_factor)
+                && a.period >= Duration::from_secs(1)
+                && window(a.period)
+                && a.max_queueing.is_none_or(waits)
+        }
+        Algorithm::Concurrency(a) => size(a.limit),
+        Algorithm::AdaptiveConcurrency(a) => {
+            let by = match a.by {
+                Adaptation::Gradient2 { tolerance_thousandths } => (1_000..=10_000).contains(&tolerance_thousandths),
+                Adaptation::Aimd { backoff_thousandths, latency } => {
+                    (500..=999).contains(&backoff_thousandths) && window(latency)
+                }
+            };
+            size(a.min) && size(a.max) && (a.min..=a.max).contains(&a.initial) && by
+        }
+        Algorithm::Bandwidth(a) => (1..=10 << 30).contains(&a.rate.per_second) && (1..=1 << 30).contains(&a.burst),
+    }
+}
+
 #[test]
 fn nothing_overflows_the_stack_or_takes_for_ever() {
     for text in ["[", "{a: ", "- ", "? ", "a:\n", "{", "\"", "&a [", "- - ", "!a ", "a: &a "] {
@@ -208,7 +323,7 @@ fn ten_thousand_routes_and_a_hundred_thousand_tenants() {
         writeln!(tenants, "---\nkind: Tenant\nname: t{n}\ngrid: shop\ncell: eu-{}", n % 2 + 1).unwrap();
     }
     let first = in_force(&[parse("base.yaml", base.as_bytes()), parse("tenants.yaml", tenants.as_bytes())]);
-    assert_eq!(first.documents().len(), 7 + 10_000 + 100_000);
+    assert_eq!(first.documents().len(), DOCUMENTS.len() - 1 + 10_000 + 100_000);
     let moved = tenants.replacen("cell: eu-1", "cell: eu-2", 1);
     let second = advance(
         Some(&first),

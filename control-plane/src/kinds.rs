@@ -12,6 +12,7 @@ const fn short(kind: Kind) -> &'static str {
         Kind::Service => "svc",
         Kind::Route => "rt",
         Kind::Limit => "lim",
+        Kind::Plan => "pl",
         Kind::Tenant => "tn",
     }
 }

@@ -1,6 +1,6 @@
 //! What a document says, in a few words for a table.
 
-use gridrouter_config::raw::{Cell, CellState, Document, Grid, Limit, PathMatch, Route, Service, Tenant};
+use gridrouter_config::raw::{Cell, CellState, Document, Grid, Limit, PathMatch, Plan, Route, Service, Tenant};
 
 use crate::table::plural;
 
@@ -16,6 +16,7 @@ pub fn summary(document: &Document) -> String {
         Document::Service(service) => of_service(service),
         Document::Route(route) => of_route(route),
         Document::Limit(limit) => of_limit(limit),
+        Document::Plan(plan) => of_plan(plan),
         Document::Tenant(tenant) => of_tenant(tenant),
     }
 }
@@ -65,22 +66,37 @@ fn of_route(route: &Route) -> String {
     format!("{hosts} {}{to}", list(&paths))
 }
 
+/// The algorithm's main values, as written. A good limit has one algorithm.
 fn of_limit(limit: &Limit) -> String {
-    let bucket = limit.token_bucket.iter().map(|bucket| match bucket.burst {
-        Some(burst) => format!("{}, burst {burst}", bucket.rate),
-        None => bucket.rate.clone(),
-    });
-    bucket.collect()
+    let window = |limit: u32, window: &str| format!("{limit} in {window}");
+    let adaptive =
+        |max: Option<u32>| max.map_or("adaptive".to_owned(), |max| format!("adaptive, {max} at once at most"));
+    let all = [
+        limit.token_bucket.as_ref().map(|one| with_burst(&one.rate, one.burst)),
+        limit.leaky_bucket_queue.as_ref().map(|one| format!("{}, evenly", one.rate)),
+        limit.leaky_bucket_meter.as_ref().map(|one| with_burst(&one.rate, one.burst)),
+        limit.sliding_window.as_ref().map(|one| window(one.limit, &one.window)),
+        limit.fixed_window.as_ref().map(|one| window(one.limit, &one.window)),
+        limit.warm_up.as_ref().map(|one| format!("{} when warm", one.rate)),
+        limit.concurrency.as_ref().map(|one| format!("{} at once", one.limit)),
+        limit.adaptive_concurrency.as_ref().map(|one| adaptive(one.max)),
+        limit.bandwidth.as_ref().map(|one| with_burst(&one.rate, one.burst.as_ref())),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn with_burst(rate: &str, burst: Option<impl std::fmt::Display>) -> String {
+    burst.map_or_else(|| rate.to_owned(), |burst| format!("{rate}, burst {burst}"))
+}
+
+fn of_plan(plan: &Plan) -> String {
+    plural(plan.limits.len() + plan.extra_limits.len(), "limit")
 }
 
 fn of_tenant(tenant: &Tenant) -> String {
-    let pin = match (&tenant.grid, &tenant.cell) {
-        (Some(grid), Some(cell)) => format!("{cell} in {grid}"),
-        (Some(_), None) | (None, Some(_) | None) => String::new(),
-    };
-    match tenant.limits.len() {
-        0 => pin,
-        limits if pin.is_empty() => plural(limits, "limit"),
-        limits => format!("{pin}, {}", plural(limits, "limit")),
-    }
+    let pin = tenant.grid.as_ref().zip(tenant.cell.as_ref()).map(|(grid, cell)| format!("{cell} in {grid}"));
+    let plan = tenant.plan.as_ref().map(|plan| format!("plan {plan}"));
+    let limits = tenant.limits.len() + tenant.extra_limits.len();
+    let limits = (limits > 0).then(|| plural(limits, "limit"));
+    [pin, plan, limits].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -14,7 +14,9 @@ fn json(name: &str, pin: Option<(&str, &str)>, rate: Option<u32>) -> Vec<u8> {
         grid: pin.map(|(grid, _)| grid.to_owned()),
         cell: pin.map(|(_, cell)| cell.to_owned()),
         limits: limits.unwrap_or_default(),
-        ..raw::Tenant::default()
+        // High rates are of customers with a plan, and with limits besides.
+        plan: rate.filter(|rate| *rate > 99).map(|rate| format!("plan-{}", rate / 100)),
+        extra_limits: rate.filter(|rate| *rate > 199).map(|_| "besides".to_owned()).into_iter().collect(),
     };
     serde_json::to_vec(&raw::Document::Tenant(tenant)).unwrap()
 }
@@ -200,11 +202,15 @@ fn a_change_among_many_shares_the_rest() {
     assert!(table.shards.iter().all(|shard| shard.iter().count() < 2 * ROWS));
 }
 
+fn rates() -> impl Strategy<Value = u32> {
+    prop::sample::select(vec![0, 1, 2, 101, 102, 201])
+}
+
 proptest! {
     #[test]
     fn tables_say_what_maps_would(
-        first in prop::collection::vec((0..30_u32, 0..4_u32, 0..3_u32), 0..60),
-        second in prop::collection::vec((0..30_u32, 0..4_u32, 0..3_u32), 0..60),
+        first in prop::collection::vec((0..30_u32, 0..4_u32, rates()), 0..60),
+        second in prop::collection::vec((0..30_u32, 0..4_u32, rates()), 0..60),
     ) {
         let apply = |table: &mut TenantTable, model: &mut BTreeMap<String, Vec<u8>>, steps: &[(u32, u32, u32)]| {
             for (id, cell, rate) in steps {
