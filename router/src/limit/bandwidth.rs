@@ -73,7 +73,7 @@ impl Bandwidth {
             return;
         }
         let backlog = u128::from(state.full_at.saturating_sub(now));
-        let rescaled = backlog * u128::from(state.per_second) / u128::from(self.per_second);
+        let rescaled = (backlog * u128::from(state.per_second)).div_ceil(u128::from(self.per_second));
         let full_at = now.saturating_add(u64::try_from(rescaled).unwrap_or(u64::MAX));
         *state = State { full_at, per_second: self.per_second };
     }
@@ -103,3 +103,6 @@ impl State {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;

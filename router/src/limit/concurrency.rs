@@ -77,3 +77,6 @@ impl State {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;

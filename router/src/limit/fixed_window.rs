@@ -2,7 +2,8 @@
 //! known weakness with it: around the border of two periods twice the limit may pass in less than one period.
 //!
 //! Periods begin at multiples of their length on the clock handed in. An edited limit is compared with what was counted
-//! already. An edited length counts what was counted in the old period in the new one, if the old one is not over.
+//! already. An edited length counts what was counted in the old period in the new one, if the old one is not over: the
+//! edit itself hands out nothing, but the new period may be over sooner than the old one would have been.
 
 use gridrouter_config::model;
 
@@ -63,8 +64,9 @@ impl FixedWindow {
     }
 }
 
-/// What was counted for one key.
+/// What was counted for one key. Packed, because an entry of the table has 20 bytes for it.
 #[derive(Debug, Clone, Copy)]
+#[repr(Rust, packed(4))]
 pub(super) struct State {
     begins: u64,
     window_nanos: u64,
@@ -89,3 +91,6 @@ impl State {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;

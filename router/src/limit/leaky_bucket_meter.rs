@@ -4,7 +4,11 @@
 //!
 //! `excess` is what came above the rate. A request makes it one more, and time makes it less. Above `burst` a request is
 //! refused and nothing is stored; above `delay` it waits until the rate has caught up with it. The first request of a
-//! key is not counted: `burst` more follow at once.
+//! key is not counted: `burst` more follow at once. nginx knows no cost: here the first unit of a cost is what the
+//! request is there, and time without requests earns no more than that one unit.
+//!
+//! An edited rate or burst leaves the excess as it is, as nginx does when it is reloaded; but what has leaked until the
+//! first request after it has leaked at the old rate.
 
 use gridrouter_config::model;
 
@@ -35,84 +39,118 @@ impl LeakyBucketMeter {
         }
     }
 
-    /// Milliseconds in which an excess goes away.
+    /// Milliseconds in which an excess goes away, rounded down.
     fn millis(&self, excess: i64) -> u64 {
         u64::try_from(excess.saturating_mul(1_000) / self.rate).unwrap_or_default()
     }
 
-    fn state_rate(&self) -> u32 {
-        u32::try_from(self.rate).unwrap_or(u32::MAX)
+    /// Nanoseconds until so much of an excess has gone that was counted at `last`.
+    fn nanos_until(&self, last: i64, excess: i64, now: u64) -> u64 {
+        let millis = u64::try_from(excess.saturating_mul(1_000)).unwrap_or_default().div_ceil(self.rate.unsigned_abs());
+        let at = u64::try_from(last).unwrap_or_default().saturating_add(millis);
+        at.saturating_mul(NANOS_IN_MILLI).saturating_sub(now)
     }
 
     pub(super) fn policy(&self) -> Policy {
         let quota = u64::try_from(self.burst / 1_000).unwrap_or_default() + 1;
-        let window = self.millis(self.burst + 1_000).saturating_mul(NANOS_IN_MILLI);
+        let window = self.millis(self.burst + REQUEST).saturating_mul(NANOS_IN_MILLI);
         Policy { quota, window_nanos: Some(window), unit: Unit::Requests }
     }
 
-    #[allow(clippy::unused_self, reason = "every algorithm has it")]
     pub(super) fn fresh(&self, _now: u64) -> State {
-        State { excess: 0, last: NEVER_YET, rate: self.state_rate() }
+        State::new(-REQUEST, NEVER_YET, self.rate)
     }
 
-    /// The excess with `cost` requests more, and the time it was counted at.
-    fn excess(&self, state: &State, now: u64, cost: u32) -> (i64, i64) {
-        let millis = i64::try_from(now / NANOS_IN_MILLI).unwrap_or(i64::MAX);
-        let thousandths = i64::from(cost) * 1_000;
-        let last = state.last;
-        if last == NEVER_YET {
-            return ((thousandths - 1_000).max(0), millis);
+    /// Brings a state up to date that was counted at another rate.
+    #[inline]
+    fn adopt(&self, state: &mut State, now: u64) {
+        let rate = stored(self.rate);
+        if state.rate != rate {
+            let (excess, last) = excess_at(i64::from(state.rate), state, now);
+            *state = if state.last == NEVER_YET { self.fresh(now) } else { State { excess, last, rate } };
         }
-        let passed = match millis.saturating_sub(last) {
-            back if back < -BACKWARDS_MILLIS => 1,
-            passed => passed.max(0),
-        };
-        let excess = state.excess.saturating_sub(self.rate.saturating_mul(passed) / 1_000) + thousandths;
-        (excess.max(0), if passed == 0 { last } else { millis })
+    }
+
+    fn excess(&self, state: &State, now: u64) -> (i64, i64) {
+        excess_at(self.rate, state, now)
     }
 
     #[inline]
     pub(super) fn ask(&self, state: &mut State, now: u64, cost: u32) -> Verdict {
-        let (excess, _) = self.excess(state, now, cost);
+        self.adopt(state, now);
+        let cost = REQUEST * i64::from(cost.max(1));
+        let (before, at) = self.excess(state, now);
+        let excess = before.saturating_add(cost).max(0);
         if excess > self.burst {
-            let before = excess - i64::from(cost) * 1_000;
-            let retry_after_nanos = if i64::from(cost.saturating_sub(1)) * 1_000 > self.burst {
-                NEVER
-            } else {
-                self.millis(excess - self.burst + self.rate / 1_000).saturating_mul(NANOS_IN_MILLI).max(NANOS_IN_MILLI)
+            // Reckoned from where nginx reckons: it stores nothing of a request that it refuses.
+            let needed = state.excess.saturating_add(cost) - self.burst;
+            let impossible = cost - REQUEST > self.burst;
+            let remaining = u64::try_from((self.burst - before) / REQUEST).unwrap_or_default();
+            return Verdict {
+                outcome: Outcome::Refuse,
+                remaining,
+                retry_after_nanos: if impossible { NEVER } else { self.nanos_until(state.last, needed, now).max(1) },
+                reset_nanos: self.nanos_until(state.last, state.excess + REQUEST, now),
             };
-            let remaining = u64::try_from((self.burst - before) / 1_000).unwrap_or_default();
-            let reset_nanos = self.millis(before).saturating_mul(NANOS_IN_MILLI);
-            return Verdict { outcome: Outcome::Refuse, remaining, retry_after_nanos, reset_nanos };
         }
         let wait = if excess <= self.delay { 0 } else { self.millis(excess - self.delay) };
         let outcome = if wait == 0 { Outcome::Pass } else { Outcome::Wait(wait.saturating_mul(NANOS_IN_MILLI)) };
-        let remaining = u64::try_from((self.burst - excess) / 1_000).unwrap_or_default();
-        let reset_nanos = self.millis(excess + 1_000).saturating_mul(NANOS_IN_MILLI);
+        let remaining = u64::try_from((self.burst - excess) / REQUEST).unwrap_or_default();
+        let reset_nanos = self.nanos_until(at, excess + REQUEST, now);
         Verdict { outcome, remaining, retry_after_nanos: 0, reset_nanos }
     }
 
+    #[inline]
     pub(super) fn take(&self, state: &mut State, now: u64, cost: u32) {
-        let (excess, last) = self.excess(state, now, cost);
-        *state = State { excess, last, rate: self.state_rate() };
+        let (before, at) = self.excess(state, now);
+        let excess = before.saturating_add(REQUEST * i64::from(cost.max(1))).max(0);
+        *state = State::new(excess, at, self.rate);
     }
 
     /// What is charged beyond the burst makes a debt, of one burst at the most.
     pub(super) fn charge(&self, state: &mut State, now: u64, cost: i64) {
-        let (excess, last) = self.excess(state, now, 0);
-        let most = (self.burst + 1_000).saturating_mul(2).max(excess);
-        let excess = excess.saturating_add(cost.saturating_mul(1_000)).clamp(0, most);
-        *state = State { excess, last, rate: self.state_rate() };
+        self.adopt(state, now);
+        let (before, at) = self.excess(state, now);
+        let most = (self.burst + REQUEST).saturating_mul(2).max(before);
+        let excess = before.saturating_add(cost.saturating_mul(REQUEST)).clamp(-REQUEST, most);
+        *state = State::new(excess, at, self.rate);
     }
 }
 
 /// The time of a key that nothing came for yet.
 const NEVER_YET: i64 = i64::MIN;
+/// One request, in thousandths.
+const REQUEST: i64 = 1_000;
 
-/// What was counted for one key.
+/// The excess before a request, and the time that it is of. At -1 request nothing is used.
+#[inline]
+fn excess_at(rate: i64, state: &State, now: u64) -> (i64, i64) {
+    let (millis, last) = (millis(now), state.last);
+    if last == NEVER_YET {
+        return (-REQUEST, millis);
+    }
+    let passed = match millis.saturating_sub(last) {
+        back if back < -BACKWARDS_MILLIS => 1,
+        passed => passed.max(0),
+    };
+    let excess = state.excess.saturating_sub(rate.saturating_mul(passed) / 1_000);
+    (excess.max(-REQUEST), if passed == 0 { last } else { millis })
+}
+
+/// A rate as a state has it.
+fn stored(rate: i64) -> u32 {
+    u32::try_from(rate).unwrap_or(u32::MAX)
+}
+
+fn millis(now: u64) -> i64 {
+    i64::try_from(now / NANOS_IN_MILLI).unwrap_or(i64::MAX)
+}
+
+/// What was counted for one key. Packed, because an entry of the table has 20 bytes for it.
 #[derive(Debug, Clone, Copy)]
+#[repr(Rust, packed(4))]
 pub(super) struct State {
-    /// Thousandths of a request above the rate.
+    /// Thousandths of a request above the rate, at least -1,000.
     excess: i64,
     /// When that was, in milliseconds.
     last: i64,
@@ -121,11 +159,15 @@ pub(super) struct State {
 }
 
 impl State {
+    fn new(excess: i64, last: i64, rate: i64) -> Self {
+        Self { excess, last, rate: stored(rate) }
+    }
+
     pub(super) fn used(&self, now: u64) -> u64 {
-        let passed = i64::try_from(now / NANOS_IN_MILLI).unwrap_or(i64::MAX).saturating_sub(self.last).max(0);
+        let passed = millis(now).saturating_sub(self.last).max(0);
         // The last request, which is in the excess only if there were others, counts until the rate has caught up.
-        let excess = (self.excess + 1_000).saturating_sub(i64::from(self.rate).saturating_mul(passed) / 1_000);
-        if self.last == NEVER_YET { 0 } else { u64::try_from(excess).unwrap_or_default().div_ceil(1_000) }
+        let gone = i64::from(self.rate).saturating_mul(passed) / 1_000;
+        u64::try_from((self.excess + REQUEST).saturating_sub(gone)).unwrap_or_default().div_ceil(1_000)
     }
 
     #[allow(clippy::unused_self, reason = "every algorithm's state has it")]
@@ -133,3 +175,6 @@ impl State {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;
