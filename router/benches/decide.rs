@@ -196,15 +196,14 @@ fn decided<'a: 'r, 'r>(
     facts: &Facts<'r>,
     limits: &LimitTable,
     now: Nanos,
+    admission: &mut Admission<'a>,
 ) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
-    decide(snapshot, facts, limits, now)
+    decide(snapshot, facts, limits, now, admission)
 }
 
 #[inline(never)]
 fn told(admission: &Admission<'_>) -> Fields {
-    let mut told = Fields::new();
-    admission.tell(&mut told);
-    told
+    admission.told()
 }
 
 #[inline(never)]
@@ -228,8 +227,9 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
         headers: &asked.headers,
         target: &target,
     };
-    let decision = decided(snapshot, &facts, limits, Nanos(now)).expect("a route");
-    black_box(told(&decision.admission));
+    let mut admission = Admission::default();
+    let decision = decided(snapshot, &facts, limits, Nanos(now), &mut admission).expect("a route");
+    black_box(told(&admission));
     drop(decision);
     stripped(&mut asked.headers);
     forwarded_for(&mut asked.headers);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gridrouter::limit::Prepared;
-use gridrouter::limit::table::{Ask, LimitTable, Verdicts};
+use gridrouter::limit::table::{Ask, LimitTable};
 use gridrouter_config::model::{
     Adaptation, AdaptiveConcurrency, Algorithm, Concurrency, FixedWindow, LeakyBucketMeter, LeakyBucketQueue,
     SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
@@ -106,11 +106,11 @@ fn several(criterion: &mut Criterion) {
     criterion.bench_function("limit/check four at once", |bencher| {
         bencher.iter(|| {
             now += 1_000;
-            let asks = [1, 2, 3, 4].map(|id| {
+            let mut asks = [1, 2, 3, 4].map(|id| {
                 let key = table.key(id).part(black_box(b"tenant-12345")).finish();
-                Ask { key, limit: &limit, cost: 1, enforced: true }
+                Ask::new(key, &limit, 1, true)
             });
-            table.check(&asks, black_box(now), &mut Verdicts::new())
+            table.check(&mut asks, black_box(now))
         });
     });
 }

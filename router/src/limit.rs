@@ -247,6 +247,19 @@ impl Prepared {
         }
     }
 
+    /// Whether its states have something outside of themselves, which grows and shrinks.
+    #[inline]
+    fn keeps_more(&self) -> bool {
+        match self {
+            Self::LeakyBucketQueue(_) | Self::SlidingWindow(_) | Self::WarmUp(_) | Self::AdaptiveConcurrency(_) => true,
+            Self::TokenBucket(_)
+            | Self::LeakyBucketMeter(_)
+            | Self::FixedWindow(_)
+            | Self::Concurrency(_)
+            | Self::Bandwidth(_) => false,
+        }
+    }
+
     /// Whether what a request took is to be given back when it is over.
     pub fn holds_permits(&self) -> bool {
         matches!(self, Self::Concurrency(_) | Self::AdaptiveConcurrency(_))

@@ -128,9 +128,10 @@ struct Departure<'c> {
 
 /// Checks a request and decides on it.
 fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, head: &Head, now: Nanos) -> Result<Begun, own::Refused> {
-    let refuse = |refusal| own::Refused::new(connection, refusal, now);
+    let refuse = |refusal, admission: &Admission<'_>| own::Refused::new(connection, &refusal, admission, now);
+    let mut admission = Admission::default();
     let target = target::check(&head.method, &head.uri, head.version, &head.fields)
-        .map_err(|(reject, why)| refuse(Refusal::of(reject, why)))?;
+        .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
     let (worker, listener) = (connection.worker(), connection.origin.listener);
     let facts = Facts {
         listener,
@@ -140,15 +141,18 @@ fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, head: &Head, now: Nan
         headers: &head.fields,
         target: &target,
     };
-    let Decision { route, index, destination, admission, placed } =
-        decide::decide(snapshot, &facts, &worker.shared.limits, now).map_err(|refusal| {
-            telemetry::limits::count(worker, &refusal.admission, refusal.tenant.as_deref());
-            refuse(refusal)
-        })?;
+    let decided = decide::decide(snapshot, &facts, &worker.shared.limits, now, &mut admission);
+    let Decision { route, index, destination, placed } = match decided {
+        Ok(decision) => decision,
+        Err(refusal) => {
+            telemetry::limits::count(worker, &admission, refusal.tenant.as_deref());
+            return Err(refuse(refusal, &admission));
+        }
+    };
     telemetry::limits::count(worker, &admission, placed.as_ref().map(|placed| &*placed.tenant));
-    let unfit = |reject, why, admission| refuse(Refusal { route: Some(route), admission, ..Refusal::of(reject, why) });
+    let unfit = |reject, why| refuse(Refusal { route: Some(route), ..Refusal::of(reject, why) }, &admission);
     let Ok(target) = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()) else {
-        return Err(unfit(Reject::BadPath, "the rewritten path is no target", admission));
+        return Err(unfit(Reject::BadPath, "the rewritten path is no target"));
     };
     let mut record = Record::new(now);
     record.route = Some(route.id);
@@ -158,22 +162,38 @@ fn begin(connection: &Rc<Connection>, snapshot: &Snapshot, head: &Head, now: Nan
             let location =
                 own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection.trusted.get());
             record.aftermath = Aftermath::of(worker, &admission, now);
-            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: own::told(&admission), record }))
+            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: admission.told(), record }))
         }
         Destination::Endpoint { group, host, .. } => {
             record.group = Some(group.id);
-            let going = |mut record: Record, admission: &Admission<'_>| {
-                record.aftermath = Aftermath::of(worker, admission, now);
-                Going { route: index, host: host.cloned(), target, told: own::told(admission), record }
+            let going = |mut record: Record| {
+                record.aftermath = Aftermath::of(worker, &admission, now);
+                Going { route: index, host: host.cloned(), target, told: admission.told(), record }
             };
             if admission.wait_nanos > 0 {
                 let (turn, group) = (Waiting::new(worker, &admission, now), Arc::clone(group));
-                return Ok(Begun::Waiting(Box::new(ToWait { turn, group, going: going(record, &admission) })));
+                return Ok(Begun::Waiting(Box::new(ToWait { turn, group, going: going(record) })));
             }
             match pick(worker, group, now) {
-                Some(picked) => Ok(Begun::Going(going(record, &admission), picked)),
-                None => Err(unfit(Reject::NoEndpoint, NO_ENDPOINT, admission)),
+                Some(picked) => Ok(Begun::Going(going(record), picked)),
+                None => Err(unfit(Reject::NoEndpoint, NO_ENDPOINT)),
             }
+        }
+    }
+}
+
+/// A request that waits for its turn.
+struct Kept<'c> {
+    connection: &'c Rc<Connection>,
+    going: Option<Going>,
+}
+
+/// Counts a request whose client left before its turn came.
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if let Some(Going { mut record, .. }) = self.going.take() {
+            record.status = CLIENT_LEFT;
+            record.write(self.connection.worker(), clock::now());
         }
     }
 }
@@ -197,9 +217,15 @@ async fn forward_later(
     head: Head,
     body: ClientBody,
 ) -> Answer {
+    let mut kept = Kept { connection, going: Some(going) };
     turn.turn().await;
     let worker = connection.worker();
-    let Some(picked) = pick(worker, group, worker.now()) else {
+    let picked = pick(worker, group, worker.now());
+    // It was put there above, and nobody else takes it.
+    let Some(going) = kept.going.take() else {
+        return own::reject(connection, Reject::NoEndpoint, Record::new(worker.now()), &Fields::new());
+    };
+    let Some(picked) = picked else {
         tracing::debug!(client = %connection.origin.peer, "request refused: {NO_ENDPOINT}");
         let refused = own::Refused::after_waiting(Reject::NoEndpoint, going.told, going.record);
         return own::refuse(connection, refused, body, head.expects_continue).await;

@@ -58,7 +58,7 @@ pub struct ListenerPlan {
     /// The routes served on it.
     pub table: Arc<RouteTable>,
     /// The limits that every request must pass.
-    pub limits: Arc<[Arc<LimitPlan>]>,
+    pub limits: Arc<LimitPlans>,
     /// It is in force no more: connections that came by it are served until they end, which they are asked to.
     pub gone: bool,
 }
@@ -101,7 +101,7 @@ pub struct RoutePlan {
     /// What happens to a request.
     pub action: ActionPlan,
     /// Its limits and those of its service, all of which must admit a request. None is there twice.
-    pub limits: Arc<[Arc<LimitPlan>]>,
+    pub limits: Arc<LimitPlans>,
 }
 
 /// What happens to a request that matched.
@@ -177,6 +177,15 @@ pub struct EndpointPlan {
     pub id: u32,
 }
 
+/// Limits that are asked together.
+#[derive(Debug, Default)]
+pub struct LimitPlans {
+    /// The limits, none of them twice.
+    pub plans: Box<[Arc<LimitPlan>]>,
+    /// What clients are told of their policies, where they are told of all of them and always.
+    pub policies: Option<Box<[u8]>>,
+}
+
 /// A limit.
 #[derive(Debug)]
 pub struct LimitPlan {
@@ -188,6 +197,8 @@ pub struct LimitPlan {
     pub mode: model::LimitMode,
     /// Whether it slows answers down, rather than looking at requests.
     pub is_bandwidth: bool,
+    /// Whether something has to be seen to after a request was admitted: a permit given back, a cost charged.
+    pub owes: bool,
     /// How much a request costs when it comes.
     pub cost: u32,
     /// When clients are told of it.

@@ -127,6 +127,29 @@ impl Fields {
         Self { text: Vec::new(), lines: Vec::new() }
     }
 
+    /// None, with room for lines of so many bytes together.
+    pub(crate) fn with_room(lines: usize, bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+    }
+
+    /// Adds a line of a field that is not [`Known`], with a value that is written in place. Neither may contain what
+    /// ends a line.
+    pub(crate) fn append_written(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        let begin = self.text.len();
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b": ");
+        let value = self.text.len();
+        write(&mut self.text);
+        let value_len = self.text.len().saturating_sub(value);
+        self.text.extend_from_slice(b"\r\n");
+        let (Ok(begin), Ok(value), Ok(value_len), Ok(name_len)) =
+            (u32::try_from(begin), u32::try_from(value), u32::try_from(value_len), u16::try_from(name.len()))
+        else {
+            return;
+        };
+        self.lines.push(Line { name: begin, value, value_len, name_len, known: Known::Other, plain: true });
+    }
+
     /// Those of a head: `head` is all of it, `lines` are parts of it. Room is made for `more` lines.
     ///
     /// Of a line that is not a part of `head` nothing is kept.

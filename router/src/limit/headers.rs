@@ -21,21 +21,21 @@ const NANOS_IN_SECOND: u64 = 1_000_000_000;
 /// quota takes to come back, rounded up. Built once, when a snapshot is compiled. None when the name cannot be
 /// written, which no checked name is.
 pub fn policy(name: &str, policy: Policy) -> Option<HeaderValue> {
-    let mut line = Line::new();
+    Label::new(name)?;
+    let mut item = format!("\"{name}\"").into_bytes();
+    parameter(b";q=", policy.quota.min(LARGEST), &mut item);
+    if let Some(window) = policy.window_nanos {
+        parameter(b";w=", seconds_rounded_up(window).max(1), &mut item);
+    }
     match policy.unit {
         Unit::Requests => {}
-        Unit::ConcurrentRequests => line.put(br#";qu="concurrent-requests""#),
-        Unit::ContentBytes => line.put(br#";qu="content-bytes""#),
+        Unit::ConcurrentRequests => item.extend_from_slice(br#";qu="concurrent-requests""#),
+        Unit::ContentBytes => item.extend_from_slice(br#";qu="content-bytes""#),
     }
-    if let Some(window) = policy.window_nanos {
-        line.parameter(*b";w=", seconds_rounded_up(window).max(1));
-    }
-    line.parameter(*b";q=", policy.quota.min(LARGEST));
-    line.put(&Label::new(name)?.0);
-    HeaderValue::from_bytes(line.as_ref()).ok()
+    HeaderValue::from_bytes(&item).ok()
 }
 
-/// What every `RateLimit` of a limit begins with: its name in quotes. Built once, when a snapshot is compiled.
+/// What every `RateLimit` of a limit begins with, `"name";r=`. Built once, when a snapshot is compiled.
 #[derive(Debug, Clone)]
 pub struct Label(Box<[u8]>);
 
@@ -43,25 +43,36 @@ impl Label {
     /// None when the name cannot be written, which no checked name is.
     pub fn new(name: &str) -> Option<Self> {
         let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-        (plain && name.len() <= 128).then(|| Self(format!("\"{name}\"").into_bytes().into()))
+        (plain && name.len() <= 128).then(|| Self(format!("\"{name}\";r=").into_bytes().into()))
     }
 }
 
-/// The value of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`.
+/// Writes the item of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`.
 ///
-/// `t` is the time until the whole burst is there again, rounded up. -10 would also allow the time until the next single
+/// `t` is the time until all of the quota is there again, rounded up. -10 would also allow the time until the next single
 /// request, but §6 asks not to let the ratio of `r` to `t` promise more than the rate. For a refused request `t` is
 /// the time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than
 /// `t`.
-pub fn remaining(label: &Label, verdict: &Verdict) -> Line {
+pub fn remaining(label: &Label, verdict: &Verdict, to: &mut Vec<u8>) {
     let window = if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos };
-    let mut line = Line::new();
+    to.extend_from_slice(&label.0);
+    to.extend_from_slice(itoa::Buffer::new().format(verdict.remaining.min(LARGEST)).as_bytes());
     if window != NEVER {
-        line.parameter(*b";t=", seconds_rounded_up(window));
+        parameter(b";t=", seconds_rounded_up(window), to);
     }
-    line.parameter(*b";r=", verdict.remaining.min(LARGEST));
-    line.put(&label.0);
-    line
+}
+
+/// The most bytes that [`remaining`] writes for a limit.
+pub fn longest(label: &Label) -> usize {
+    label.0.len() + 2 * LONGEST_PARAMETER
+}
+
+/// A semicolon, a letter, an equals sign and 15 digits.
+const LONGEST_PARAMETER: usize = 18;
+
+fn parameter(name: &[u8; 3], value: u64, to: &mut Vec<u8>) {
+    to.extend_from_slice(name);
+    to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// The fields that many clients know from before: how many, how many are left, and in how many seconds all are back.
@@ -82,48 +93,6 @@ pub fn retry_after(nanos: u64) -> Option<HeaderValue> {
 
 fn seconds_rounded_up(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS_IN_SECOND)
-}
-
-/// A short line on the stack, written from its end, because that is how the digits of a number come. The longest: a
-/// name of 128 bytes in quotes, two parameters of 18 bytes and a unit of 25.
-#[derive(Debug)]
-pub struct Line {
-    bytes: [u8; 224],
-    begins: usize,
-}
-
-impl Line {
-    fn new() -> Self {
-        let bytes = [0; 224];
-        Self { begins: bytes.len(), bytes }
-    }
-
-    /// Puts this before what is there.
-    fn put(&mut self, bytes: &[u8]) {
-        let begins = self.begins - bytes.len();
-        self.bytes[begins..self.begins].copy_from_slice(bytes);
-        self.begins = begins;
-    }
-
-    /// Puts a parameter before what is there.
-    fn parameter(&mut self, name: [u8; 3], value: u64) {
-        let mut rest = value;
-        loop {
-            self.begins -= 1;
-            self.bytes[self.begins] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.put(&name);
-    }
-}
-
-impl AsRef<[u8]> for Line {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[self.begins..]
-    }
 }
 
 #[cfg(test)]
@@ -163,8 +132,10 @@ mod tests {
             reset_nanos: reset,
         };
         let text = |verdict| {
-            let line = remaining(&Label::new("a").unwrap(), &verdict);
-            str::from_utf8(line.as_ref()).unwrap().to_owned()
+            let (label, mut line) = (Label::new("a").unwrap(), Vec::new());
+            remaining(&label, &verdict, &mut line);
+            assert!(line.len() <= longest(&label));
+            String::from_utf8(line).unwrap()
         };
         assert_eq!(text(verdict(true, 199, 0, 1)), "\"a\";r=199;t=1");
         assert_eq!(text(verdict(true, 0, 0, 2 * SECOND)), "\"a\";r=0;t=2");

@@ -22,6 +22,7 @@ impl KeyHash {
 /// Builds a [`KeyHash`] without allocating. Parts keep their borders: `ab`, `c` is not `a`, `bc`.
 #[derive(Debug, Clone)]
 pub struct KeyHasher {
+    /// That of the process, and of the limit.
     seed: u64,
     len: usize,
     buffer: [u8; BUFFER],
@@ -32,9 +33,14 @@ impl KeyHasher {
     /// not be used for another meanwhile.
     #[inline]
     pub fn new(seed: u64, limit_id: u32) -> Self {
-        let mut hasher = Self { seed, len: 0, buffer: [0; BUFFER] };
-        hasher.push(&limit_id.to_le_bytes());
-        hasher
+        Self { seed: seed_of(seed, limit_id), len: 0, buffer: [0; BUFFER] }
+    }
+
+    /// The key of a limit that has one part, in one step. It is not what [`part`](Self::part) and
+    /// [`finish`](Self::finish) give: a limit must use one or the other.
+    #[inline]
+    pub fn only(seed: u64, limit_id: u32, bytes: &[u8]) -> KeyHash {
+        KeyHash(xxh3_128_with_seed(bytes, seed_of(seed, limit_id)))
     }
 
     /// Adds a part.
@@ -81,6 +87,12 @@ impl KeyHasher {
     }
 }
 
+/// A seed for each limit: the golden ratio spreads the ids over all bits (Knuth, 6.4).
+#[inline]
+fn seed_of(seed: u64, limit_id: u32) -> u64 {
+    seed ^ u64::from(limit_id).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -105,6 +117,21 @@ mod tests {
             key(1, 7, &[b"abc", b""]),
             key(1, 7, &[b"", b"abc"]),
             key(1, 7, &[]),
+        ] {
+            assert_ne!(same, other);
+        }
+    }
+
+    #[test]
+    fn everything_counts_in_keys_of_one_part() {
+        let same = KeyHasher::only(1, 7, b"abc");
+        assert_eq!(same, KeyHasher::only(1, 7, b"abc"));
+        for other in [
+            KeyHasher::only(2, 7, b"abc"),
+            KeyHasher::only(1, 8, b"abc"),
+            KeyHasher::only(1, 7, b"ab"),
+            KeyHasher::only(1, 7, b""),
+            KeyHasher::only(1, 7, &[b'a'; 1_000]),
         ] {
             assert_ne!(same, other);
         }

@@ -22,7 +22,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::key::{KeyHash, KeyHasher};
-use super::{Answered, Prepared, State, Verdict};
+use super::{Answered, Outcome, Prepared, State, Verdict};
 
 /// Entries looked at to find a good one to put out.
 const SAMPLE: usize = 16;
@@ -31,7 +31,7 @@ const WIDE_SAMPLE: usize = 64;
 /// Set in an entry's key when it was used again after it came.
 const USED_AGAIN: u64 = 1 << 63;
 
-/// What one limit is asked about a request.
+/// What one limit is asked about a request, and what it says.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// What is counted.
@@ -42,10 +42,30 @@ pub struct Ask<'a> {
     pub cost: u32,
     /// Whether a refusal refuses the request. If not, the others do not care what this one says.
     pub enforced: bool,
+    /// What it said, once it was asked.
+    pub verdict: Verdict,
 }
 
-/// What each limit said, in the order of the questions.
-pub type Verdicts = SmallVec<[Verdict; 4]>;
+impl<'a> Ask<'a> {
+    /// A question that was not asked yet.
+    pub fn new(key: KeyHash, limit: &'a Prepared, cost: u32, enforced: bool) -> Self {
+        Self { key, limit, cost, enforced, verdict: UNASKED }
+    }
+}
+
+const UNASKED: Verdict = Verdict { outcome: Outcome::Pass, remaining: 0, retry_after_nanos: 0, reset_nanos: 0 };
+
+/// What has a question in it.
+pub trait Asking<'a> {
+    /// The question.
+    fn ask(&mut self) -> &mut Ask<'a>;
+}
+
+impl<'a> Asking<'a> for Ask<'a> {
+    fn ask(&mut self) -> &mut Ask<'a> {
+        self
+    }
+}
 
 /// What limits have counted, by key; one table is shared by all threads and outlives snapshots.
 #[derive(Debug)]
@@ -79,64 +99,138 @@ impl LimitTable {
         KeyHasher::new(self.seed, limit_id)
     }
 
+    /// The key of a limit that has one part: see [`KeyHasher::only`].
+    #[inline]
+    pub fn key_of(&self, limit_id: u32, part: &[u8]) -> KeyHash {
+        KeyHasher::only(self.seed, limit_id, part)
+    }
+
     /// Decides on one request and counts it in every limit if all those that are enforced admit it, and in those that
     /// are not if they would. Returns whether it is admitted. `now` is in nanoseconds since an epoch of the process.
-    pub fn check(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+    pub fn check<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
         match asks {
             [] => true,
-            [ask] => {
+            [one] => {
+                let ask = one.ask();
                 let (shard, key) = self.shard(ask.key);
-                let verdict = shard.lock().check(&shard.budget, key, ask, now);
-                verdicts.push(verdict);
-                verdict.admits() || !ask.enforced
+                ask.verdict = shard.lock().check(&shard.budget, key, ask.limit, ask.cost, now);
+                ask.verdict.admits() || !ask.enforced
             }
-            _ => self.check_several(asks, now, verdicts),
+            several if several.len() <= FEW => {
+                let mut order = [Turn::default(); FEW];
+                let order = self.order(several, &mut order);
+                self.check_in_turn(order, several, true, now)
+            }
+            many => {
+                let mut order = vec![Turn::default(); many.len()];
+                let order = self.order(many, &mut order);
+                self.check_in_turn(order, many, true, now)
+            }
         }
     }
 
     /// Decides on one request of one limit, which is enforced.
     pub fn check_one(&self, key: KeyHash, limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let (shard, key_of) = self.shard(key);
-        shard.lock().check(&shard.budget, key_of, &Ask { key, limit, cost, enforced: true }, now)
+        let (shard, key) = self.shard(key);
+        shard.lock().check(&shard.budget, key, limit, cost, now)
     }
 
-    fn check_several(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
-        let mut indices: SmallVec<[usize; 8]> = asks.iter().map(|ask| self.index(ask.key)).collect();
-        indices.sort_unstable();
-        indices.dedup();
-        // In the order of their indices, so that no two threads ever wait for each other.
-        let mut locked: SmallVec<[(usize, MutexGuard<'_, Entries>); 8]> =
-            indices.iter().filter_map(|at| Some((*at, self.shards.get(*at)?.lock()))).collect();
-        let mut admitted = true;
-        for ask in asks {
-            let verdict = match of(&mut locked, self.index(ask.key)) {
-                Some(entries) => entries.ask(ask.key.halves(), ask, now),
-                None => ask.limit.ask(&mut ask.limit.fresh(now), now, ask.cost),
-            };
-            admitted &= verdict.admits() || !ask.enforced;
-            verdicts.push(verdict);
-        }
-        if admitted {
-            for (ask, verdict) in asks.iter().zip(verdicts.iter()) {
-                let at = self.index(ask.key);
-                if let (true, Some(entries), Some(shard)) = (verdict.admits(), of(&mut locked, at), self.shards.get(at))
-                {
-                    entries.take(&shard.budget, ask.key.halves(), ask, now);
+    /// The asks in the order in which the locks of their shards are taken: that of the shards, so that no two threads
+    /// ever wait for each other. `room` is for as many as there are asks.
+    fn order<'a, 'o>(&self, asks: &mut [impl Asking<'a>], room: &'o mut [Turn]) -> &'o [Turn] {
+        let mut sorted: usize = 0;
+        for (number, one) in asks.iter_mut().enumerate() {
+            let turn = Turn { shard: self.index(one.ask().key), ask: number };
+            // They are few: each is put where it belongs among those before it.
+            let mut at: usize = sorted;
+            while let Some(before) = at.checked_sub(1).and_then(|before| room.get(before)).copied()
+                && before.shard > turn.shard
+            {
+                if let Some(place) = room.get_mut(at) {
+                    *place = before;
                 }
+                at -= 1;
+            }
+            if let Some(place) = room.get_mut(at) {
+                *place = turn;
+            }
+            sorted += 1;
+        }
+        room.get(..sorted).unwrap_or_default()
+    }
+
+    /// Asks the first of these, which holds its lock while those after it are asked, and takes if all admit it.
+    fn check_in_turn<'a>(&self, order: &[Turn], asks: &mut [impl Asking<'a>], so_far: bool, now: u64) -> bool {
+        let Some((first, others)) = order.split_first() else { return so_far };
+        let (Some(shard), Some(one)) = (self.shards.get(first.shard), asks.get_mut(first.ask)) else { return so_far };
+        if others.first().is_some_and(|next| next.shard == first.shard) {
+            return self.check_in_one_shard(shard, order, asks, so_far, now);
+        }
+        let Ask { key, limit, cost, enforced, .. } = *one.ask();
+        let (mut entries, key) = (shard.lock(), key.halves());
+        let Entries { table, heap_bytes, .. } = &mut *entries;
+        if let Some(entry) = table.find_mut(key[0], |entry| entry.is_of(key)) {
+            let before = limit.keeps_more().then(|| entry.state.heap_bytes());
+            let verdict = entry.ask(limit, cost, now);
+            one.ask().verdict = verdict;
+            let so_far = so_far && (verdict.admits() || !enforced);
+            let admitted = self.check_in_turn(others, asks, so_far, now);
+            if admitted && verdict.admits() {
+                limit.take(&mut entry.state, now, cost);
+            }
+            if let Some(before) = before {
+                *heap_bytes = (*heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+            }
+            return admitted;
+        }
+        let verdict = limit.ask(&mut limit.fresh(now), now, cost);
+        one.ask().verdict = verdict;
+        let admitted = self.check_in_turn(others, asks, so_far && (verdict.admits() || !enforced), now);
+        if admitted && verdict.admits() {
+            entries.take(&shard.budget, key, limit, cost, now);
+        }
+        admitted
+    }
+
+    /// The same, where several keys are in the same shard.
+    #[cold]
+    fn check_in_one_shard<'a>(
+        &self,
+        shard: &Shard,
+        order: &[Turn],
+        asks: &mut [impl Asking<'a>],
+        mut so_far: bool,
+        now: u64,
+    ) -> bool {
+        let index = order.first().map_or(usize::MAX, |turn| turn.shard);
+        let (here, others) = order.split_at(order.iter().take_while(|turn| turn.shard == index).count());
+        let mut entries = shard.lock();
+        for turn in here {
+            let Some(one) = asks.get_mut(turn.ask) else { continue };
+            let ask = one.ask();
+            ask.verdict = entries.ask(ask.key.halves(), ask.limit, ask.cost, now);
+            so_far &= ask.verdict.admits() || !ask.enforced;
+        }
+        let admitted = self.check_in_turn(others, asks, so_far, now);
+        for turn in here.iter().filter(|_| admitted) {
+            let Some(one) = asks.get_mut(turn.ask) else { continue };
+            let ask = one.ask();
+            if ask.verdict.admits() {
+                entries.take(&shard.budget, ask.key.halves(), ask.limit, ask.cost, now);
             }
         }
         admitted
     }
 
     /// What [`check`](Self::check) would say; counts nothing.
-    pub fn peek(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
+    pub fn peek<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
         let mut admitted = true;
-        for ask in asks {
+        for one in asks {
+            let ask = one.ask();
             let (shard, key) = self.shard(ask.key);
             let known = shard.lock().find(key).map(|entry| entry.state.clone());
-            let verdict = ask.limit.ask(&mut known.unwrap_or_else(|| ask.limit.fresh(now)), now, ask.cost);
-            admitted &= verdict.admits() || !ask.enforced;
-            verdicts.push(verdict);
+            ask.verdict = ask.limit.ask(&mut known.unwrap_or_else(|| ask.limit.fresh(now)), now, ask.cost);
+            admitted &= ask.verdict.admits() || !ask.enforced;
         }
         admitted
     }
@@ -199,8 +293,14 @@ pub struct Usage {
     pub evictions: u64,
 }
 
-fn of<'g>(locked: &'g mut [(usize, MutexGuard<'_, Entries>)], index: usize) -> Option<&'g mut Entries> {
-    locked.iter_mut().find(|(at, _)| *at == index).map(|(_, entries)| &mut **entries)
+/// Limits of one request that are asked without allocating.
+const FEW: usize = 8;
+
+/// An ask, by its number, and the shard that its key is in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    shard: usize,
+    ask: usize,
 }
 
 /// What a shard may take.
@@ -257,6 +357,12 @@ impl Entry {
         self.key[0] == key[0] && (self.key[1] ^ key[1]) & !USED_AGAIN == 0
     }
 
+    #[inline]
+    fn ask(&mut self, limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        self.key[1] |= USED_AGAIN;
+        limit.ask(&mut self.state, now, cost)
+    }
+
     fn is_used_again(&self) -> bool {
         self.key[1] & USED_AGAIN != 0
     }
@@ -269,47 +375,45 @@ impl Entries {
     }
 
     #[inline]
-    fn check(&mut self, budget: &Budget, key: [u64; 2], ask: &Ask<'_>, now: u64) -> Verdict {
-        if let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) {
-            let before = entry.state.heap_bytes();
-            entry.key[1] |= USED_AGAIN;
-            let verdict = ask.limit.ask(&mut entry.state, now, ask.cost);
+    fn check(&mut self, budget: &Budget, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
+            let verdict = limit.ask(&mut limit.fresh(now), now, cost);
             if verdict.admits() {
-                ask.limit.take(&mut entry.state, now, ask.cost);
+                self.take(budget, key, limit, cost, now);
             }
-            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
             return verdict;
-        }
-        let mut state = ask.limit.fresh(now);
-        let verdict = ask.limit.ask(&mut state, now, ask.cost);
+        };
+        let before = limit.keeps_more().then(|| entry.state.heap_bytes());
+        let verdict = entry.ask(limit, cost, now);
         if verdict.admits() {
-            ask.limit.take(&mut state, now, ask.cost);
-            self.insert(budget, key, state, now);
+            limit.take(&mut entry.state, now, cost);
+        }
+        if let Some(before) = before {
+            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
         }
         verdict
     }
 
     /// What a limit says, of which nothing is taken yet.
-    fn ask(&mut self, key: [u64; 2], ask: &Ask<'_>, now: u64) -> Verdict {
+    fn ask(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
         let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
-            return ask.limit.ask(&mut ask.limit.fresh(now), now, ask.cost);
+            return limit.ask(&mut limit.fresh(now), now, cost);
         };
         let before = entry.state.heap_bytes();
-        entry.key[1] |= USED_AGAIN;
-        let verdict = ask.limit.ask(&mut entry.state, now, ask.cost);
+        let verdict = entry.ask(limit, cost, now);
         self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
         verdict
     }
 
     /// Takes what was admitted.
-    fn take(&mut self, budget: &Budget, key: [u64; 2], ask: &Ask<'_>, now: u64) {
+    fn take(&mut self, budget: &Budget, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) {
         if let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) {
             let before = entry.state.heap_bytes();
-            ask.limit.take(&mut entry.state, now, ask.cost);
+            limit.take(&mut entry.state, now, cost);
             self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
         } else {
-            let mut state = ask.limit.fresh(now);
-            ask.limit.take(&mut state, now, ask.cost);
+            let mut state = limit.fresh(now);
+            limit.take(&mut state, now, cost);
             self.insert(budget, key, state, now);
         }
     }

@@ -82,18 +82,17 @@ impl TokenBucket {
         // A clock that went far back leaves a longer one, which admits nothing either.
         let backlog = Backlog(Cell::new(state.tat.saturating_sub(now).min(LONGEST_FILL_NANOS * 2)));
         let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN);
-        let left = self.left(backlog.0.get());
         if cost.get() > self.burst {
-            let reset_nanos = backlog.0.get();
+            let (left, reset_nanos) = (self.left(backlog.0.get()), backlog.0.get());
             return Verdict { outcome: Outcome::Refuse, remaining: left, retry_after_nanos: NEVER, reset_nanos };
         }
         let (outcome, remaining, retry_after_nanos) = match self.limiter.check_key_n(&backlog, cost) {
             Ok(Ok(after)) => (Outcome::Pass, u64::from(after.remaining_burst_capacity()), 0),
             Ok(Err(until)) => {
                 let wait = until.wait_time_from(StandingStill.now());
-                (Outcome::Refuse, left, u64::try_from(wait.as_nanos()).unwrap_or(NEVER))
+                (Outcome::Refuse, self.left(backlog.0.get()), u64::try_from(wait.as_nanos()).unwrap_or(NEVER))
             }
-            Err(_larger_than_the_burst) => (Outcome::Refuse, left, NEVER),
+            Err(_larger_than_the_burst) => (Outcome::Refuse, 0, NEVER),
         };
         Verdict { outcome, remaining, retry_after_nanos, reset_nanos: backlog.0.get() }
     }

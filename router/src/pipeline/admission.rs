@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gridrouter_config::model::{HeadersWhen, LimitKeyPart, LimitMode};
+use http::HeaderValue;
 use smallvec::SmallVec;
 
 use super::decide::{Facts, Place, Tenant};
@@ -15,7 +16,7 @@ use crate::clock::Nanos;
 use crate::http::fields::Fields;
 use crate::http::forwarded;
 use crate::limit::key::{KeyHash, KeyHasher};
-use crate::limit::table::{Ask, LimitTable, Verdicts};
+use crate::limit::table::{Ask, Asking, LimitTable};
 use crate::limit::{NEVER, Outcome, Verdict, headers};
 use crate::snapshot::{ActionPlan, LimitPlan, QuotaPlan, RoutePlan, Snapshot};
 use crate::tenant;
@@ -28,8 +29,10 @@ const AMBIGUOUS: &[u8] = b"\xff";
 pub trait Limiter {
     /// Begins the key of a limit.
     fn key(&self, limit: u32) -> KeyHasher;
+    /// The key of a limit that has one part.
+    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash;
     /// Asks about one request: see [`LimitTable::check`].
-    fn check(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool;
+    fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool;
 }
 
 impl Limiter for LimitTable {
@@ -37,8 +40,12 @@ impl Limiter for LimitTable {
         LimitTable::key(self, limit)
     }
 
-    fn check(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
-        LimitTable::check(self, asks, now, verdicts)
+    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash {
+        LimitTable::key_of(self, limit, part)
+    }
+
+    fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
+        LimitTable::check(self, asks, now)
     }
 }
 
@@ -49,18 +56,27 @@ pub struct Notice<'a> {
     pub limit: &'a Arc<LimitPlan>,
     /// What it admits: its own values, those of the tenant's plan, the tenant's, or a candidate's.
     pub quota: &'a Arc<QuotaPlan>,
-    /// What the request was counted under.
-    pub key: KeyHash,
     /// Whether these are values that are tried beside those in force.
     pub is_candidate: bool,
-    /// What it said.
-    pub verdict: Verdict,
+    /// What it was asked, and said.
+    pub ask: Ask<'a>,
+}
+
+impl<'a> Asking<'a> for Notice<'a> {
+    fn ask(&mut self) -> &mut Ask<'a> {
+        &mut self.ask
+    }
 }
 
 impl Notice<'_> {
-    /// Whether a refusal refuses the request.
-    pub fn is_enforced(&self) -> bool {
-        !self.is_candidate && self.limit.mode == LimitMode::Enforce
+    /// What it said.
+    pub fn verdict(&self) -> &Verdict {
+        &self.ask.verdict
+    }
+
+    /// Whether it refuses the request.
+    fn refuses(&self) -> bool {
+        self.ask.enforced && !self.ask.verdict.admits()
     }
 
     /// The stable number that it is counted under.
@@ -74,10 +90,10 @@ impl Notice<'_> {
 
     /// Whether the client is told.
     fn is_told(&self) -> bool {
-        self.is_enforced()
+        self.ask.enforced
             && match self.limit.headers {
                 HeadersWhen::Always => true,
-                HeadersWhen::Refused => !self.verdict.admits(),
+                HeadersWhen::Refused => !self.ask.verdict.admits(),
                 HeadersWhen::Never => false,
             }
     }
@@ -87,73 +103,85 @@ impl Notice<'_> {
 #[derive(Debug, Default)]
 pub struct Admission<'a> {
     /// What each said.
-    pub notices: SmallVec<[Notice<'a>; 2]>,
+    pub notices: SmallVec<[Notice<'a>; 4]>,
     /// Limits of bandwidth, which look at the answer, and what they count it under.
     pub paced: SmallVec<[(&'a Arc<QuotaPlan>, KeyHash); 1]>,
     /// Whether the request is refused: nothing was taken of any limit then.
     pub refused: bool,
     /// How long it has to wait until it may be sent on, in nanoseconds.
     pub wait_nanos: u64,
+    /// Whether something of it has to be seen to after it was admitted: a permit given back, a cost charged.
+    pub owes: bool,
+    /// Whether the client is told of a limit.
+    tells: bool,
+    /// The policies of all limits, where they are those of the route and no other.
+    policies: Option<&'a [u8]>,
 }
 
 impl Admission<'_> {
     /// How long a refused request should wait: the longest of what those that refuse it say. None if no time helps.
     pub fn retry_after_nanos(&self) -> u64 {
-        let refusing = self.notices.iter().filter(|notice| notice.is_enforced() && !notice.verdict.admits());
-        refusing.map(|notice| notice.verdict.retry_after_nanos).max().unwrap_or(NEVER)
+        let refusing = self.notices.iter().filter(|notice| notice.refuses());
+        refusing.map(|notice| notice.ask.verdict.retry_after_nanos).max().unwrap_or(NEVER)
     }
 
     /// The limit that refuses a request.
     pub fn refusing(&self) -> Option<&LimitPlan> {
-        let mut refusing = self.notices.iter().filter(|notice| notice.is_enforced() && !notice.verdict.admits());
-        refusing.next().map(|notice| &**notice.limit)
+        self.notices.iter().find(|notice| notice.refuses()).map(|notice| &**notice.limit)
     }
 
     /// What was taken of a request that was not refused.
     pub fn taken(&self) -> impl Iterator<Item = &Notice<'_>> {
-        self.notices.iter().filter(|notice| !self.refused && notice.verdict.admits())
+        self.notices.iter().filter(|notice| !self.refused && notice.ask.verdict.admits())
     }
 
-    /// Tells the client.
-    pub fn tell(&self, to: &mut Fields) {
+    /// What the client is told, as header fields.
+    pub fn told(&self) -> Fields {
+        if !self.tells {
+            return Fields::new();
+        }
         let told = || self.notices.iter().filter(|notice| notice.is_told());
-        if told().next().is_none() {
-            return;
-        }
-        let mut list = List::new();
-        told().filter_map(|notice| notice.quota.policy.as_ref()).for_each(|policy| list.push(policy.as_bytes()));
-        to.append(headers::RATE_LIMIT_POLICY, &list.0);
-        list.0.clear();
-        for notice in told() {
-            if let Some(label) = &notice.limit.label {
-                list.push(headers::remaining(label, &notice.verdict).as_ref());
+        let room = |notice: &Notice<'_>| {
+            let policy = notice.quota.policy.as_ref().map_or(0, HeaderValue::len);
+            policy + notice.limit.label.as_ref().map_or(0, headers::longest) + 2 * SEPARATOR.len()
+        };
+        let bytes: usize = told().map(room).sum();
+        let mut fields = Fields::with_room(2, bytes + NAMES);
+        fields.append_written(headers::RATE_LIMIT_POLICY, |to| {
+            if let Some(policies) = self.policies {
+                return to.extend_from_slice(policies);
             }
-        }
-        to.append(headers::RATE_LIMIT, &list.0);
+            let policies = told().filter_map(|notice| notice.quota.policy.as_ref());
+            join(to, policies, |policy, to| to.extend_from_slice(policy.as_bytes()));
+        });
+        fields.append_written(headers::RATE_LIMIT, |to| {
+            let said = told().filter_map(|notice| Some((notice.limit.label.as_ref()?, &notice.ask.verdict)));
+            join(to, said, |(label, verdict), to| headers::remaining(label, verdict, to));
+        });
         // The old fields have room for one limit: the one that is nearest to refusing.
-        let nearest =
-            told().filter(|n| n.limit.legacy_headers).min_by_key(|n| (n.verdict.admits(), n.verdict.remaining));
-        if let Some(notice) = nearest {
-            for (name, value) in headers::legacy(notice.quota.prepared.policy().quota, &notice.verdict) {
-                to.append(name, value);
+        let old = told().filter(|notice| notice.limit.legacy_headers);
+        if let Some(notice) = old.min_by_key(|n| (n.ask.verdict.admits(), n.ask.verdict.remaining)) {
+            for (name, value) in headers::legacy(notice.ask.limit.policy().quota, &notice.ask.verdict) {
+                fields.append(name, value);
             }
         }
+        fields
     }
 }
 
-/// The items of a list field (RFC 9651 §3.1), joined.
-struct List(SmallVec<[u8; 256]>);
+/// Between the items of a list field (RFC 9651 §3.1).
+const SEPARATOR: &[u8] = b", ";
+/// Bytes of the two fields beside their values.
+const NAMES: usize = headers::RATE_LIMIT_POLICY.len() + headers::RATE_LIMIT.len() + 8;
 
-impl List {
-    fn new() -> Self {
-        Self(SmallVec::new())
-    }
-
-    fn push(&mut self, item: &[u8]) {
-        if !self.0.is_empty() {
-            self.0.extend_from_slice(b", ");
+/// Writes the items of a list field.
+fn join<T>(to: &mut Vec<u8>, items: impl Iterator<Item = T>, write: impl Fn(T, &mut Vec<u8>)) {
+    let begin = to.len();
+    for item in items {
+        if to.len() > begin {
+            to.extend_from_slice(SEPARATOR);
         }
-        self.0.extend_from_slice(item);
+        write(item, to);
     }
 }
 
@@ -172,48 +200,44 @@ pub(super) struct OnRoute<'a, 'f, 'r> {
     pub(super) place: Option<Place>,
 }
 
-type Asks<'a> = SmallVec<[Ask<'a>; 2]>;
-
-/// Asks every limit.
+/// Asks every limit. `admission` is a new one.
 #[inline]
-pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos) -> Admission<'a> {
-    let mut admission = Admission::default();
-    let mut asks = Asks::new();
-    let listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits);
+pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos, admission: &mut Admission<'a>) {
+    let listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits.plans);
     for limit in listener {
-        who.gather(limit, table, &mut admission, &mut asks);
+        who.gather(limit, table, admission);
     }
     if let Some(on) = &who.on {
-        for limit in
-            on.route.limits.iter().chain(on.tenant.and_then(|tenant| tenant.plan).map_or(&[][..], |p| p.extra()))
-        {
-            // Those of the route itself are each there once.
-            who.gather(limit, table, &mut admission, &mut asks);
+        for limit in &*on.route.limits.plans {
+            who.gather(limit, table, admission);
+        }
+        let tenant = on.tenant.and_then(|tenant| tenant.plan);
+        for limit in tenant.map_or(&[][..], |plan| plan.extra()) {
+            who.gather(limit, table, admission);
+        }
+        // A tenant of its own may have other values, and what others say comes to those of the route.
+        if tenant.is_none_or(|tenant| !tenant.has_limits()) && listener.is_empty() {
+            admission.policies = on.route.limits.policies.as_deref();
         }
     }
-    if asks.is_empty() {
-        return admission;
+    if admission.notices.is_empty() {
+        return;
     }
-    let mut verdicts = Verdicts::new();
-    admission.refused = !table.check(&asks, now.0, &mut verdicts);
-    for (notice, verdict) in admission.notices.iter_mut().zip(verdicts) {
-        notice.verdict = verdict;
-        if let Outcome::Wait(nanos) = verdict.outcome
-            && notice.is_enforced()
+    admission.refused = !table.check(&mut admission.notices, now.0);
+    for notice in &admission.notices {
+        admission.tells |= notice.is_told();
+        if let Outcome::Wait(nanos) = notice.ask.verdict.outcome
+            && notice.ask.enforced
         {
             admission.wait_nanos = admission.wait_nanos.max(nanos);
         }
     }
-    admission
 }
-
-/// What stands in a notice until the limit was asked.
-const UNASKED: Verdict = Verdict { outcome: Outcome::Pass, remaining: 0, retry_after_nanos: 0, reset_nanos: 0 };
 
 impl<'a> Who<'a, '_, '_> {
     /// Adds a limit to those that are asked, unless it is among them.
     #[inline]
-    fn gather(&self, limit: &'a Arc<LimitPlan>, table: &impl Limiter, to: &mut Admission<'a>, asks: &mut Asks<'a>) {
+    fn gather(&self, limit: &'a Arc<LimitPlan>, table: &impl Limiter, to: &mut Admission<'a>) {
         if to.notices.iter().any(|notice| notice.limit.id == limit.id) {
             return;
         }
@@ -227,52 +251,55 @@ impl<'a> Who<'a, '_, '_> {
             }
             return;
         }
-        let enforced = limit.mode == LimitMode::Enforce;
-        asks.push(Ask { key, limit: &quota.prepared, cost: limit.cost, enforced });
-        to.notices.push(Notice { limit, quota, key, is_candidate: false, verdict: UNASKED });
+        to.owes |= limit.owes;
+        let ask = Ask::new(key, &quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
+        to.notices.push(Notice { limit, quota, is_candidate: false, ask });
         // A tenant with values of its own would keep them, whatever becomes of the candidate.
         if let (Some(candidate), None) = (&limit.candidate, own) {
             let (quota, key) = (&candidate.quota, self.key(limit, candidate.id, table));
-            asks.push(Ask { key, limit: &quota.prepared, cost: limit.cost, enforced: false });
-            to.notices.push(Notice { limit, quota, key, is_candidate: true, verdict: UNASKED });
+            let ask = Ask::new(key, &quota.prepared, limit.cost, false);
+            to.notices.push(Notice { limit, quota, is_candidate: true, ask });
         }
     }
 
     #[inline]
     fn key(&self, limit: &LimitPlan, id: u32, table: &impl Limiter) -> KeyHash {
+        if let [part] = limit.document.key.as_slice() {
+            return self.with_part(part, |bytes| table.key_of(id, bytes));
+        }
         let mut key = table.key(id);
         for part in &limit.document.key {
-            self.add_part(part, &mut key);
+            self.with_part(part, |bytes| key.add(bytes));
         }
         key.finish()
     }
 
-    /// Adds what the request has of a part; nothing of what it lacks.
+    /// Lends what the request has of a part; nothing of what it lacks.
     #[inline]
-    fn add_part(&self, part: &LimitKeyPart, key: &mut KeyHasher) {
+    fn with_part<T>(&self, part: &LimitKeyPart, lend: impl FnOnce(&[u8]) -> T) -> T {
         let on = self.on.as_ref();
         match part {
-            LimitKeyPart::Tenant => key.add(on.and_then(|on| on.tenant).map_or(b"", |tenant| tenant.id.as_bytes())),
-            LimitKeyPart::Route => key.add(&on.map_or(u32::MAX, |on| on.route.id).to_le_bytes()),
+            LimitKeyPart::Tenant => lend(on.and_then(|on| on.tenant).map_or(b"", |tenant| tenant.id.as_bytes())),
+            LimitKeyPart::Route => lend(&on.map_or(u32::MAX, |on| on.route.id).to_le_bytes()),
             LimitKeyPart::Service => match on.map(|on| &on.route.action) {
-                Some(ActionPlan::Forward(plan)) => key.add(plan.service.as_str().as_bytes()),
-                Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => key.add(b""),
+                Some(ActionPlan::Forward(plan)) => lend(plan.service.as_str().as_bytes()),
+                Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => lend(b""),
             },
             LimitKeyPart::Cell => match on.and_then(|on| on.place).and_then(|place| self.snapshot.cell(place.cell)) {
-                Some(cell) => key.add(cell.name.as_str().as_bytes()),
-                None => key.add(b""),
+                Some(cell) => lend(cell.name.as_str().as_bytes()),
+                None => lend(b""),
             },
-            LimitKeyPart::ClientIp => key.add(&self.client_network()),
+            LimitKeyPart::ClientIp => lend(&self.client_network()),
             LimitKeyPart::Header(name) => {
                 let mut lines = self.facts.headers.get_all(name.as_str());
                 let first = lines.next().unwrap_or_default();
-                key.add(if lines.all(|line| line == first) { first } else { AMBIGUOUS });
+                lend(if lines.all(|line| line == first) { first } else { AMBIGUOUS })
             }
-            LimitKeyPart::Cookie(name) => add_value(key, tenant::cookie(self.facts.headers, name)),
+            LimitKeyPart::Cookie(name) => lend(bytes_of(tenant::cookie(self.facts.headers, name).as_ref())),
             LimitKeyPart::Query(name) => {
-                add_value(key, self.facts.target.query.and_then(|query| tenant::parameter(query, name)));
+                lend(bytes_of(self.facts.target.query.and_then(|query| tenant::parameter(query, name)).as_ref()))
             }
-            LimitKeyPart::Constant(text) => key.add(text.as_bytes()),
+            LimitKeyPart::Constant(text) => lend(text.as_bytes()),
         }
     }
 
@@ -288,10 +315,10 @@ impl<'a> Who<'a, '_, '_> {
     }
 }
 
-fn add_value(key: &mut KeyHasher, value: Option<tenant::Value<'_>>) {
+fn bytes_of<'v>(value: Option<&'v tenant::Value<'_>>) -> &'v [u8] {
     match value {
-        Some(Ok(value)) => key.add(value.as_bytes()),
-        Some(Err(tenant::Refused)) => key.add(AMBIGUOUS),
-        None => key.add(b""),
+        Some(Ok(value)) => value.as_bytes(),
+        Some(Err(tenant::Refused)) => AMBIGUOUS,
+        None => b"",
     }
 }

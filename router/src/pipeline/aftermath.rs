@@ -46,10 +46,8 @@ impl Aftermath {
     /// What a request that was admitted owes, if anything.
     #[inline]
     pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Box<Self>> {
-        let owes = admission.taken().any(|notice| {
-            notice.quota.prepared.holds_permits() || notice.limit.document.cost.response_header.is_some()
-        });
-        (owes || !admission.paced.is_empty()).then(|| Self::new(worker, admission, now))
+        let owes = !admission.refused && (admission.owes || !admission.paced.is_empty());
+        owes.then(|| Self::new(worker, admission, now))
     }
 
     #[cold]
@@ -63,7 +61,7 @@ impl Aftermath {
             answered: Answered { took_nanos: None, served: false, counts: false },
         };
         for notice in admission.taken() {
-            let owed = || Owed { quota: Arc::clone(notice.quota), key: notice.key, cost: notice.limit.cost };
+            let owed = || Owed { quota: Arc::clone(notice.quota), key: notice.ask.key, cost: notice.limit.cost };
             if notice.quota.prepared.holds_permits() {
                 own.permits.push(owed());
             } else if let Some(header) = &notice.limit.document.cost.response_header {

@@ -48,8 +48,6 @@ pub struct Decision<'a, 'r> {
     pub index: u32,
     /// Where it goes.
     pub destination: Destination<'a>,
-    /// What the limits said.
-    pub admission: Admission<'a>,
     /// Whose it is, and where that tenant is placed.
     pub placed: Option<Placed<'r>>,
 }
@@ -111,60 +109,45 @@ pub struct Refusal<'a, 'r> {
     pub route: Option<&'a Arc<RoutePlan>>,
     /// What the log says.
     pub why: &'static str,
-    /// What the limits said.
-    pub admission: Admission<'a>,
     /// Whose it is, as far as that is known.
     pub tenant: Option<Cow<'r, str>>,
 }
 
 impl Refusal<'_, '_> {
     pub(crate) fn of(reject: Reject, why: &'static str) -> Self {
-        Self { reject, route: None, why, admission: Admission::default(), tenant: None }
+        Self { reject, route: None, why, tenant: None }
     }
 }
 
-/// Decides on a request.
+/// Decides on a request. What the limits said goes into `admission`, which is a new one.
 pub fn decide<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
     facts: &Facts<'r>,
     limits: &impl Limiter,
     now: Nanos,
+    admission: &mut Admission<'a>,
 ) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
     let Found { route, index, tenant, place, destination } = match find(snapshot, facts) {
         Ok(found) => found,
-        Err(refusal) => return Err(admit_to_listener(snapshot, facts, limits, now, refusal)),
+        Err(refusal) => {
+            // A request that goes nowhere meets the limits of its listener all the same.
+            admit(&Who { snapshot, facts, on: None }, limits, now, admission);
+            return Err(if admission.refused {
+                Refusal { reject: Reject::LimitExceeded, why: "a limit of the listener refused the request", ..refusal }
+            } else {
+                refusal
+            });
+        }
     };
-    let who = Who { snapshot, facts, on: Some(OnRoute { route, tenant: tenant.as_ref(), place }) };
-    let admission = admit(&who, limits, now);
+    let on = OnRoute { route, tenant: tenant.as_ref(), place };
+    admit(&Who { snapshot, facts, on: Some(on) }, limits, now, admission);
     if admission.refused {
         let tenant = tenant.map(|tenant| tenant.id);
-        return Err(Refusal {
-            route: Some(route),
-            admission,
-            tenant,
-            ..Refusal::of(Reject::LimitExceeded, "a limit refused the request")
-        });
+        let refusal = Refusal::of(Reject::LimitExceeded, "a limit refused the request");
+        return Err(Refusal { route: Some(route), tenant, ..refusal });
     }
     let placed = tenant.map(|tenant| Placed { tenant: tenant.id, cell: place });
-    Ok(Decision { route, index, destination, admission, placed })
-}
-
-/// A request that goes nowhere meets the limits of its listener all the same.
-#[cold]
-fn admit_to_listener<'a, 'r>(
-    snapshot: &'a Snapshot,
-    facts: &Facts<'r>,
-    limits: &impl Limiter,
-    now: Nanos,
-    refusal: Refusal<'a, 'r>,
-) -> Refusal<'a, 'r> {
-    let admission = admit(&Who { snapshot, facts, on: None }, limits, now);
-    let (reject, why) = if admission.refused {
-        (Reject::LimitExceeded, "a limit of the listener refused the request")
-    } else {
-        (refusal.reject, refusal.why)
-    };
-    Refusal { reject, why, admission, ..refusal }
+    Ok(Decision { route, index, destination, placed })
 }
 
 /// Where a request goes, before limits were asked.

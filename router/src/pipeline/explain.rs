@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::{Method, Uri, Version};
 use serde::Serialize;
 
-use super::admission::{Admission, Limiter};
+use super::admission::{Admission, Limiter, Notice};
 use super::decide::{self, Destination, Facts};
 use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
-use crate::limit::key::KeyHasher;
-use crate::limit::table::{Ask, LimitTable, Verdicts};
+use crate::limit::key::{KeyHash, KeyHasher};
+use crate::limit::table::LimitTable;
 use crate::limit::{NEVER, Outcome};
 use crate::listener::worker::Worker;
 use crate::placement;
@@ -157,12 +157,13 @@ pub(crate) fn explain(worker: &Worker, question: &Question) -> Explanation {
 fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Explanation) {
     let now = clock::now();
     let view = Peek(&worker.shared.limits);
-    match decide::decide(snapshot, facts, &view, now) {
+    let mut admission = Admission::default();
+    match decide::decide(snapshot, facts, &view, now, &mut admission) {
         Err(refusal) => {
             if let Some(route) = refusal.route {
                 describe_route(route, out);
             }
-            limits(&refusal.admission, out);
+            limits(&admission, out);
             refused(out, refusal.reject, refusal.why);
         }
         Ok(decision) => {
@@ -174,7 +175,7 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
                     describe_place(snapshot, place, out);
                 }
             }
-            limits(&decision.admission, out);
+            limits(&admission, out);
             match &decision.destination {
                 Destination::Own { .. } => {
                     out.outcome = match decision.route.action {
@@ -196,8 +197,12 @@ impl Limiter for Peek<'_> {
         self.0.key(limit)
     }
 
-    fn check(&self, asks: &[Ask<'_>], now: u64, verdicts: &mut Verdicts) -> bool {
-        self.0.peek(asks, now, verdicts)
+    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash {
+        self.0.key_of(limit, part)
+    }
+
+    fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
+        self.0.peek(asks, now)
     }
 }
 
@@ -233,11 +238,11 @@ fn describe_place(snapshot: &Snapshot, place: decide::Place, out: &mut Explanati
 
 fn limits(admission: &Admission<'_>, out: &mut Explanation) {
     for notice in &admission.notices {
-        let verdict = notice.verdict;
+        let verdict = notice.verdict();
         out.limits.push(LimitExplanation {
             limit: notice.limit.document.name.to_string(),
             values: if notice.is_candidate { "candidate" } else { "live" },
-            enforced: notice.is_enforced(),
+            enforced: notice.ask.enforced,
             admitted: verdict.admits(),
             wait_seconds: match verdict.outcome {
                 Outcome::Wait(nanos) => seconds(nanos),

@@ -55,8 +55,13 @@ pub(super) struct Refused {
 impl Refused {
     /// Says so in the log.
     #[cold]
-    pub(super) fn new(connection: &Connection, refusal: Refusal<'_, '_>, now: Nanos) -> Self {
-        let Refusal { reject, route, why, admission, .. } = refusal;
+    pub(super) fn new(
+        connection: &Connection,
+        refusal: &Refusal<'_, '_>,
+        admission: &Admission<'_>,
+        now: Nanos,
+    ) -> Self {
+        let Refusal { reject, route, why, .. } = *refusal;
         let limit = admission.refusing();
         tracing::debug!(
             client = %connection.origin.peer,
@@ -67,11 +72,11 @@ impl Refused {
         );
         let mut record = Record::new(now);
         record.route = route.map(|route| route.id);
-        record.aftermath = Aftermath::of(connection.worker(), &admission, now);
+        record.aftermath = Aftermath::of(connection.worker(), admission, now);
         Self {
             reject,
             status: limit.map(|limit| limit.document.status),
-            told: told(&admission),
+            told: admission.told(),
             retry_after: limit.and_then(|_| retry_after(admission.retry_after_nanos())),
             record,
         }
@@ -81,13 +86,6 @@ impl Refused {
     pub(super) fn after_waiting(reject: Reject, told: Fields, record: Record) -> Self {
         Self { reject, status: None, told, retry_after: None, record }
     }
-}
-
-/// What the client is told of limits.
-pub(super) fn told(admission: &Admission<'_>) -> Fields {
-    let mut told = Fields::new();
-    admission.tell(&mut told);
-    told
 }
 
 /// Answers with a route's redirect or fixed response.

@@ -39,12 +39,12 @@ impl Waiting {
     #[cold]
     pub(super) fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Box<Self> {
         let mut turns = SmallVec::new();
-        for notice in admission.taken().filter(|notice| notice.is_enforced()) {
-            if let Outcome::Wait(nanos) = notice.verdict.outcome {
+        for notice in admission.taken().filter(|notice| notice.ask.enforced) {
+            if let Outcome::Wait(nanos) = notice.ask.verdict.outcome {
                 let limit = notice.id();
                 worker.counters.limit(limit, |counters| counters.queued.add(1));
                 let (quota, at) = (Arc::clone(notice.quota), Nanos(now.0.saturating_add(nanos)));
-                turns.push(Turn { limit, quota, key: notice.key, at, cost: notice.limit.cost });
+                turns.push(Turn { limit, quota, key: notice.ask.key, at, cost: notice.limit.cost });
             }
         }
         let until = Nanos(now.0.saturating_add(admission.wait_nanos));

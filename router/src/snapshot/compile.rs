@@ -11,7 +11,7 @@ use gridrouter_config::registrations::{Registrations, Track};
 use super::limits::{Limits, QuotaCache, quotas_of};
 use super::names::Names;
 use super::{
-    ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlan, ListenerPlan, RoutePlan,
+    ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlans, ListenerPlan, RoutePlan,
     Snapshot, Target, Targets, Tenants, replaced_prefix,
 };
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
@@ -221,7 +221,7 @@ fn route_plan(
 #[derive(Default)]
 struct Shared {
     rules: Vec<Arc<model::TenantRule>>,
-    limits: hashbrown::HashMap<Vec<Name>, Arc<[Arc<LimitPlan>]>>,
+    limits: hashbrown::HashMap<Vec<Name>, Arc<LimitPlans>>,
 }
 
 impl Shared {
@@ -241,7 +241,7 @@ impl Shared {
     }
 
     /// The limits of a route and of the service behind it.
-    fn limits(&mut self, route: &model::Route, model: &Model, limits: &Limits) -> Arc<[Arc<LimitPlan>]> {
+    fn limits(&mut self, route: &model::Route, model: &Model, limits: &Limits) -> Arc<LimitPlans> {
         let service = match &route.action {
             model::Action::Forward(forward) => model.services.get(&forward.service),
             model::Action::Redirect(_) | model::Action::Respond(_) => None,

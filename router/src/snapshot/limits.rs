@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model::{self, Algorithm, LimitOverride, Model};
+use gridrouter_config::model::{self, Algorithm, HeadersWhen, LimitMode, LimitOverride, Model};
+use http::HeaderValue;
 
 use super::names::Names;
 use super::tenants::Quotas;
-use super::{CandidatePlan, LimitPlan, QuotaPlan};
+use super::{CandidatePlan, LimitPlan, LimitPlans, QuotaPlan};
 use crate::limit::{Prepared, headers};
 
 /// What the name of a limit's candidate ends with: what its counts and metrics are kept under. No name has a `/`.
@@ -23,8 +24,19 @@ impl Limits {
     }
 
     /// Those of some names, which all resolve.
-    pub(super) fn of(&self, names: &[Name]) -> Arc<[Arc<LimitPlan>]> {
-        names.iter().filter_map(|name| self.0.get(name).map(Arc::clone)).collect()
+    pub(super) fn of(&self, names: &[Name]) -> Arc<LimitPlans> {
+        let plans: Box<[_]> = names.iter().filter_map(|name| self.0.get(name).map(Arc::clone)).collect();
+        let policies: Option<Vec<&[u8]>> = plans.iter().map(|limit| limit.policy_always_told()).collect();
+        let policies = policies.map(|policies| policies.join(&b", "[..]).into());
+        Arc::new(LimitPlans { plans, policies })
+    }
+}
+
+impl LimitPlan {
+    /// What clients are told of its policy, if they are with every answer.
+    fn policy_always_told(&self) -> Option<&[u8]> {
+        let told = self.mode == LimitMode::Enforce && self.headers == HeadersWhen::Always && !self.is_bandwidth;
+        self.quota.policy.as_ref().filter(|_| told).map(HeaderValue::as_bytes)
     }
 }
 
@@ -38,6 +50,7 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
         id: names.limits.of(limit.name.as_str().into()),
         mode: limit.mode,
         is_bandwidth: limit.algorithm.is_bandwidth(),
+        owes: limit.algorithm.is_concurrency() || limit.cost.response_header.is_some(),
         cost: limit.cost.constant,
         headers: limit.headers,
         legacy_headers: limit.legacy_headers,

@@ -92,6 +92,11 @@ impl<'a> TenantPlan<'a> {
         self.quotas()?.own.iter().find(|(id, _)| *id == limit).map(|(_, quota)| quota)
     }
 
+    /// Whether it or its plan say something of limits.
+    pub fn has_limits(&self) -> bool {
+        self.row.limits().is_some()
+    }
+
     /// Limits that all its requests meet, beside those of listener, route and service.
     pub fn extra(&self) -> &'a [Arc<LimitPlan>] {
         self.quotas().map_or(&[], |quotas| &quotas.extra)

@@ -16,7 +16,7 @@ const KEPT: usize = 64;
 #[inline]
 pub(crate) fn count(worker: &Rc<Worker>, admission: &Admission<'_>, tenant: Option<&str>) {
     for notice in &admission.notices {
-        match notice.verdict.outcome {
+        match notice.ask.verdict.outcome {
             Outcome::Refuse => refused(worker, notice, tenant),
             // Another limit refused it: nothing was taken of this one.
             Outcome::Pass | Outcome::Wait(_) if admission.refused => {}
@@ -31,7 +31,7 @@ pub(crate) fn count(worker: &Rc<Worker>, admission: &Admission<'_>, tenant: Opti
 
 #[cold]
 fn refused(worker: &Rc<Worker>, notice: &Notice<'_>, tenant: Option<&str>) {
-    if notice.is_enforced() {
+    if notice.ask.enforced {
         worker.counters.limit(notice.id(), |counters| counters.refused.add(1));
         if let Some(tenant) = tenant {
             worker.counters.shared.refusals.note(notice.id(), tenant);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use crate::clock;
 use crate::limit::Outcome;
 use crate::limit::key::KeyHash;
-use crate::limit::table::{Ask, LimitTable, Verdicts};
+use crate::limit::table::{Ask, LimitTable};
 use crate::pipeline::aftermath::Aftermath;
 use crate::snapshot::QuotaPlan;
 
@@ -80,14 +80,11 @@ impl Pace {
     /// Takes bytes of every limit, and says how many nanoseconds they have to wait.
     fn take(&self, bytes: usize, table: &LimitTable) -> u64 {
         let cost = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let asks: SmallVec<[Ask<'_>; 2]> = self
-            .limits
-            .iter()
-            .map(|(quota, key)| Ask { key: *key, limit: &quota.prepared, cost, enforced: true })
-            .collect();
-        let mut verdicts = Verdicts::new();
-        table.check(&asks, clock::now().0, &mut verdicts);
-        let waits = verdicts.iter().map(|verdict| match verdict.outcome {
+        let limits = self.limits.iter();
+        let mut asks: SmallVec<[Ask<'_>; 2]> =
+            limits.map(|(quota, key)| Ask::new(*key, &quota.prepared, cost, true)).collect();
+        table.check(&mut asks, clock::now().0);
+        let waits = asks.iter().map(|ask| match ask.verdict.outcome {
             Outcome::Wait(nanos) => nanos,
             Outcome::Pass | Outcome::Refuse => 0,
         });

@@ -124,3 +124,42 @@ fn a_plan_alone_takes_the_short_way() {
         assert!(advance_tenants(&first, &table).is_none(), "{bad}");
     }
 }
+
+/// Listeners and services hold what they refer to, and a change that breaks a route elsewhere is the one that gives way.
+#[test]
+fn limits_of_listeners_and_services_stay_and_stay_such_as_fit() {
+    let open = "kind: Route\nname: open\nhosts: [open]\nservice: files\n";
+    let service = "kind: Service\nname: files\nendpoints: {blue: [{address: 10.0.0.3:80}]}\n";
+    let listener = "kind: Listener\nname: web\naddress: 127.0.0.1:0\nlimits: [flood]\n";
+    let flood = "kind: Limit\nname: flood\nkey: [clientIp]\ntokenBucket: {rate: 9/s}\n";
+    let bytes = "kind: Limit\nname: bytes\nkey: [service]\nbandwidth: {rate: 9MB/s}\n";
+    let limited = format!("{service}limits: [bytes]\n");
+    let files = |service: &str, flood: &str, bytes: &str| {
+        parsed(&[
+            ("a.yaml", BASE),
+            ("l.yaml", listener),
+            ("o.yaml", open),
+            ("s.yaml", service),
+            ("f.yaml", flood),
+            ("b.yaml", bytes),
+        ])
+    };
+    let none = TenantTable::default();
+    let first = advance(None, &files(&limited, flood, bytes), &none);
+    assert!(first.problems.is_empty(), "{:#?}", first.problems);
+    let (first, comment) = (first.in_force, "# nothing\n");
+    for (service, flood, bytes, who, fallback) in [
+        (&*limited, comment, bytes, "Limit/flood", Fallback::DeletionHeld),
+        (&limited, flood, comment, "Limit/bytes", Fallback::DeletionHeld),
+        (&limited, &flood.replace("clientIp", "route"), bytes, "Limit/flood", Fallback::LastGood),
+        (&limited, flood, &bytes.replace("service", "tenant"), "Limit/bytes", Fallback::LastGood),
+        (&format!("{service}limits: [per-tenant]\n"), flood, bytes, "Service/files", Fallback::LastGood),
+    ] {
+        let now = advance(Some(&first), &files(service, flood, bytes), &none);
+        let (found, instead, message) = only(&now);
+        assert_eq!((found.as_deref(), instead), (Some(who), fallback), "{message}");
+        assert!(!now.changed, "{message}");
+    }
+    let free = advance(Some(&first), &files(service, flood, comment), &none);
+    assert!(free.problems.is_empty() && free.in_force.model().services["files"].limits.is_empty());
+}

@@ -29,7 +29,11 @@ fn a_burst_and_then_the_rate() {
     assert_eq!(wait(&bandwidth, &mut state, 0, 300), SECOND / 10);
     assert_eq!(wait(&bandwidth, &mut state, 0, 300), SECOND * 4 / 10, "after those that wait already");
     assert_eq!((state.used(0), state.used(9 * SECOND / 10)), (1, 0));
-    assert_eq!(wait(&bandwidth, &mut state, SECOND, 2_000), 0, "a piece larger than the burst, when all of it is there");
+    assert_eq!(
+        wait(&bandwidth, &mut state, SECOND, 2_000),
+        0,
+        "a piece larger than the burst, when all of it is there"
+    );
     assert_eq!(wait(&bandwidth, &mut state, SECOND, 500), 2 * SECOND);
 }
 
@@ -48,7 +52,11 @@ fn a_tenth_of_the_rate_and_back() {
     let [fast, slow] = [bandwidth(10_000, 1_000), bandwidth(1_000, 100)];
     let mut state = fast.fresh(0);
     assert_eq!(wait(&fast, &mut state, 0, 1_000), 0);
-    assert_eq!(slow.ask(&mut state, 0, 100).outcome, Outcome::Wait(SECOND), "1000 bytes sent, 100 of which may be owed");
+    assert_eq!(
+        slow.ask(&mut state, 0, 100).outcome,
+        Outcome::Wait(SECOND),
+        "1000 bytes sent, 100 of which may be owed"
+    );
     assert_eq!(fast.ask(&mut state, 0, 100).outcome, Outcome::Wait(SECOND / 100));
 }
 

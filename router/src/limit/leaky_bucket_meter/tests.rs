@@ -144,7 +144,8 @@ fn thousand_a_second_to_ten_and_back() {
 
 #[test]
 fn extremes_do_not_overflow() {
-    let all = [meter(1, u32::MAX, None), meter(i64::MAX, 0, Some(0)), meter(i64::MAX, u32::MAX, Some(1)), meter(16, 1, None)];
+    let all =
+        [meter(1, u32::MAX, None), meter(i64::MAX, 0, Some(0)), meter(i64::MAX, u32::MAX, Some(1)), meter(16, 1, None)];
     let mut kept = all[0].fresh(0);
     for meter in &all {
         meter.policy();

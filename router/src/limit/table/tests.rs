@@ -32,9 +32,9 @@ fn passes(table: &LimitTable, key: KeyHash, limit: &Prepared, now: u64) -> bool 
 }
 
 fn peek(table: &LimitTable, key: KeyHash, limit: &Prepared, now: u64) -> Verdict {
-    let mut verdicts = Verdicts::new();
-    table.peek(&[Ask { key, limit, cost: 1, enforced: true }], now, &mut verdicts);
-    verdicts[0]
+    let mut ask = [Ask::new(key, limit, 1, true)];
+    table.peek(&mut ask, now);
+    ask[0].verdict
 }
 
 fn key(table: &LimitTable, name: u64) -> KeyHash {
@@ -77,9 +77,9 @@ fn what_one_limit_refuses_costs_the_others_nothing() {
         let (table, limits) = (LimitTable::new(MIB), [slow(5), slow(5)]);
         let keys = [key(&table, 1), key(&table, 2)];
         (0..5).for_each(|_| assert!(passes(&table, keys[used_up], &limits[used_up], 0)));
-        let asks = order.map(|at| Ask { key: keys[at], limit: &limits[at], cost: 1, enforced: true });
+        let mut asks = order.map(|at| Ask::new(keys[at], &limits[at], 1, true));
         for _ in 0..100 {
-            assert!(!table.check(&asks, 0, &mut Verdicts::new()));
+            assert!(!table.check(&mut asks, 0));
         }
         let other = 1 - used_up;
         assert_eq!(peek(&table, keys[other], &limits[other], 0).remaining, 4, "it would be the first of five");
@@ -90,33 +90,27 @@ fn what_one_limit_refuses_costs_the_others_nothing() {
 fn who_is_not_enforced_refuses_nothing_and_counts_as_if() {
     let (table, live, shadow) = (LimitTable::new(MIB), slow(3), slow(1));
     let keys = [key(&table, 1), key(&table, 2)];
-    let asks = [
-        Ask { key: keys[0], limit: &live, cost: 1, enforced: true },
-        Ask { key: keys[1], limit: &shadow, cost: 1, enforced: false },
-    ];
+    let mut asks = [Ask::new(keys[0], &live, 1, true), Ask::new(keys[1], &shadow, 1, false)];
     let said: Vec<(bool, [bool; 2])> = (0..4)
         .map(|_| {
-            let mut verdicts = Verdicts::new();
-            let admitted = table.check(&asks, 0, &mut verdicts);
-            (admitted, [verdicts[0].admits(), verdicts[1].admits()])
+            let admitted = table.check(&mut asks, 0);
+            (admitted, asks.map(|ask| ask.verdict.admits()))
         })
         .collect();
     let expected = [(true, [true, true]), (true, [true, false]), (true, [true, false]), (false, [false, false])];
     assert_eq!(said, expected);
-    let alone = Ask { enforced: false, ..asks[1] };
-    assert!(table.check(&[alone], 0, &mut Verdicts::new()));
-    assert!(table.check(&[], 0, &mut Verdicts::new()), "no limit refuses nothing");
+    assert!(table.check(&mut asks[1..], 0));
+    assert!(table.check(&mut [] as &mut [Ask<'_>], 0), "no limit refuses nothing");
 }
 
 #[test]
 fn many_limits_at_once_and_one_twice() {
     let (table, limit) = (LimitTable::new(MIB), slow(10));
     let keys: Vec<KeyHash> = (0..40).map(|name| key(&table, name)).collect();
-    let ask = |key: &KeyHash| Ask { key: *key, limit: &limit, cost: 1, enforced: true };
-    let asks: Vec<Ask<'_>> = keys.iter().map(ask).chain(keys.iter().take(1).map(ask)).collect();
-    let mut verdicts = Verdicts::new();
-    assert!(table.check(&asks, 0, &mut verdicts));
-    assert_eq!(verdicts.len(), 41);
+    let ask = |key: &KeyHash| Ask::new(*key, &limit, 1, true);
+    let mut asks: Vec<Ask<'_>> = keys.iter().map(ask).chain(keys.iter().take(1).map(ask)).collect();
+    assert!(table.check(&mut asks, 0));
+    assert!(asks.iter().all(|ask| ask.verdict.remaining == 9));
     assert_eq!(peek(&table, keys[0], &limit, 0).remaining, 7, "asked twice, it counts twice");
     assert_eq!(peek(&table, keys[1], &limit, 0).remaining, 8);
 }
@@ -267,9 +261,8 @@ fn several_limits_are_locked_in_one_order() {
                 let limit = slow(1_000_000);
                 let mut keys: Vec<KeyHash> = (0..6).map(|name| key(&table, name)).collect();
                 keys.rotate_left(thread as usize);
-                let ask = |key: &KeyHash| Ask { key: *key, limit: &limit, cost: 1, enforced: true };
-                let asks: Vec<Ask<'_>> = keys.iter().map(ask).collect();
-                (0..20_000).for_each(|_| assert!(table.check(&asks, 0, &mut Verdicts::new())));
+                let mut asks: Vec<Ask<'_>> = keys.iter().map(|key| Ask::new(*key, &limit, 1, true)).collect();
+                (0..20_000).for_each(|_| assert!(table.check(&mut asks, 0)));
             })
         })
         .collect();
