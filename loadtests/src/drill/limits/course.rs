@@ -108,7 +108,7 @@ fn by_permit() -> Vec<Course> {
     let with =
         |name, algorithm: String, bounds, asks: String| Course { bounds, asks, ..Course::new(name, algorithm, 0.0) };
     vec![
-        with("concurrency", format!("concurrency: {{limit: {PERMITS}}}"), Bounds::Permits, "/delay/500".into())
+        with("concurrency", format!("concurrency: {{limit: {PERMITS}}}"), Bounds::Permits, "/delay/1000".into())
             .waiting(),
         with("adaptive", adaptive, Bounds::Adaptive, "/delay/200".into()).waiting(),
         Course { clients: Some(6), ..with("bandwidth", bandwidth, Bounds::Bandwidth, format!("/bytes/{body}")) },
