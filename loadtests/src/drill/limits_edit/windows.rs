@@ -55,11 +55,24 @@ pub(super) fn most(arrivals: &[Arrival], length: Duration) -> usize {
     most
 }
 
-/// For a rate: in the period that comes nearest to what is allowed, or exceeds it most, how many arrivals there are, and
-/// by how much they exceed it. Periods of every length are looked at, from one arrival to another.
+/// In the period that comes nearest to what is allowed, or exceeds it most, how many arrivals there are, and by how much
+/// they exceed it. Periods of every length are looked at that can make a difference.
 pub(super) fn worst(arrivals: &[Arrival], allowed: Allowed, slack: Duration) -> Option<(usize, f64)> {
-    let Allowed::Rate { burst, rate } = allowed else { return None };
-    let (burst, rate) = (f64::from(burst), f64::from(rate));
+    match allowed {
+        Allowed::Rate { burst, rate } => worst_of_rate(arrivals, f64::from(burst), f64::from(rate), slack),
+        Allowed::Windows { limit, window } => (1..=5)
+            .map(|count| {
+                // As long as so many windows can be without a moment that belongs to one more.
+                let length = (window * count).saturating_sub(slack + Duration::from_nanos(1));
+                let most = most(arrivals, length);
+                (most, most as f64 - f64::from(limit * count))
+            })
+            .max_by(|a, b| a.1.total_cmp(&b.1)),
+    }
+}
+
+/// The periods from any arrival to any other.
+fn worst_of_rate(arrivals: &[Arrival], burst: f64, rate: f64, slack: Duration) -> Option<(usize, f64)> {
     // A period's excess is how many come in it, less its length times the rate: the largest is found as the largest sum
     // of neighbours is, keeping the best beginning so far.
     let (mut best, mut begin) = (None, None::<(usize, Instant)>);
@@ -101,6 +114,16 @@ mod tests {
         // One more in the middle, seen only over 300 ms.
         let (most, by) = worst(&[0, 0, 100, 200, 200, 300]);
         assert!(most == 5 && (by - 1.0).abs() < 1e-9, "{most} {by}");
+    }
+
+    #[test]
+    fn the_worst_number_of_windows_is_found() {
+        let allowed = Allowed::Windows { limit: 2, window: Duration::from_millis(100) };
+        let worst = |millis: &[u64]| worst(&at(millis), allowed, Duration::from_millis(10)).unwrap();
+        let (most, by) = worst(&[0, 0, 100, 100]);
+        assert!(most >= 2 && by.abs() < 1e-9, "{most} {by}");
+        let (most, by) = worst(&[0, 0, 89, 200]);
+        assert!(most == 3 && (by - 1.0).abs() < 1e-9, "{most} {by}");
     }
 
     #[test]
