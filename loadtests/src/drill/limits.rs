@@ -36,7 +36,7 @@ pub(super) async fn run(common: &Common) -> Result<()> {
     }
     process::allow_files(2_048)?;
     let form = if common.short {
-        Form { seconds: 2.0, lead: 0.3, offered: 300, exact: false }
+        Form { seconds: 1.5, lead: 0.25, offered: 300, exact: false }
     } else {
         Form { seconds: 30.0, lead: 1.0, offered: 400, exact: true }
     };
