@@ -14,6 +14,9 @@
 //! round beginning with another one. Every measurement has a freshly started process. The median over the rounds is
 //! what counts; the range says how much to believe it.
 //!
+//! Three scenarios are about limits: the same small GET with none, one and four, from which the report says what they
+//! cost, in per cent of the requests per CPU-second of the same round. Envoy is left out there.
+//!
 //! GridRouter does all its work in it: routes and pins by the thousand, a tenant and a cell looked up and a limit
 //! checked on every request, metrics on. The others only forward.
 
@@ -78,6 +81,8 @@ pub struct Sample {
     pub proxy: Kind,
     /// The scenario.
     pub scenario: Scenario,
+    /// The round.
+    pub round: usize,
     /// Flat out.
     pub busy: Measured,
     /// At the fixed rate.
@@ -93,11 +98,11 @@ impl Sample {
     }
 }
 
-/// A proxy with its configuration, which is written once.
+/// A proxy with its configurations, which are written once.
 struct Contestant {
     kind: Kind,
-    site: Site,
-    directory: tempfile::TempDir,
+    /// With the limits of the scenarios.
+    configured: Vec<(Site, tempfile::TempDir)>,
 }
 
 /// Runs the whole benchmark.
@@ -107,6 +112,8 @@ pub async fn run(mut arguments: Arguments) -> Result<()> {
         arguments.seconds = 0.5;
         arguments.routes = arguments.routes.min(200);
         arguments.pins = arguments.pins.min(2_000);
+        // Figures that mean nothing need nothing to be compared with.
+        arguments.scenarios.retain(|scenario| !matches!(scenario, Scenario::NoLimit | Scenario::OneLimit));
     }
     if !(0.1..=600.0).contains(&arguments.seconds) || arguments.rounds == 0 || arguments.connections == 0 {
         return Err(Error::new("--seconds takes 0.1 to 600, --rounds and --connections at least 1"));
@@ -126,14 +133,20 @@ pub async fn run(mut arguments: Arguments) -> Result<()> {
 
     let mut samples = Vec::new();
     for round in 0..arguments.rounds {
-        for scenario in &arguments.scenarios {
+        // Forwards and backwards in turns: what comes before must not always come before.
+        let mut scenarios = arguments.scenarios.clone();
+        if round % 2 == 1 {
+            scenarios.reverse();
+        }
+        for scenario in &scenarios {
             for turn in 0..contestants.len() {
                 let Some(contestant) = contestants.get((round + turn) % contestants.len()) else { continue };
-                let sample = measure(contestant, *scenario, &arguments, cores.proxy).await.context(format_args!(
-                    "{}, {}",
-                    contestant.kind.as_str(),
-                    scenario.as_str()
-                ))?;
+                if !scenario.has(contestant.kind) {
+                    continue;
+                }
+                let sample = measure(contestant, *scenario, round, &arguments, cores.proxy)
+                    .await
+                    .context(format_args!("{}, {}", contestant.kind.as_str(), scenario.as_str()))?;
                 output::progress(format_args!("round {}/{}: {}", round + 1, arguments.rounds, report::brief(&sample)));
                 samples.push(sample);
             }
@@ -172,7 +185,6 @@ fn site(arguments: &Arguments) -> Result<Site> {
         .map(|(number, cell)| Pin { tenant: scenario::tenant(number), cell: cell.clone() })
         .collect();
     site.idle_routes = arguments.routes.saturating_sub(site.routes.len());
-    site.limited = true;
     Ok(site)
 }
 
@@ -184,13 +196,20 @@ fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
     for kind in &arguments.proxies {
         kind.tool().find()?;
         let mut own = site.clone();
+        let mut configured: Vec<(Site, _)> = Vec::new();
         own.listen = ports.next().ok_or_else(|| Error::new("ran out of ports"))?;
         if *kind != Kind::Gridrouter {
-            (own.pins, own.idle_routes, own.limited) = (Vec::new(), 0, false);
+            (own.pins, own.idle_routes) = (Vec::new(), 0);
         }
-        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-        kind.write(&own, directory.path())?;
-        contestants.push(Contestant { kind: *kind, site: own, directory });
+        for scenario in arguments.scenarios.iter().filter(|scenario| scenario.has(*kind)) {
+            own.limits = scenario.limits(*kind);
+            if configured.iter().all(|(site, _)| site.limits != own.limits) {
+                let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+                kind.write(&own, directory.path())?;
+                configured.push((own.clone(), directory));
+            }
+        }
+        contestants.push(Contestant { kind: *kind, configured });
     }
     Ok(contestants)
 }
@@ -212,17 +231,26 @@ async fn start_upstream(site: &Site, directory: &Path, core: usize) -> Result<Pr
     Ok(process)
 }
 
-async fn measure(of: &Contestant, scenario: Scenario, arguments: &Arguments, core: usize) -> Result<Sample> {
-    let mut proxy = of.kind.start(&of.site, of.directory.path(), Some(core)).await?;
-    let requests = scenario.requests(&of.site, arguments.pins);
+async fn measure(
+    of: &Contestant,
+    scenario: Scenario,
+    round: usize,
+    arguments: &Arguments,
+    core: usize,
+) -> Result<Sample> {
+    let limits = scenario.limits(of.kind);
+    let configured = of.configured.iter().find(|(site, _)| site.limits == limits);
+    let (site, directory) = configured.ok_or_else(|| Error::new("the scenario was not configured"))?;
+    let mut proxy = of.kind.start(site, directory.path(), Some(core)).await?;
+    let requests = scenario.requests(site, arguments.pins);
     let mut plan = Plan {
-        target: of.site.listen,
+        target: site.listen,
         body: 0,
         connections: scenario.connections(arguments.connections),
         reconnect: scenario.reconnects(),
         requests: requests.into(),
     };
-    plan.body = verify(&plan, scenario, &of.site, arguments.pins).await?;
+    plan.body = verify(&plan, scenario, site, arguments.pins).await?;
     let family = process::tree(proxy.id());
     let cpu = || process::cpu_time(&family);
     let window = Duration::from_secs_f64(arguments.seconds);
@@ -230,7 +258,7 @@ async fn measure(of: &Contestant, scenario: Scenario, arguments: &Arguments, cor
     let busy = load::run(&plan, Pace::FlatOut, warm_up, window, cpu).await?;
     let paced = load::run(&plan, Pace::Rate(scenario.rate()), warm_up, window / 2, cpu).await?;
     proxy.still_runs()?;
-    Ok(Sample { proxy: of.kind, scenario, busy, paced, memory: process::memory(&family) })
+    Ok(Sample { proxy: of.kind, scenario, round, busy, paced, memory: process::memory(&family) })
 }
 
 /// Sees that the right upstream gives the right answer, and returns the length that every answer must have.

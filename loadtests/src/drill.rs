@@ -10,10 +10,13 @@ pub mod etcd_million_pins;
 pub mod etcd_return;
 pub mod faults;
 pub mod idle;
+pub mod limits;
+pub mod limits_edit;
 pub mod pin;
 pub mod quickstart;
 pub mod quickstart_pin;
 pub mod reload;
+pub mod stand;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +68,10 @@ pub enum Drill {
     Idle(idle::Arguments),
     /// Upstreams that fail in every way give the right answers in time, and hurt nobody else.
     UpstreamFaults,
+    /// Every algorithm of limits under k6 at twice its rate: what gets through is what it says.
+    Limits,
+    /// Limits edited again and again under load never let through more than the larger of their values.
+    LimitsEdit,
     /// The quickstart under k6: placement, limits, latency.
     Quickstart(quickstart::Arguments),
     /// The quickstart under k6 while its pin is edited and a document of it broken: what `pin` asserts, seen by k6.
@@ -87,6 +94,8 @@ impl Drill {
             | Drill::Reload(_)
             | Drill::Idle(_)
             | Drill::UpstreamFaults
+            | Drill::Limits
+            | Drill::LimitsEdit
             | Drill::Quickstart(_)
             | Drill::QuickstartPin => false,
         }
@@ -107,6 +116,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::Reload(own) => reload::run(own, common).await,
         Drill::Idle(own) => idle::run(own, common).await,
         Drill::UpstreamFaults => faults::run(common).await,
+        Drill::Limits => limits::run(common).await,
+        Drill::LimitsEdit => limits_edit::run(common).await,
         Drill::Quickstart(own) => quickstart::run(own, common).await,
         Drill::QuickstartPin => quickstart_pin::run(common).await,
         Drill::EtcdChaos(own) => etcd_chaos::run(own, common).await,

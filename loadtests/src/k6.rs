@@ -1,4 +1,4 @@
-//! k6 on `k6/pin.js`, and what it writes down while it runs.
+//! k6: on `k6/pin.js`, with what it writes down while it runs, and on `k6/limits.js`, with what it says at the end.
 
 use std::fs::File;
 use std::io::Read;
@@ -41,6 +41,55 @@ pub struct Totals {
     pub requests: u64,
     /// Of these, the failed ones.
     pub failed: u64,
+}
+
+/// What k6 said at the end of `k6/limits.js`.
+#[derive(Debug)]
+pub struct Summary {
+    metrics: Value,
+    /// The last lines of what it complained of.
+    pub complaints: String,
+}
+
+impl Summary {
+    /// How often something was counted.
+    pub fn count(&self, metric: &str) -> u64 {
+        self.number(metric, "count") as u64
+    }
+
+    /// The mean (`avg`) or the most (`max`) of something in milliseconds; zero when there was nothing.
+    pub fn millis(&self, metric: &str, which: &str) -> f64 {
+        self.number(metric, which)
+    }
+
+    /// k6 leaves out what never happened.
+    fn number(&self, metric: &str, field: &str) -> f64 {
+        let number = || self.metrics.get(metric)?.get(field)?.as_f64();
+        number().unwrap_or(0.0)
+    }
+}
+
+/// Runs `k6/limits.js` with this list of limits, to its end within `limit`.
+pub async fn limits(target: SocketAddr, list: &Value, directory: &Path, limit: Duration) -> Result<Summary> {
+    let program = Tool::K6.find()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("k6/limits.js");
+    let summary = directory.join("k6-limits.json");
+    let (target, list) = (format!("TARGET=http://{target}"), format!("LIMITS={list}"));
+    let flags =
+        ["run", "--quiet", "--no-usage-report", "--no-color", "--address", "", "--env", &target, "--env", &list];
+    let flags = flags.iter().map(AsRef::as_ref);
+    let arguments = flags.chain(["--summary-export".as_ref(), summary.as_os_str(), script.as_os_str()]);
+    let mut process = Process::start("k6", &program, arguments, directory, None)?;
+    let status = process.ended(limit).await?;
+    if !status.success() {
+        return Err(Error::new(format!("k6 ended with {status}; it said:\n{}", process.log_tail())));
+    }
+    let text = std::fs::read_to_string(&summary).context(format_args!("cannot read {}", summary.display()))?;
+    let mut parsed: Value = serde_json::from_str(&text).context("k6's summary is not JSON")?;
+    let metrics = parsed.get_mut("metrics").map(Value::take);
+    let metrics = metrics.ok_or_else(|| Error::new("k6's summary has no metrics"))?;
+    let complaints = process.log_tail();
+    Ok(Summary { metrics, complaints })
 }
 
 /// Running k6. It ends when dropped.

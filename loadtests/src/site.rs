@@ -6,8 +6,6 @@ use crate::upstream::Label;
 
 /// The grid's name in GridRouter's documents.
 pub const GRID: &str = "shop";
-/// The limit's name in GridRouter's documents.
-pub const LIMIT: &str = "per-tenant";
 /// The header that names the tenant.
 pub const TENANT_HEADER: &str = "x-tenant-id";
 
@@ -31,10 +29,22 @@ pub struct Site {
     pub pins: Vec<Pin>,
     /// Routes that are there, and not used.
     pub idle_routes: usize,
-    /// Whether a limit, too high to refuse anything, is checked on every request.
-    pub limited: bool,
+    /// What is checked on every request.
+    pub limits: Limits,
     /// A number that every answer carries in the header [`STAMP_HEADER`], to see which configuration is in force.
     pub stamp: Option<usize>,
+}
+
+/// Limits that are too high to refuse anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// None.
+    None,
+    /// A rate of each tenant.
+    One,
+    /// A rate of each tenant, requests of each client's address in a sliding window, requests of the route at the same
+    /// time, and requests of each tenant to the route in a fixed window; or what the proxy has that is nearest.
+    Four,
 }
 
 /// A service with endpoints in every cell.
@@ -120,7 +130,7 @@ impl Site {
             routes,
             pins: Vec::new(),
             idle_routes: 0,
-            limited: false,
+            limits: Limits::None,
             stamp: None,
         })
     }

@@ -3,7 +3,9 @@
 //!
 //! It answers every request with JSON that says who answered (`service`, `cell`, `endpoint`, and `received`, the bytes
 //! of the request's body) and the header `x-served-by: CELL/SERVICE/ADDRESS`. A path that ends in `/bytes/N` is answered
-//! with N bytes instead.
+//! with N bytes instead, and one that ends in `/delay/N` after N milliseconds.
+
+pub mod journal;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,6 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::error::{Context, Error, Result};
 use crate::http::{self, Framing};
+
+use self::journal::Journal;
 
 /// The most bytes that `/bytes/N` gives.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -94,9 +98,18 @@ pub struct Endpoint {
 impl Endpoint {
     /// Starts to listen, and answers from then on. To be called within a runtime.
     pub fn start(label: &Label) -> Result<Self> {
+        Self::with(label, None)
+    }
+
+    /// The same, with every request written down.
+    pub fn recorded(label: &Label, journal: Arc<Journal>) -> Result<Self> {
+        Self::with(label, Some(journal))
+    }
+
+    fn with(label: &Label, journal: Option<Arc<Journal>>) -> Result<Self> {
         let listener = listen(label.address, 4096).context(format_args!("cannot listen on {}", label.address))?;
         let (behaviour, wanted) = watch::channel(Behaviour::Answer);
-        let answers = Arc::new(Answers::new(label));
+        let answers = Arc::new(Answers { journal, ..Answers::new(label) });
         let task = tokio::spawn(run(listener, label.address, answers, wanted)).abort_handle();
         Ok(Self { behaviour, task })
     }
@@ -183,6 +196,8 @@ struct Answers {
     usual: Vec<u8>,
     /// Answers of `/bytes/N`. The lock is held for a look-up, and there is one thread.
     of_size: Mutex<HashMap<usize, Arc<Vec<u8>>>>,
+    /// Where requests are written down, if they are.
+    journal: Option<Arc<Journal>>,
 }
 
 impl Answers {
@@ -193,6 +208,7 @@ impl Answers {
             json: format!("{{\"service\":\"{service}\",\"cell\":\"{cell}\",\"endpoint\":\"{address}\",\"received\":"),
             usual: Vec::new(),
             of_size: Mutex::default(),
+            journal: None,
         };
         answers.usual = answers.with_received(0);
         answers
@@ -226,8 +242,13 @@ impl Answers {
 async fn serve(mut stream: TcpStream, answers: Arc<Answers>, behaviour: Behaviour) {
     let _ = stream.set_nodelay(true);
     let mut buffer = Vec::with_capacity(32 * 1024);
-    while let Ok(Some(request)) = read_request(&mut stream, &mut buffer).await {
+    while let Ok(Some(mut request)) = read_request(&mut stream, &mut buffer, answers.journal.is_some()).await {
         let keeps_alive = request.keeps_alive;
+        let stay = answers.journal.as_ref().zip(request.path.take()).map(|(journal, path)| journal.came(path));
+        if let Some(delay) = request.delay {
+            tokio::time::sleep(delay).await;
+        }
+        drop(stay);
         let sent = match behaviour {
             Behaviour::Answer => answer(&mut stream, &answers, &request).await,
             Behaviour::Slow(time) => {
@@ -257,30 +278,42 @@ struct Request {
     head_only: bool,
     /// N of `/bytes/N`.
     size: Option<usize>,
+    /// N of `/delay/N`.
+    delay: Option<Duration>,
+    /// The path, where it is written down.
+    path: Option<Box<str>>,
     received: usize,
     keeps_alive: bool,
 }
 
 impl Request {
-    fn parse(head: &[u8]) -> Option<Self> {
+    fn parse(head: &[u8], keeps_path: bool) -> Option<Self> {
         let line = head.split(|byte| *byte == b'\r').next()?;
         let mut words = line.split(|byte| *byte == b' ');
         let (method, target, version) = (words.next()?, words.next()?, words.next()?);
         let path = target.split(|byte| *byte == b'?').next()?;
         let slash = path.iter().rposition(|byte| *byte == b'/')?;
         let (before, last) = path.split_at(slash);
-        let number = || std::str::from_utf8(last.get(1..)?).ok()?.parse().ok();
+        let number = || std::str::from_utf8(last.get(1..)?).ok()?.parse::<usize>().ok();
         let size = if before.ends_with(b"/bytes") { number() } else { None };
+        let delay = if before.ends_with(b"/delay") { number() } else { None };
         let keeps_alive = match http::header(head, "connection") {
             Some(value) => !value.eq_ignore_ascii_case("close"),
             None => version == b"HTTP/1.1",
         };
-        Some(Self { head_only: method == b"HEAD", size: size.filter(|n| *n <= MOST_BYTES), received: 0, keeps_alive })
+        Some(Self {
+            head_only: method == b"HEAD",
+            size: size.filter(|n| *n <= MOST_BYTES),
+            delay: delay.map(|n| Duration::from_millis(n as u64)),
+            path: if keeps_path { std::str::from_utf8(path).ok().map(Box::from) } else { None },
+            received: 0,
+            keeps_alive,
+        })
     }
 }
 
 /// Reads a request with its whole body, which is counted and thrown away. Nothing when the client is done.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, keeps_path: bool) -> io::Result<Option<Request>> {
     let broken = || io::Error::from(io::ErrorKind::InvalidData);
     let head = loop {
         if let Some(length) = http::head_length(buffer) {
@@ -294,7 +327,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
         }
     };
     let bytes = buffer.get(..head).unwrap_or_default();
-    let mut request = Request::parse(bytes).ok_or_else(broken)?;
+    let mut request = Request::parse(bytes, keeps_path).ok_or_else(broken)?;
     let framing = http::framing(bytes).ok_or_else(broken)?;
     if http::header(bytes, "expect").is_some() {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -382,83 +415,4 @@ async fn misbehave(mut stream: TcpStream, behaviour: Behaviour) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::{Connection, Failed};
-
-    fn label(port_of: &str) -> Label {
-        let address = crate::ports::free(1).unwrap()[0];
-        format!("{address}=checkout/{port_of}").parse().unwrap()
-    }
-
-    #[test]
-    fn labels() {
-        let label: Label = "127.0.0.1:9101=checkout/eu-1".parse().unwrap();
-        assert_eq!(label.served_by(), "eu-1/checkout/127.0.0.1:9101");
-        for bad in ["", "127.0.0.1:9101", "x=a/b", "127.0.0.1:9101=a", "127.0.0.1:9101=/b"] {
-            assert!(bad.parse::<Label>().is_err(), "{bad}");
-        }
-    }
-
-    #[tokio::test]
-    async fn answers_say_who_answered_and_what_was_received() {
-        let label = label("eu-1");
-        let _endpoint = Endpoint::start(&label).unwrap();
-        let mut connection = Connection::open(label.address).await.unwrap();
-        let answer = connection.exchange(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        assert_eq!(answer.header("x-served-by"), Some(label.served_by().as_str()));
-        assert!(answer.keeps_alive);
-        let sent = b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-        let answer = connection.exchange(sent).await.unwrap();
-        let json: serde_json::Value = serde_json::from_slice(answer.body).unwrap();
-        assert_eq!(json["cell"], "eu-1");
-        assert_eq!(json["received"], 3);
-        let answer = connection.exchange(b"GET /a/bytes/70000?x=/1 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        assert_eq!(answer.body.len(), 70_000);
-        let answer = connection.exchange(b"HEAD /a/bytes/70000 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        assert_eq!((answer.header("content-length"), answer.body.len()), (Some("70000"), 0));
-    }
-
-    #[tokio::test]
-    async fn misbehaviour_is_what_it_says_and_ends_when_told() {
-        let label = label("eu-1");
-        let endpoint = Endpoint::start(&label).unwrap();
-        let request = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n";
-        let ask = async || {
-            let limit = Duration::from_millis(300);
-            let exchange = async { Connection::open(label.address).await?.exchange(request).await.map(|a| a.status) };
-            tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Failed::TooLate))
-        };
-        // The endpoint's task takes a moment to hear of the change; the deadline is the test's own patience.
-        let becomes = async |wanted: fn(&std::result::Result<u16, Failed>) -> bool| {
-            let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-            loop {
-                let got = ask().await;
-                if wanted(&got) {
-                    return;
-                }
-                assert!(tokio::time::Instant::now() < deadline, "still {got:?}");
-            }
-        };
-        endpoint.behave(Behaviour::Refuse);
-        becomes(|got| matches!(got, Err(Failed::Connect(_)))).await;
-        endpoint.behave(Behaviour::Unreachable);
-        becomes(|got| matches!(got, Err(Failed::TooLate))).await;
-        endpoint.behave(Behaviour::CloseInBody);
-        becomes(|got| matches!(got, Err(Failed::CutShort(200)))).await;
-        endpoint.behave(Behaviour::CloseInHead);
-        becomes(|got| matches!(got, Err(Failed::CutShort(0)))).await;
-        endpoint.behave(Behaviour::Close);
-        becomes(|got| matches!(got, Err(Failed::Closed))).await;
-        endpoint.behave(Behaviour::Reset);
-        becomes(|got| matches!(got, Err(Failed::Broken(_)))).await;
-        endpoint.behave(Behaviour::Garbage);
-        becomes(|got| matches!(got, Err(Failed::Malformed(_)))).await;
-        endpoint.behave(Behaviour::Hang);
-        becomes(|got| matches!(got, Err(Failed::TooLate))).await;
-        endpoint.behave(Behaviour::Slow(Duration::from_millis(50)));
-        becomes(|got| matches!(got, Ok(200))).await;
-        endpoint.behave(Behaviour::Answer);
-        becomes(|got| matches!(got, Ok(200))).await;
-    }
-}
+mod tests;

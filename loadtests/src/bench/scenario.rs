@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 
 use crate::error::{Context, Error, Result};
-use crate::site::{Site, TENANT_HEADER};
+use crate::proxies::Kind;
+use crate::site::{Limits, Site, TENANT_HEADER};
 
 const LARGE: usize = 64 * 1024;
 const POST: usize = 16 * 1024;
@@ -21,16 +22,25 @@ pub enum Scenario {
     NewConnection,
     /// Small GET over 1,000 kept connections.
     Connections1000,
+    /// Small GET without a limit, and the next two with limits: what they cost.
+    NoLimit,
+    /// Small GET with one limit.
+    OneLimit,
+    /// Small GET with four limits.
+    FourLimits,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Scenario; 5] = [
+    pub const ALL: [Scenario; 8] = [
         Scenario::SmallGet,
         Scenario::Response64k,
         Scenario::Post16k,
         Scenario::NewConnection,
         Scenario::Connections1000,
+        Scenario::NoLimit,
+        Scenario::OneLimit,
+        Scenario::FourLimits,
     ];
 
     /// The name in tables.
@@ -41,15 +51,40 @@ impl Scenario {
             Scenario::Post16k => "16 KiB POST",
             Scenario::NewConnection => "new connection per request",
             Scenario::Connections1000 => "1,000 connections",
+            Scenario::NoLimit => "small GET, no limit",
+            Scenario::OneLimit => "small GET, one limit",
+            Scenario::FourLimits => "small GET, four limits",
         }
     }
 
     /// How many connections, given the usual number.
     pub const fn connections(self, usual: usize) -> usize {
         match self {
-            Scenario::SmallGet | Scenario::Response64k | Scenario::Post16k | Scenario::NewConnection => usual,
+            Scenario::SmallGet
+            | Scenario::Response64k
+            | Scenario::Post16k
+            | Scenario::NewConnection
+            | Scenario::NoLimit
+            | Scenario::OneLimit
+            | Scenario::FourLimits => usual,
             Scenario::Connections1000 => 1_000,
         }
+    }
+
+    /// What this proxy checks. Where limits are not the matter, GridRouter has one all the same and the others have none.
+    pub const fn limits(self, proxy: Kind) -> Limits {
+        match (self, proxy) {
+            (Scenario::NoLimit, _) => Limits::None,
+            (Scenario::FourLimits, _) => Limits::Four,
+            (Scenario::OneLimit, _) | (_, Kind::Gridrouter) => Limits::One,
+            (_, Kind::Nginx | Kind::Haproxy | Kind::Envoy) => Limits::None,
+        }
+    }
+
+    /// Whether the proxy takes part: where limits are the matter, those that have some like them.
+    pub const fn has(self, proxy: Kind) -> bool {
+        let is_of_limits = matches!(self, Scenario::NoLimit | Scenario::OneLimit | Scenario::FourLimits);
+        !is_of_limits || !matches!(proxy, Kind::Envoy)
     }
 
     /// Whether each request has a connection of its own.
@@ -60,7 +95,11 @@ impl Scenario {
     /// Requests a second for the latencies: a third or less of what the slowest proxy does on an ordinary core.
     pub const fn rate(self) -> u32 {
         match self {
-            Scenario::SmallGet | Scenario::Connections1000 => 8_000,
+            Scenario::SmallGet
+            | Scenario::Connections1000
+            | Scenario::NoLimit
+            | Scenario::OneLimit
+            | Scenario::FourLimits => 8_000,
             Scenario::Response64k | Scenario::Post16k => 4_000,
             Scenario::NewConnection => 2_000,
         }
@@ -71,7 +110,12 @@ impl Scenario {
         let host = site.routes.first().map(|route| route.host.as_str()).unwrap_or_default();
         // As many tenants as there may be without the requests themselves filling the generator's caches.
         let (tenants, method, path, body) = match self {
-            Scenario::SmallGet | Scenario::NewConnection | Scenario::Connections1000 => (4_096, "GET", "/api/small", 0),
+            Scenario::SmallGet
+            | Scenario::NewConnection
+            | Scenario::Connections1000
+            | Scenario::NoLimit
+            | Scenario::OneLimit
+            | Scenario::FourLimits => (4_096, "GET", "/api/small", 0),
             Scenario::Response64k => (4_096, "GET", "/api/bytes/65536", 0),
             Scenario::Post16k => (64, "POST", "/api/small", POST),
         };
@@ -93,7 +137,12 @@ impl Scenario {
     /// Sees that the body of an answer is what the upstream sends in this scenario.
     pub fn check(self, body: &[u8]) -> Result<()> {
         let received = match self {
-            Scenario::SmallGet | Scenario::NewConnection | Scenario::Connections1000 => 0,
+            Scenario::SmallGet
+            | Scenario::NewConnection
+            | Scenario::Connections1000
+            | Scenario::NoLimit
+            | Scenario::OneLimit
+            | Scenario::FourLimits => 0,
             Scenario::Post16k => POST,
             Scenario::Response64k => {
                 let right = body.len() == LARGE && body.iter().zip((b'a'..=b'z').cycle()).all(|(got, is)| *got == is);

@@ -54,6 +54,11 @@ impl Checks {
     }
 }
 
+/// A figure as people read it.
+pub fn rounded(figure: f64) -> f64 {
+    (figure * 1_000.0).round() / 1_000.0
+}
+
 /// How often each thing occurs, most often first, as in `200 (1,204), 502 upstream_closed (3)`.
 pub fn tally(things: impl IntoIterator<Item = String>) -> String {
     let mut counts = std::collections::BTreeMap::<String, usize>::new();

@@ -101,7 +101,7 @@ fn read(config: &Path) -> Result<Vec<(OsString, String)>> {
     Ok(documents)
 }
 
-async fn until_ready(router: &mut Process, admin: SocketAddr) -> Result<()> {
+pub(super) async fn until_ready(router: &mut Process, admin: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + STARTING;
     loop {
         router.still_runs()?;

@@ -14,7 +14,7 @@ use super::{Common, Stage, holds_within};
 use crate::error::Result;
 use crate::histogram::Histogram;
 use crate::process;
-use crate::site::Site;
+use crate::site::{Limits, Site};
 use crate::traffic::{Client, Event, Outcome, Traffic};
 
 /// What this drill takes.
@@ -39,7 +39,7 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let stretches = if common.short { 4 } else { STRETCHES };
     let mut checks = Checks::new("reload");
     let mut site = Site::new(3, &["checkout"], 2)?;
-    (site.stamp, site.limited) = (Some(0), true);
+    (site.stamp, site.limits) = (Some(0), Limits::One);
     let mut stage = Stage::set(common.proxy, site).await?;
     let clients: Vec<Client> = (0..TENANTS)
         .map(|number| Client {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::save;
 use crate::error::{Context, Result};
 use crate::http::Connection;
-use crate::site::{GRID, LIMIT, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
+use crate::site::{GRID, Limits, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
 
 /// The file of all pins: many documents in one.
 pub const TENANTS: &str = "documents/tenants.yaml";
@@ -26,7 +26,7 @@ pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
     save(&folder, "grid.yaml", &grid(site))?;
     save(&folder, "services.yaml", &documents(site.services.iter().map(service)))?;
     save(directory, ROUTES, &routes(site))?;
-    save(&folder, "limits.yaml", &limit())?;
+    save(&folder, "limits.yaml", &documents(limits(site).iter().map(limit)))?;
     save(directory, TENANTS, &tenants(&site.pins))?;
     if site.idle_routes > 0 {
         let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
@@ -63,8 +63,9 @@ pub fn documents_but_pins(site: &Site) -> String {
     let services = site.services.iter().map(service);
     let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
     documents(
-        [grid(site), limit()]
+        [grid(site)]
             .into_iter()
+            .chain(limits(site).iter().map(limit))
             .chain(services)
             .chain(site.routes.iter().map(|used| route(used, site)))
             .chain(idle),
@@ -88,9 +89,24 @@ pub fn routes(site: &Site) -> String {
     documents(site.routes.iter().map(|used| route(used, site)))
 }
 
-/// One token bucket a tenant that is never empty: the highest rate there is.
-fn limit() -> String {
-    format!("kind: Limit\nname: {LIMIT}\nkey: [tenant]\ntokenBucket: {{rate: 1000000/s, burst: 1000000}}\n")
+/// The limits of a site, each with its key and algorithm: the highest that there are, so that none refuses.
+fn limits(site: &Site) -> &'static [(&'static str, &'static str)] {
+    const ALL: [(&str, &str); 4] = [
+        ("per-tenant", "key: [tenant]\ntokenBucket: {rate: 1000000/s, burst: 1000000}"),
+        ("per-address", "key: [clientIp]\nslidingWindow: {limit: 1000000, window: 1s}"),
+        ("per-route", "key: [route]\nconcurrency: {limit: 1000000}"),
+        ("per-tenant-and-route", "key: [tenant, route]\nfixedWindow: {limit: 1000000, window: 1s}"),
+    ];
+    let [one, ..] = &ALL;
+    match site.limits {
+        Limits::None => &[],
+        Limits::One => std::slice::from_ref(one),
+        Limits::Four => &ALL,
+    }
+}
+
+fn limit((name, what): &(&str, &str)) -> String {
+    format!("kind: Limit\nname: {name}\n{what}\n")
 }
 
 fn documents(parts: impl Iterator<Item = String>) -> String {
@@ -128,8 +144,9 @@ fn route(route: &Route, site: &Site) -> String {
         "kind: Route\nname: {name}\nhosts: [{host}]\npaths: [{{prefix: {prefix}}}]\n\
          tenant: {{from: [{{header: {TENANT_HEADER}}}]}}\ngrid: {GRID}\nservice: {service}\n"
     );
-    if site.limited {
-        let _ = writeln!(text, "limits: [{LIMIT}]");
+    let names: Vec<&str> = limits(site).iter().map(|(name, _)| *name).collect();
+    if !names.is_empty() {
+        let _ = writeln!(text, "limits: [{}]", names.join(", "));
     }
     if let Some(stamp) = site.stamp {
         let _ = writeln!(text, "responseHeaders: {{set: {{{STAMP_HEADER}: \"{stamp}\"}}}}");

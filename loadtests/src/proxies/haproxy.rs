@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::save;
 use crate::error::Result;
-use crate::site::Site;
+use crate::site::{Limits, Site, TENANT_HEADER};
 
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
     save(directory, "haproxy.cfg", &configuration(site))
@@ -28,6 +28,7 @@ fn configuration(site: &Site) -> String {
          frontend web\n  bind {} backlog 4096\n",
         site.listen
     );
+    text.push_str(&limits(site));
     for route in &site.routes {
         let _ = writeln!(
             text,
@@ -46,6 +47,39 @@ fn configuration(site: &Site) -> String {
         for (number, label) in service.endpoints.iter().enumerate() {
             let _ = writeln!(text, "  server s{number} {}", label.address);
         }
+    }
+    for (name, _) in tables(site) {
+        let kind = if *name == "address" { "ip" } else { "string len 64" };
+        let _ = writeln!(text, "backend {name}\n  stick-table type {kind} size 200k expire 1m store http_req_rate(1s)");
+    }
+    text
+}
+
+/// What is counted, each in a table of its own, and by what: the last is for tenants at the one route that there is. There
+/// is room for three such counts in a request.
+fn tables(site: &Site) -> &'static [(&'static str, &'static str)] {
+    const ALL: [(&str, &str); 3] = [("tenant", "tenant"), ("address", "address"), ("both", "tenant")];
+    let [one, ..] = &ALL;
+    match site.limits {
+        Limits::None => &[],
+        Limits::One => std::slice::from_ref(one),
+        Limits::Four => &ALL,
+    }
+}
+
+/// The frontend's rules: count and refuse. What is there at the same time, the backend counts anyhow.
+fn limits(site: &Site) -> String {
+    let mut text = String::new();
+    for (number, (table, by)) in tables(site).iter().enumerate() {
+        let key = if *by == "address" { "src".to_owned() } else { format!("req.hdr({TENANT_HEADER})") };
+        let _ = writeln!(
+            text,
+            "  http-request track-sc{number} {key} table {table}\n  \
+             http-request deny deny_status 429 if {{ sc_http_req_rate({number}) gt 1000000 }}"
+        );
+    }
+    if let (Limits::Four, Some(service)) = (site.limits, site.services.first()) {
+        let _ = writeln!(text, "  http-request deny deny_status 429 if {{ be_conn({}) gt 100000 }}", service.name);
     }
     text
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::save;
 use crate::error::Result;
-use crate::site::{Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
+use crate::site::{Limits, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
 use crate::upstream::Label;
 
 /// The file that maps tenants to cells.
@@ -47,6 +47,18 @@ pub fn configuration(site: &Site, directory: &Path) -> String {
          proxy_buffer_size 16k;\nproxy_buffers 8 16k;\nproxy_max_temp_file_size 0;\n\
          proxy_http_version 1.1;\nproxy_set_header Connection \"\";\nproxy_set_header Host $http_host;\n"
     );
+    let tenant = format!("$http_{}", TENANT_HEADER.replace('-', "_"));
+    if site.limits != Limits::None {
+        let _ = writeln!(text, "limit_req_zone {tenant} zone=tenant:32m rate=1000000r/s;");
+    }
+    if site.limits == Limits::Four {
+        let _ = writeln!(
+            text,
+            "limit_req_zone $binary_remote_addr zone=address:1m rate=1000000r/s;\n\
+             limit_conn_zone $server_name zone=route:1m;\n\
+             limit_req_zone {tenant}$server_name zone=both:32m rate=1000000r/s;"
+        );
+    }
     let by_cell = !site.pins.is_empty();
     if by_cell {
         text.push_str("map_hash_max_size 262144;\nmap_hash_bucket_size 128;\n");
@@ -102,6 +114,13 @@ fn server(site: &Site, route: &Route, by_cell: bool) -> String {
     }
     if let Some(stamp) = site.stamp {
         let _ = writeln!(text, "add_header {STAMP_HEADER} {stamp};");
+    }
+    if site.limits != Limits::None {
+        text.push_str("limit_req zone=tenant burst=1000000 nodelay;\n");
+    }
+    if site.limits == Limits::Four {
+        text.push_str("limit_req zone=address burst=1000000 nodelay;\nlimit_req zone=both burst=1000000 nodelay;\n");
+        text.push_str("limit_conn route 65535;\n");
     }
     let cell = if by_cell { "-$cell" } else { "" };
     let _ = writeln!(text, "proxy_pass http://{service}{cell};\n}}\n}}");

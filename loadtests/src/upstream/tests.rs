@@ -1,0 +1,94 @@
+//! The endpoint, asked over a socket.
+
+use super::*;
+use crate::http::{Connection, Failed};
+
+fn label(port_of: &str) -> Label {
+    let address = crate::ports::free(1).unwrap()[0];
+    format!("{address}=checkout/{port_of}").parse().unwrap()
+}
+
+#[test]
+fn labels() {
+    let label: Label = "127.0.0.1:9101=checkout/eu-1".parse().unwrap();
+    assert_eq!(label.served_by(), "eu-1/checkout/127.0.0.1:9101");
+    for bad in ["", "127.0.0.1:9101", "x=a/b", "127.0.0.1:9101=a", "127.0.0.1:9101=/b"] {
+        assert!(bad.parse::<Label>().is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn answers_say_who_answered_and_what_was_received() {
+    let label = label("eu-1");
+    let _endpoint = Endpoint::start(&label).unwrap();
+    let mut connection = Connection::open(label.address).await.unwrap();
+    let answer = connection.exchange(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert_eq!(answer.header("x-served-by"), Some(label.served_by().as_str()));
+    assert!(answer.keeps_alive);
+    let sent = b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let answer = connection.exchange(sent).await.unwrap();
+    let json: serde_json::Value = serde_json::from_slice(answer.body).unwrap();
+    assert_eq!(json["cell"], "eu-1");
+    assert_eq!(json["received"], 3);
+    let answer = connection.exchange(b"GET /a/bytes/70000?x=/1 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert_eq!(answer.body.len(), 70_000);
+    let answer = connection.exchange(b"HEAD /a/bytes/70000 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert_eq!((answer.header("content-length"), answer.body.len()), (Some("70000"), 0));
+}
+
+#[tokio::test]
+async fn misbehaviour_is_what_it_says_and_ends_when_told() {
+    let label = label("eu-1");
+    let endpoint = Endpoint::start(&label).unwrap();
+    let request = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n";
+    let ask = async || {
+        let limit = Duration::from_millis(300);
+        let exchange = async { Connection::open(label.address).await?.exchange(request).await.map(|a| a.status) };
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Failed::TooLate))
+    };
+    // The endpoint's task takes a moment to hear of the change; the deadline is the test's own patience.
+    let becomes = async |wanted: fn(&std::result::Result<u16, Failed>) -> bool| {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let got = ask().await;
+            if wanted(&got) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "still {got:?}");
+        }
+    };
+    endpoint.behave(Behaviour::Refuse);
+    becomes(|got| matches!(got, Err(Failed::Connect(_)))).await;
+    endpoint.behave(Behaviour::Unreachable);
+    becomes(|got| matches!(got, Err(Failed::TooLate))).await;
+    endpoint.behave(Behaviour::CloseInBody);
+    becomes(|got| matches!(got, Err(Failed::CutShort(200)))).await;
+    endpoint.behave(Behaviour::CloseInHead);
+    becomes(|got| matches!(got, Err(Failed::CutShort(0)))).await;
+    endpoint.behave(Behaviour::Close);
+    becomes(|got| matches!(got, Err(Failed::Closed))).await;
+    endpoint.behave(Behaviour::Reset);
+    becomes(|got| matches!(got, Err(Failed::Broken(_)))).await;
+    endpoint.behave(Behaviour::Garbage);
+    becomes(|got| matches!(got, Err(Failed::Malformed(_)))).await;
+    endpoint.behave(Behaviour::Hang);
+    becomes(|got| matches!(got, Err(Failed::TooLate))).await;
+    endpoint.behave(Behaviour::Slow(Duration::from_millis(50)));
+    becomes(|got| matches!(got, Ok(200))).await;
+    endpoint.behave(Behaviour::Answer);
+    becomes(|got| matches!(got, Ok(200))).await;
+}
+
+#[tokio::test]
+async fn visits_are_written_down_and_answers_delayed() {
+    let (label, journal) = (label("eu-1"), Arc::new(journal::Journal::default()));
+    let _endpoint = Endpoint::recorded(&label, Arc::clone(&journal)).unwrap();
+    let mut connection = Connection::open(label.address).await.unwrap();
+    let began = tokio::time::Instant::now();
+    connection.exchange(b"GET /a/delay/30 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(30));
+    connection.exchange(b"GET /ab?x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let [visit] = journal.visits("/a").try_into().unwrap();
+    assert!(&*visit.path == "/a/delay/30" && visit.left.unwrap() - visit.came >= Duration::from_millis(30));
+    assert_eq!(journal.visits("/ab").len(), 1);
+}
