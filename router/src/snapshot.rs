@@ -18,6 +18,7 @@ use gridrouter_config::registrations::Registrations;
 use http::{HeaderValue, StatusCode};
 
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
+use crate::http::fields::TwoLines;
 use crate::limit::Prepared;
 use crate::limit::headers::Label;
 use crate::placement::Assignment;
@@ -182,8 +183,17 @@ pub struct EndpointPlan {
 pub struct LimitPlans {
     /// The limits, none of them twice.
     pub plans: Box<[Arc<LimitPlan>]>,
-    /// What clients are told of their policies, where they are told of all of them and always.
-    pub policies: Option<Box<[u8]>>,
+    /// What clients are told of their policies, where they are told of all of them, always, and in the new fields only.
+    pub(crate) told: Option<Told>,
+}
+
+/// What clients are told of limits, as far as it is the same for all of them.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The policies, and the name of the field for what is left.
+    pub(crate) lines: TwoLines,
+    /// The most bytes that both fields have.
+    pub(crate) room: usize,
 }
 
 /// A limit.

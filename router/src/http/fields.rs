@@ -114,6 +114,33 @@ fn lower(name: &mut [u8]) {
     }
 }
 
+/// A line, and the beginning of another one up to its value, made once for many messages.
+#[derive(Debug)]
+pub(crate) struct TwoLines {
+    text: Box<[u8]>,
+    first_name: usize,
+    /// Bytes of the first line, with its end.
+    first_line: usize,
+    second_name: usize,
+}
+
+impl TwoLines {
+    /// Of fields that are not [`Known`].
+    pub(crate) fn new(first: &str, value: &[u8], second: &str) -> Self {
+        let mut text = format!("{first}: ").into_bytes();
+        text.extend_from_slice(value);
+        text.extend_from_slice(b"\r\n");
+        let first_line = text.len();
+        text.extend_from_slice(second.as_bytes());
+        text.extend_from_slice(b": ");
+        Self { text: text.into(), first_name: first.len(), first_line, second_name: second.len() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+}
+
 /// The header fields of a message, in the order received.
 #[derive(Debug, Default, Clone)]
 pub struct Fields {
@@ -138,16 +165,40 @@ impl Fields {
         let begin = self.text.len();
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b": ");
-        let value = self.text.len();
         write(&mut self.text);
-        let value_len = self.text.len().saturating_sub(value);
         self.text.extend_from_slice(b"\r\n");
-        let (Ok(begin), Ok(value), Ok(value_len), Ok(name_len)) =
-            (u32::try_from(begin), u32::try_from(value), u32::try_from(value_len), u16::try_from(name.len()))
-        else {
+        self.note_written(begin, name.len());
+    }
+
+    /// Adds two lines at once, the first and the name of the second as they are in `lines`, and the second's value
+    /// written in place.
+    pub(crate) fn append_two(&mut self, lines: &TwoLines, write: impl FnOnce(&mut Vec<u8>)) {
+        let begin = self.text.len();
+        self.text.extend_from_slice(&lines.text);
+        write(&mut self.text);
+        self.text.extend_from_slice(b"\r\n");
+        let (first, second) = (lines.first_name, lines.second_name);
+        let value_len = lines.first_line.saturating_sub(first + 4);
+        self.push_plain(begin, first, value_len);
+        self.note_written(begin + lines.first_line, second);
+    }
+
+    /// Notes the line that begins there and ends with the text.
+    fn note_written(&mut self, begin: usize, name_len: usize) {
+        let value_len = self.text.len().saturating_sub(begin + name_len + 4);
+        self.push_plain(begin, name_len, value_len);
+    }
+
+    fn push_plain(&mut self, begin: usize, name_len: usize, value_len: usize) {
+        let (Ok(name), Ok(value), Ok(value_len), Ok(name_len)) = (
+            u32::try_from(begin),
+            u32::try_from(begin + name_len + 2),
+            u32::try_from(value_len),
+            u16::try_from(name_len),
+        ) else {
             return;
         };
-        self.lines.push(Line { name: begin, value, value_len, name_len, known: Known::Other, plain: true });
+        self.lines.push(Line { name, value, value_len, name_len, known: Known::Other, plain: true });
     }
 
     /// Those of a head: `head` is all of it, `lines` are parts of it. Room is made for `more` lines.

@@ -13,6 +13,9 @@ pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 /// The field that states what is left of them.
 pub const RATE_LIMIT: &str = "ratelimit";
 
+/// Between the items of a list field (RFC 9651 §3.1).
+pub const SEPARATOR: &[u8] = b", ";
+
 /// The largest integer of a structured field, RFC 9651 §3.3.1.
 const LARGEST: u64 = 999_999_999_999_999;
 const NANOS_IN_SECOND: u64 = 1_000_000_000;
@@ -56,7 +59,7 @@ impl Label {
 pub fn remaining(label: &Label, verdict: &Verdict, to: &mut Vec<u8>) {
     let window = if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos };
     to.extend_from_slice(&label.0);
-    to.extend_from_slice(itoa::Buffer::new().format(verdict.remaining.min(LARGEST)).as_bytes());
+    number(verdict.remaining.min(LARGEST), to);
     if window != NEVER {
         parameter(*b";t=", seconds_rounded_up(window), to);
     }
@@ -72,7 +75,16 @@ const LONGEST_PARAMETER: usize = 18;
 
 fn parameter(name: [u8; 3], value: u64, to: &mut Vec<u8>) {
     to.extend_from_slice(&name);
-    to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    number(value, to);
+}
+
+/// Most windows have a few seconds.
+#[inline]
+fn number(value: u64, to: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(digit @ 0..10) => to.push(b'0' + digit),
+        _ => to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+    }
 }
 
 /// The fields that many clients know from before: how many, how many are left, and in how many seconds all are back.

@@ -76,12 +76,12 @@ pub struct LimitTable {
 }
 
 impl LimitTable {
-    /// A table that takes about this many bytes at the most, and keeps at least one key a shard. It has eight shards a
-    /// core, at least 16 and at most 128: with many more shards than threads two threads seldom meet. Keys are hashed
-    /// with a random seed.
+    /// A table that takes about this many bytes at the most, and keeps at least one key a shard. It has 64 shards a
+    /// core, at least 64 and at most 512: with many more shards than threads two threads seldom meet, and with many more
+    /// than limits of a request two keys of it seldom do. Keys are hashed with a random seed.
     pub fn new(budget_bytes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let shards = (cores * 8).next_power_of_two().clamp(16, 128);
+        let shards = (cores * 64).next_power_of_two().clamp(64, 512);
         Self::with_shards(budget_bytes, shards, RandomState::new().hash_one(budget_bytes))
     }
 

@@ -18,7 +18,7 @@ use crate::http::forwarded;
 use crate::limit::key::{KeyHash, KeyHasher};
 use crate::limit::table::{Ask, Asking, LimitTable};
 use crate::limit::{NEVER, Outcome, Verdict, headers};
-use crate::snapshot::{ActionPlan, LimitPlan, QuotaPlan, RoutePlan, Snapshot};
+use crate::snapshot::{ActionPlan, LimitPlan, QuotaPlan, RoutePlan, Snapshot, Told};
 use crate::tenant;
 
 /// What stands for a value that is there several times and not the same: all such requests count as one, so that nobody
@@ -127,8 +127,8 @@ pub struct Admission<'a> {
     pub owes: bool,
     /// Whether the client is told of a limit.
     tells: bool,
-    /// The policies of all limits, where they are those of the route and no other.
-    policies: Option<&'a [u8]>,
+    /// What is told, where that is the same as for every other request of the route.
+    told: Option<&'a Told>,
 }
 
 impl Admission<'_> {
@@ -136,6 +136,12 @@ impl Admission<'_> {
     pub fn retry_after_nanos(&self) -> u64 {
         let refusing = self.notices.iter().filter(|notice| notice.refuses());
         refusing.map(|notice| notice.ask.verdict.retry_after_nanos).max().unwrap_or(NEVER)
+    }
+
+    /// Whether a limit is among those that are asked.
+    fn knows(&self, limit: &LimitPlan) -> bool {
+        self.notices.iter().any(|notice| notice.limit.id == limit.id)
+            || self.paced.iter().any(|paced| paced.limit == limit.id)
     }
 
     /// The limit that refuses a request.
@@ -150,20 +156,25 @@ impl Admission<'_> {
 
     /// What the client is told, as header fields.
     pub fn told(&self) -> Fields {
+        if let Some(told) = self.told {
+            let mut fields = Fields::with_room(2, told.room);
+            let said = self.notices.iter().filter_map(|notice| Some((notice.limit.label.as_ref()?, notice.verdict())));
+            fields.append_two(&told.lines, |to| {
+                join(to, said, |(label, verdict), to| headers::remaining(label, verdict, to));
+            });
+            return fields;
+        }
         if !self.tells {
             return Fields::new();
         }
         let told = || self.notices.iter().filter(|notice| notice.is_told());
         let room = |notice: &Notice<'_>| {
             let policy = notice.quota.policy.as_ref().map_or(0, HeaderValue::len);
-            policy + notice.limit.label.as_ref().map_or(0, headers::longest) + 2 * SEPARATOR.len()
+            policy + notice.limit.label.as_ref().map_or(0, headers::longest) + 2 * headers::SEPARATOR.len()
         };
         let bytes: usize = told().map(room).sum();
         let mut fields = Fields::with_room(2, bytes + NAMES);
         fields.append_written(headers::RATE_LIMIT_POLICY, |to| {
-            if let Some(policies) = self.policies {
-                return to.extend_from_slice(policies);
-            }
             let policies = told().filter_map(|notice| notice.quota.policy.as_ref());
             join(to, policies, |policy, to| to.extend_from_slice(policy.as_bytes()));
         });
@@ -182,8 +193,6 @@ impl Admission<'_> {
     }
 }
 
-/// Between the items of a list field (RFC 9651 §3.1).
-const SEPARATOR: &[u8] = b", ";
 /// Bytes of the two fields beside their values.
 const NAMES: usize = headers::RATE_LIMIT_POLICY.len() + headers::RATE_LIMIT.len() + 8;
 
@@ -192,7 +201,7 @@ fn join<T>(to: &mut Vec<u8>, items: impl Iterator<Item = T>, write: impl Fn(T, &
     let begin = to.len();
     for item in items {
         if to.len() > begin {
-            to.extend_from_slice(SEPARATOR);
+            to.extend_from_slice(headers::SEPARATOR);
         }
         write(item, to);
     }
@@ -222,15 +231,20 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
     }
     if let Some(on) = &who.on {
         for limit in &*on.route.limits.plans {
-            who.gather(limit, table, admission);
+            // None of them is there twice.
+            if listener.is_empty() || !admission.knows(limit) {
+                who.gather(limit, table, admission);
+            }
         }
         let tenant = on.tenant.and_then(|tenant| tenant.plan);
         for limit in tenant.map_or(&[][..], |plan| plan.extra()) {
-            who.gather(limit, table, admission);
+            if !admission.knows(limit) {
+                who.gather(limit, table, admission);
+            }
         }
         // A tenant of its own may have other values, and what others say comes to those of the route.
         if tenant.is_none_or(|tenant| !tenant.has_limits()) && listener.is_empty() {
-            admission.policies = on.route.limits.policies.as_deref();
+            admission.told = on.route.limits.told.as_ref();
         }
     }
     if admission.notices.is_empty() {
@@ -238,7 +252,7 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
     }
     admission.refused = !table.check(&mut admission.notices, now.0);
     for notice in &admission.notices {
-        admission.tells |= notice.is_told();
+        admission.tells |= admission.told.is_none() && notice.is_told();
         if let Outcome::Wait(nanos) = notice.ask.verdict.outcome
             && notice.ask.enforced
         {
@@ -248,12 +262,9 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
 }
 
 impl<'a> Who<'a, '_, '_> {
-    /// Adds a limit to those that are asked, unless it is among them.
+    /// Adds a limit to those that are asked.
     #[inline]
     fn gather(&self, limit: &'a Arc<LimitPlan>, table: &impl Limiter, to: &mut Admission<'a>) {
-        if to.notices.iter().any(|notice| notice.limit.id == limit.id) {
-            return;
-        }
         let tenant = self.on.as_ref().and_then(|on| on.tenant).and_then(|tenant| tenant.plan);
         let own = tenant.and_then(|tenant| tenant.quota(limit.id));
         let quota = own.unwrap_or(&limit.quota);
@@ -272,7 +283,7 @@ impl<'a> Who<'a, '_, '_> {
         }
     }
 
-    /// Adds a limit of bandwidth to those that look at the answer, unless it is among them.
+    /// Adds a limit of bandwidth to those that look at the answer.
     #[cold]
     fn gather_paced(
         &self,
@@ -281,9 +292,6 @@ impl<'a> Who<'a, '_, '_> {
         table: &impl Limiter,
         to: &mut Admission<'a>,
     ) {
-        if to.paced.iter().any(|paced| paced.limit == limit.id) {
-            return;
-        }
         let enforced = limit.mode == LimitMode::Enforce;
         let paced = |quota, id, enforced| Paced { quota, key: self.key(limit, id, table), limit: id, enforced };
         to.paced.push(paced(own.unwrap_or(&limit.quota), limit.id, enforced));

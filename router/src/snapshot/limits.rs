@@ -9,7 +9,8 @@ use http::HeaderValue;
 
 use super::names::Names;
 use super::tenants::Quotas;
-use super::{CandidatePlan, LimitPlan, LimitPlans, QuotaPlan};
+use super::{CandidatePlan, LimitPlan, LimitPlans, QuotaPlan, Told};
+use crate::http::fields::TwoLines;
 use crate::limit::{Prepared, headers};
 
 /// What the name of a limit's candidate ends with: what its counts and metrics are kept under. No name has a `/`.
@@ -27,15 +28,25 @@ impl Limits {
     pub(super) fn of(&self, names: &[Name]) -> Arc<LimitPlans> {
         let plans: Box<[_]> = names.iter().filter_map(|name| self.0.get(name).map(Arc::clone)).collect();
         let policies: Option<Vec<&[u8]>> = plans.iter().map(|limit| limit.policy_always_told()).collect();
-        let policies = policies.map(|policies| policies.join(&b", "[..]).into());
-        Arc::new(LimitPlans { plans, policies })
+        let told = policies.filter(|policies| !policies.is_empty()).map(|policies| {
+            let policies = policies.join(headers::SEPARATOR);
+            let lines = TwoLines::new(headers::RATE_LIMIT_POLICY, &policies, headers::RATE_LIMIT);
+            let items = plans.iter().filter_map(|limit| limit.label.as_ref()).map(headers::longest);
+            let room = lines.len() + items.map(|item| item + headers::SEPARATOR.len()).sum::<usize>() + 2;
+            Told { lines, room }
+        });
+        Arc::new(LimitPlans { plans, told })
     }
 }
 
 impl LimitPlan {
     /// What clients are told of its policy, if they are with every answer.
     fn policy_always_told(&self) -> Option<&[u8]> {
-        let told = self.mode == LimitMode::Enforce && self.headers == HeadersWhen::Always && !self.is_bandwidth;
+        let told = self.mode == LimitMode::Enforce
+            && self.headers == HeadersWhen::Always
+            && !self.is_bandwidth
+            && !self.legacy_headers
+            && self.candidate.is_none();
         self.quota.policy.as_ref().filter(|_| told).map(HeaderValue::as_bytes)
     }
 }
