@@ -192,7 +192,7 @@ pub struct LimitPlans {
 pub(crate) struct Told {
     /// The policies, and the name of the field for what is left.
     pub(crate) lines: TwoLines,
-    /// The most bytes that both fields have.
+    /// Bytes that both fields have at the most, of a request that is admitted.
     pub(crate) room: usize,
 }
 

@@ -1,7 +1,8 @@
 //! How clients are told of limits: `RateLimit-Policy`, `RateLimit` and `Retry-After`.
 //!
 //! The first two follow draft-ietf-httpapi-ratelimit-headers-10 (§3.1 `q`, `w`; §4.1 `r`, `t`) and stay valid under
-//! -11, which says "effective window" where -10 says "reset". Several limits are several items of one list (§3, §4).
+//! -11, which says "effective window" where -10 says "reset". Several limits are several items of one list (§3, §4), which
+//! need not have all of them.
 //! `Retry-After` is RFC 9110 §10.2.3.
 
 use http::HeaderValue;

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gridrouter_config::model::{HeadersWhen, LimitKeyPart, LimitMode};
-use http::HeaderValue;
 use smallvec::SmallVec;
 
 use super::decide::{Facts, Place, Tenant};
@@ -154,44 +153,63 @@ impl Admission<'_> {
         self.notices.iter().filter(|notice| !self.refused && notice.ask.verdict.admits())
     }
 
-    /// What the client is told, as header fields.
+    /// What the client is told, as header fields: the policies of all limits, and what is left of the one that it should
+    /// mind, which is the nearest to refusing. A refused request is told of those that refuse it.
     pub fn told(&self) -> Fields {
         if let Some(told) = self.told {
             let mut fields = Fields::with_room(2, told.room);
-            let said = self.notices.iter().filter_map(|notice| Some((notice.limit.label.as_ref()?, notice.verdict())));
-            fields.append_two(&told.lines, |to| {
-                join(to, said, |(label, verdict), to| headers::remaining(label, verdict, to));
-            });
+            fields.append_two(&told.lines, |to| self.say(true, to));
             return fields;
         }
         if !self.tells {
             return Fields::new();
         }
         let told = || self.notices.iter().filter(|notice| notice.is_told());
-        let room = |notice: &Notice<'_>| {
-            let policy = notice.quota.policy.as_ref().map_or(0, HeaderValue::len);
-            policy + notice.limit.label.as_ref().map_or(0, headers::longest) + 2 * headers::SEPARATOR.len()
-        };
-        let bytes: usize = told().map(room).sum();
-        let mut fields = Fields::with_room(2, bytes + NAMES);
+        let policies: usize = told().filter_map(|notice| notice.quota.policy.as_ref()).map(|p| p.len() + 2).sum();
+        let mut fields = Fields::with_room(2, policies + NAMES + LONGEST_ITEM);
         fields.append_written(headers::RATE_LIMIT_POLICY, |to| {
             let policies = told().filter_map(|notice| notice.quota.policy.as_ref());
             join(to, policies, |policy, to| to.extend_from_slice(policy.as_bytes()));
         });
-        fields.append_written(headers::RATE_LIMIT, |to| {
-            let said = told().filter_map(|notice| Some((notice.limit.label.as_ref()?, &notice.ask.verdict)));
-            join(to, said, |(label, verdict), to| headers::remaining(label, verdict, to));
-        });
-        // The old fields have room for one limit: the one that is nearest to refusing.
-        let old = told().filter(|notice| notice.limit.legacy_headers);
-        if let Some(notice) = old.min_by_key(|n| (n.ask.verdict.admits(), n.ask.verdict.remaining)) {
+        if !self.refused || told().any(Notice::refuses) {
+            fields.append_written(headers::RATE_LIMIT, |to| self.say(false, to));
+        }
+        // The old fields have room for one limit.
+        if let Some(notice) = self.nearest(|notice| notice.is_told() && notice.limit.legacy_headers) {
             for (name, value) in headers::legacy(notice.ask.limit.policy().quota, &notice.ask.verdict) {
                 fields.append(name, value);
             }
         }
         fields
     }
+
+    /// Writes what is left of the limits that a client should mind, among those that it is told of: `all` if it is of all.
+    #[inline]
+    fn say(&self, all: bool, to: &mut Vec<u8>) {
+        let is_told = |notice: &Notice<'_>| all || notice.is_told();
+        let item = |notice: &Notice<'_>, to: &mut Vec<u8>| {
+            if let Some(label) = &notice.limit.label {
+                headers::remaining(label, notice.verdict(), to);
+            }
+        };
+        if self.refused {
+            return join(to, self.notices.iter().filter(|notice| notice.refuses() && is_told(notice)), item);
+        }
+        if let Some(nearest) = self.nearest(is_told) {
+            item(nearest, to);
+        }
+    }
+
+    /// The limit that is nearest to refusing, or refuses.
+    #[inline]
+    fn nearest(&self, among: impl Fn(&Notice<'_>) -> bool) -> Option<&Notice<'_>> {
+        let told = self.notices.iter().filter(|notice| among(notice));
+        told.min_by_key(|notice| (notice.verdict().admits(), notice.verdict().remaining))
+    }
 }
+
+/// The most bytes of an item of `RateLimit`: a name of 128 bytes, and two parameters.
+const LONGEST_ITEM: usize = 180;
 
 /// Bytes of the two fields beside their values.
 const NAMES: usize = headers::RATE_LIMIT_POLICY.len() + headers::RATE_LIMIT.len() + 8;

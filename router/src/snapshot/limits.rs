@@ -31,8 +31,8 @@ impl Limits {
         let told = policies.filter(|policies| !policies.is_empty()).map(|policies| {
             let policies = policies.join(headers::SEPARATOR);
             let lines = TwoLines::new(headers::RATE_LIMIT_POLICY, &policies, headers::RATE_LIMIT);
-            let items = plans.iter().filter_map(|limit| limit.label.as_ref()).map(headers::longest);
-            let room = lines.len() + items.map(|item| item + headers::SEPARATOR.len()).sum::<usize>() + 2;
+            let item = plans.iter().filter_map(|limit| limit.label.as_ref()).map(headers::longest).max();
+            let room = lines.len() + item.unwrap_or_default() + 2;
             Told { lines, room }
         });
         Arc::new(LimitPlans { plans, told })

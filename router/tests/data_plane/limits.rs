@@ -92,11 +92,13 @@ fn what_a_later_limit_refuses_costs_an_earlier_one_nothing() {
     let mut client = site.client();
     let answer = client.get_with("/", ACME);
     answer.assert_ok("ok");
-    let left: Vec<&str> = answer.header("ratelimit").unwrap().split(", ").collect();
-    assert_eq!(left.len(), 2);
-    assert!(left[0].starts_with("\"wide\";r=2;t=") && left[1].starts_with("\"narrow\";r=0;t="), "{left:?}");
+    let policies = answer.header("ratelimit-policy").unwrap();
+    assert_eq!(policies, "\"wide\";q=3;w=10800, \"narrow\";q=1;w=3600");
+    assert_eq!(answer.headers("ratelimit"), ["\"narrow\";r=0;t=3600"], "of the one that is nearest to refusing");
     for _ in 0..5 {
-        client.get_with("/", ACME).assert_reject(429, "limit_exceeded");
+        let refused = client.get_with("/", ACME);
+        refused.assert_reject(429, "limit_exceeded");
+        assert!(refused.header("ratelimit").unwrap().starts_with("\"narrow\";r=0;t="), "of the one that refuses");
     }
     client.get_with("/", "X-Tenant: b\r\n").assert_ok("ok");
     client.get_with("/", "X-Tenant: c\r\n").assert_ok("ok");
