@@ -196,12 +196,46 @@ algorithms! {
     Bandwidth in bandwidth,
 }
 
+impl State {
+    /// Permits that are out, of those who count them.
+    fn held(&self) -> Option<u32> {
+        match self {
+            Self::Concurrency(state) => Some(state.held),
+            Self::AdaptiveConcurrency(state) => Some(state.held()),
+            Self::TokenBucket(_)
+            | Self::LeakyBucketQueue(_)
+            | Self::LeakyBucketMeter(_)
+            | Self::SlidingWindow(_)
+            | Self::FixedWindow(_)
+            | Self::WarmUp(_)
+            | Self::Bandwidth(_) => None,
+        }
+    }
+
+    fn set_held(&mut self, held: u32) {
+        match self {
+            Self::Concurrency(state) => state.held = held,
+            Self::AdaptiveConcurrency(state) => state.set_held(held),
+            Self::TokenBucket(_)
+            | Self::LeakyBucketQueue(_)
+            | Self::LeakyBucketMeter(_)
+            | Self::SlidingWindow(_)
+            | Self::FixedWindow(_)
+            | Self::WarmUp(_)
+            | Self::Bandwidth(_) => {}
+        }
+    }
+}
+
 impl Prepared {
-    /// A state in place of one of another algorithm. What was used of that is used of this one too, as far as it goes; but
-    /// who holds a permit has not been counted by the other.
+    /// A state in place of one of another algorithm. What was used of that is used of this one too, as far as it goes, and
+    /// permits stay out; but what is no permit was not held.
     #[cold]
     fn instead_of(&self, other: &State, now: u64) -> State {
         let mut state = self.fresh(now);
+        if let Some(held) = other.held() {
+            state.set_held(held);
+        }
         match (self, other) {
             (Self::Concurrency(_) | Self::AdaptiveConcurrency(_) | Self::Bandwidth(_), _)
             | (_, State::Concurrency(_) | State::AdaptiveConcurrency(_) | State::Bandwidth(_)) => {}
@@ -216,12 +250,17 @@ impl Prepared {
 
     /// Ends a request that was counted while it lasted.
     fn release(&self, state: &mut State, now: u64, cost: u32, answered: Answered) {
-        match (self, state) {
+        match (self, &mut *state) {
             (Self::Concurrency(limit), State::Concurrency(state)) => limit.release(state, cost),
             (Self::AdaptiveConcurrency(limit), State::AdaptiveConcurrency(state)) => {
                 limit.release(state, now, cost, answered);
             }
-            (_, _) => {}
+            // The limit has become one of another kind since.
+            (_, state) => {
+                if let Some(held) = state.held() {
+                    state.set_held(held.saturating_sub(cost));
+                }
+            }
         }
     }
 

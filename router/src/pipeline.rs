@@ -167,7 +167,8 @@ fn begin(
             let location =
                 own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection.trusted.get());
             record.aftermath = Aftermath::of(worker, &admission, now);
-            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: admission.told(), record }))
+            let turn = (admission.wait_nanos > 0).then(|| Box::new(Waiting::new(worker, &admission, now)));
+            Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: admission.told(), record, turn }))
         }
         Destination::Endpoint { group, host, .. } => {
             record.group = Some(group.id);
@@ -177,6 +178,11 @@ fn begin(
             };
             if admission.wait_nanos > 0 {
                 let (turn, group) = (Waiting::new(worker, &admission, now), Arc::clone(group));
+                if !fits(route, admission.wait_nanos) {
+                    // Its turn, which is given back here, would come when its time is over.
+                    drop(turn);
+                    return Err(unfit(Reject::RequestTimeout, "its turn would come after its request timeout"));
+                }
                 return Ok(Begun::Waiting(Box::new(ToWait { turn, group, going: going(record) })));
             }
             match pick(worker, group, now) {
@@ -203,6 +209,12 @@ impl Drop for Kept<'_> {
     }
 }
 
+/// Whether a wait leaves time for the request.
+fn fits(route: &RoutePlan, wait_nanos: u64) -> bool {
+    let total = forward_plan(route).and_then(|(_, _, document)| document.timeouts.request);
+    total.is_none_or(|total| u128::from(wait_nanos) < total.as_nanos())
+}
+
 const NO_ENDPOINT: &str = "every endpoint is down, full or marked as failed";
 
 /// Picks the endpoint that a request is sent to first.
@@ -223,13 +235,19 @@ async fn forward_later(
     body: ClientBody,
 ) -> Answer {
     let mut kept = Kept { connection, going: Some(going) };
+    connection.waits.set(true);
     turn.turn().await;
+    connection.waits.set(false);
     let worker = connection.worker();
     let picked = pick(worker, group, worker.now());
     // It was put there above, and nobody else takes it.
     let Some(going) = kept.going.take() else {
         return own::reject(connection, Reject::NoEndpoint, Record::new(worker.now()), &Fields::new());
     };
+    let mut going = going;
+    if let Some(aftermath) = &mut going.record.aftermath {
+        aftermath.begins(worker.now());
+    }
     let Some(picked) = picked else {
         tracing::debug!(client = %connection.origin.peer, "request refused: {NO_ENDPOINT}");
         let refused = own::Refused::after_waiting(Reject::NoEndpoint, going.told, going.record);
@@ -262,6 +280,8 @@ fn depart<'c>(
     let Picked { choice, tried } = picked;
     let Head { method, uri, version, mut fields, .. } = head;
     let has_body = !body.is_end_stream();
+    connection.timed.set(has_body && record.aftermath.is_some());
+    connection.body_ended.set(Nanos(0));
     if let Some((_, plan, document)) = plan_of(snapshot, route) {
         if let Some(total) = document.timeouts.request {
             // From when the request came, whether it had to wait or not.
@@ -299,7 +319,7 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
             let (status, mut fields) = (head.status, head.fields);
             record.status = status.as_u16();
             if let Some(aftermath) = &mut record.aftermath {
-                aftermath.answer_begins(status, &fields);
+                aftermath.answer_begins(status, &fields, connection.body_ended.get());
             }
             headers::strip_hop_by_hop(&mut fields, Direction::Response, true);
             fields.extend(&departure.told);
@@ -310,7 +330,7 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
         (answer, plan) => {
             let reject = answer.err().unwrap_or(Reject::NoRoute);
             if let Some(aftermath) = &mut record.aftermath {
-                aftermath.fails();
+                aftermath.fails(reject);
             }
             tracing::debug!(
                 route = plan.map(|(route, ..)| route.document.name.as_str()),

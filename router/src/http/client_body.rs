@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::Connection;
+use crate::clock;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::wire::{Spare, Wire};
 
@@ -99,9 +100,17 @@ impl ClientBody {
                 return Poll::Ready(Some(Err(BrokenBody)));
             }
             match incoming.body.decode(&mut incoming.wire.input) {
-                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Data(data)) => {
+                    if self.0.timed.get() && incoming.body.is_done() {
+                        self.0.body_ended.set(clock::now());
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Decoded::End) => {
+                    if self.0.timed.get() {
+                        self.0.body_ended.set(clock::now());
+                    }
                     incoming.wire.settle(&self.0.worker().spare);
                     return Poll::Ready(None);
                 }

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use super::answer::{self, Answer, Asker};
 use super::client_body::{ClientBody, Incoming};
 use super::reject::Reject;
-use crate::clock::{self, Millis};
+use crate::clock::{self, Millis, Nanos};
 use crate::http1::Scan;
 use crate::http1::out::Out;
 use crate::http1::request::{self, Head};
@@ -61,6 +61,12 @@ pub(crate) struct Connection {
     since: Cell<Millis>,
     /// When the request being answered must be over.
     pub(crate) request_deadline: Cell<Millis>,
+    /// Whether it is noted when the request's body has come.
+    pub(crate) timed: Cell<bool>,
+    /// When it had come.
+    pub(crate) body_ended: Cell<Nanos>,
+    /// Nobody reads the body yet: the request waits for its turn.
+    pub(crate) waits: Cell<bool>,
     /// The answer being made is the connection's last.
     ends: Cell<bool>,
     /// The client's address as text, made with its first request.
@@ -98,6 +104,9 @@ impl Connection {
             incoming: RefCell::new(Incoming::new(Wire::new(stream))),
             since: Cell::new(clock::now_millis()),
             request_deadline: Cell::new(Millis::NEVER),
+            timed: Cell::default(),
+            body_ended: Cell::new(Nanos(0)),
+            waits: Cell::default(),
             ends: Cell::default(),
             address: RefCell::default(),
         });
@@ -144,10 +153,10 @@ impl Connection {
 
     /// Whether the client has gone while its request is on its way. What it sends meanwhile is kept, within bounds.
     ///
-    /// Not told while a body is awaited: whoever reads that learns of it.
+    /// Not told while somebody reads the body, who learns of it.
     pub(super) fn client_left(&self, cx: &mut Context<'_>) -> bool {
         let mut incoming = self.incoming.borrow_mut();
-        if !incoming.body.is_done() {
+        if !incoming.body.is_done() && !self.waits.get() {
             return false;
         }
         while incoming.wire.input.len() < MAX_AHEAD {
@@ -237,6 +246,7 @@ impl Connection {
         let asker = Asker::new(&head);
         self.incoming.borrow_mut().begin(head.body, head.expects_continue);
         self.ends.set(false);
+        self.waits.set(false);
         let answer = {
             let mut handling = pin!(pipeline::handle(self, head, ClientBody::new(self)));
             poll_fn(|cx| self.poll_answer(cx, handling.as_mut())).await

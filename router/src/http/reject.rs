@@ -95,6 +95,12 @@ impl Reject {
         self as usize
     }
 
+    /// Whether a request that was being sent on failed for its client's or the router's own reasons, and not the
+    /// endpoint's.
+    pub const fn is_of_the_client(self) -> bool {
+        matches!(self, Self::BodyTimeout | Self::MalformedRequest | Self::RouterOverloaded)
+    }
+
     /// The whole answer as bytes, for what is no request that the pipeline could answer. It closes the connection.
     pub fn raw_response(self, with_body: bool) -> Vec<u8> {
         let (status, body) = (self.status(), self.body());

@@ -157,6 +157,14 @@ impl Learned {
 pub(super) struct State(Box<Learned>);
 
 impl State {
+    pub(super) fn held(&self) -> u32 {
+        self.0.held
+    }
+
+    pub(super) fn set_held(&mut self, held: u32) {
+        self.0.held = held;
+    }
+
     /// Permits that are out are the last thing to be forgotten, as in [`concurrency`](super::concurrency); what was
     /// learned counts as one request.
     #[allow(clippy::float_cmp, reason = "nothing was reckoned if it is the same")]

@@ -62,7 +62,7 @@ pub(super) fn verdict(held: u32, limit: u32, cost: u32) -> Verdict {
 /// What was counted for one key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
-    held: u32,
+    pub(super) held: u32,
 }
 
 impl State {

@@ -58,8 +58,13 @@ impl FixedWindow {
         state.count = state.count.saturating_add(cost);
     }
 
+    #[allow(clippy::unused_self, reason = "every algorithm has it")]
     pub(super) fn charge(&self, state: &mut State, now: u64, cost: i64) {
-        self.turn_over(state, now);
+        // In the period that the state is of: whoever is charged may have come before an edit.
+        if state.is_over(now) {
+            state.begins = now - now % state.window_nanos.max(1);
+            state.count = 0;
+        }
         state.count = u32::try_from(i64::from(state.count).saturating_add(cost).max(0)).unwrap_or(u32::MAX);
     }
 }

@@ -94,7 +94,7 @@ pub fn legacy(quota: u64, verdict: &Verdict) -> [(&'static str, HeaderValue); 3]
     [
         ("x-ratelimit-limit", HeaderValue::from(quota)),
         ("x-ratelimit-remaining", HeaderValue::from(verdict.remaining)),
-        ("x-ratelimit-reset", HeaderValue::from(seconds_rounded_up(window).min(LARGEST))),
+        ("x-ratelimit-reset", HeaderValue::from(if window == NEVER { 0 } else { seconds_rounded_up(window) })),
     ]
 }
 

@@ -64,8 +64,8 @@ impl SlidingWindow {
     }
 
     pub(super) fn charge(&self, state: &mut State, now: u64, cost: i64) {
-        self.adopt(state, now);
         let (more, number) = (cost > 0, cost.unsigned_abs());
+        // Whoever is charged may have come before an edit: its window is not the one that is counted in.
         match state {
             State::Log(log) if more => log.get_or_insert_default().add(self.window, now, number),
             State::Log(None) => {}

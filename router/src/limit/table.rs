@@ -28,6 +28,8 @@ use super::{Answered, Outcome, Prepared, State, Verdict};
 const SAMPLE: usize = 16;
 /// Entries looked at when every one of those is in use.
 const WIDE_SAMPLE: usize = 64;
+/// Entries put out by one check at the most: so none takes long, and more than a state can grow by is freed in the mean.
+const AT_ONCE: usize = 4;
 /// Set in an entry's key when it was used again after it came.
 const USED_AGAIN: u64 = 1 << 63;
 
@@ -180,6 +182,7 @@ impl LimitTable {
             }
             if let Some(before) = before {
                 *heap_bytes = (*heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+                entries.make_room(&shard.budget, key, now);
             }
             return admitted;
         }
@@ -237,20 +240,20 @@ impl LimitTable {
 
     /// Takes more of a limit than it was asked for, or gives back, if the key is still known.
     pub fn charge(&self, key: KeyHash, limit: &Prepared, cost: i64, now: u64) {
-        self.change(key, |state| limit.charge(state, now, cost));
+        self.change(key, now, |state| limit.charge(state, now, cost));
     }
 
     /// Ends a request that was counted while it lasted.
     pub fn release(&self, key: KeyHash, limit: &Prepared, cost: u32, answered: Answered, now: u64) {
-        self.change(key, |state| limit.release(state, now, cost, answered));
+        self.change(key, now, |state| limit.release(state, now, cost, answered));
     }
 
     /// Gives back the turn, at `turn` nanoseconds, of a request that waited for it and has gone.
     pub fn leave(&self, key: KeyHash, limit: &Prepared, turn: u64, cost: u32, now: u64) {
-        self.change(key, |state| limit.leave(state, now, turn, cost));
+        self.change(key, now, |state| limit.leave(state, now, turn, cost));
     }
 
-    fn change(&self, key: KeyHash, change: impl FnOnce(&mut State)) {
+    fn change(&self, key: KeyHash, now: u64, change: impl FnOnce(&mut State)) {
         let (shard, key) = self.shard(key);
         let mut entries = shard.lock();
         let Some(entry) = entries.find(key) else { return };
@@ -258,6 +261,9 @@ impl LimitTable {
         change(&mut entry.state);
         let after = entry.state.heap_bytes();
         entries.heap_bytes = (entries.heap_bytes + after).saturating_sub(before);
+        if after > before {
+            entries.make_room(&shard.budget, key, now);
+        }
     }
 
     /// What the table holds.
@@ -368,6 +374,11 @@ impl Entry {
     }
 }
 
+/// The half of a key that finds the shard has random bits left.
+fn random_of(key: [u64; 2]) -> usize {
+    (key[1] >> 32) as usize
+}
+
 impl Entries {
     #[inline]
     fn find(&mut self, key: [u64; 2]) -> Option<&mut Entry> {
@@ -390,6 +401,7 @@ impl Entries {
         }
         if let Some(before) = before {
             self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+            self.make_room(budget, key, now);
         }
         verdict
     }
@@ -411,6 +423,7 @@ impl Entries {
             let before = entry.state.heap_bytes();
             limit.take(&mut entry.state, now, cost);
             self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+            self.make_room(budget, key, now);
         } else {
             let mut state = limit.fresh(now);
             limit.take(&mut state, now, cost);
@@ -421,21 +434,29 @@ impl Entries {
     /// Inserts a key that is not there.
     fn insert(&mut self, budget: &Budget, key: [u64; 2], state: State, now: u64) {
         let heap_bytes = state.heap_bytes();
-        // The half that finds the shard has random bits left.
-        let mut random = (key[1] >> 32) as usize;
-        while !self.table.is_empty() && self.is_full(budget, heap_bytes) {
-            self.evict(random, now);
-            random = random.wrapping_mul(31).wrapping_add(7);
+        if self.table.len() >= budget.keys {
+            self.evict(random_of(key), now);
         }
         self.heap_bytes += heap_bytes;
         let entry = Entry { key: [key[0], key[1] & !USED_AGAIN], state };
         self.table.insert_unique(key[0], entry, |entry| entry.key[0]);
+        if heap_bytes > 0 {
+            self.make_room(budget, key, now);
+        }
     }
 
-    /// Whether there is no room for one entry more.
-    fn is_full(&self, budget: &Budget, heap_bytes: usize) -> bool {
-        self.table.len() >= budget.keys
-            || (self.heap_bytes > 0 && self.heap_bytes + heap_bytes + self.table.allocation_size() > budget.bytes)
+    /// Puts entries out while they take more than there is, a few at a time: what a state grows by at once is about as
+    /// much as they have.
+    fn make_room(&mut self, budget: &Budget, key: [u64; 2], now: u64) {
+        let mut random = random_of(key);
+        for _ in 0..AT_ONCE {
+            if self.heap_bytes + self.table.allocation_size() <= budget.bytes || self.table.len() <= 1 {
+                return;
+            }
+            // Another place each time that there is something to do, or the same few would be looked at.
+            random = random.wrapping_mul(0x9e37_79b9).wrapping_add(self.heap_bytes);
+            self.evict(random, now);
+        }
     }
 
     /// Puts out one entry of those that follow a random place. At least 7 of 32 places are taken when a shard is full of

@@ -360,12 +360,20 @@ impl<'a> Who<'a, '_, '_> {
     }
 
     /// The client's address; of an IPv6 address the /64, which is what one customer has.
-    fn client_network(&self) -> [u8; 8] {
-        let mut bytes = [0; 8];
+    fn client_network(&self) -> [u8; 9] {
         let facts = self.facts;
+        let mut bytes = [0; 9];
+        let (kind, network) = bytes.split_at_mut(1);
+        // The first byte tells an address of one kind from a network of the other.
         match forwarded::client_address(facts.headers, facts.peer, facts.trusted_proxies) {
-            IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => bytes.copy_from_slice(&ip.octets()[..8]),
+            IpAddr::V4(ip) => {
+                kind.fill(4);
+                network.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
+            }
+            IpAddr::V6(ip) => {
+                kind.fill(6);
+                network.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
+            }
         }
         bytes
     }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::admission::Admission;
 use crate::clock::{self, Nanos};
 use crate::http::fields::Fields;
+use crate::http::reject::Reject;
 use crate::limit::Answered;
 use crate::limit::key::KeyHash;
 use crate::listener::worker::Worker;
@@ -21,11 +22,19 @@ use crate::upstream::pace::Paced;
 /// The most that an upstream can say that a request cost.
 const MAX_COST: u32 = 1_000_000;
 
+/// What an upstream says that a request cost: a whole number; more than the most is the most.
+fn cost_of(value: &[u8]) -> Option<u32> {
+    let digits = value.trim_ascii();
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(digits).ok().filter(|_| is_number)?;
+    Some(number.parse::<u32>().unwrap_or(MAX_COST).min(MAX_COST))
+}
+
 /// What a request owes. Whatever becomes of the request, its permits are given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Aftermath {
     worker: Rc<Worker>,
-    /// When the request was admitted.
+    /// When the request could be sent on.
     began: Nanos,
     permits: SmallVec<[Owed; 1]>,
     /// With the header that says what the request cost.
@@ -72,26 +81,35 @@ impl Aftermath {
         Box::new(own)
     }
 
-    /// The upstream's answer has begun: limits learn how long that took, and what the request cost.
-    pub(super) fn answer_begins(&mut self, status: StatusCode, fields: &Fields) {
+    /// The request has waited for its turn, which says nothing about the upstream.
+    pub(super) fn begins(&mut self, now: Nanos) {
+        self.began = now;
+    }
+
+    /// The upstream's answer has begun: limits learn how long that took since it had the whole request, at `had_all`, and
+    /// what the request cost.
+    pub(super) fn answer_begins(&mut self, status: StatusCode, fields: &Fields, had_all: Nanos) {
         let now = clock::now();
+        self.began = self.began.max(had_all);
         self.answered = Answered {
             took_nanos: Some(now.0.saturating_sub(self.began.0)),
             served: !status.is_server_error(),
             counts: true,
         };
         for (owed, header) in self.charges.drain(..) {
-            let said = fields.get(header.as_str()).and_then(|value| str::from_utf8(value).ok());
-            let Some(cost) = said.and_then(|value| value.trim().parse::<u32>().ok()) else { continue };
-            let more = i64::from(cost.min(MAX_COST)) - i64::from(owed.cost);
+            let Some(cost) = fields.get(header.as_str()).and_then(cost_of) else { continue };
+            let more = i64::from(cost) - i64::from(owed.cost);
             if more != 0 {
                 self.worker.shared.limits.charge(owed.key, &owed.quota.prepared, more, now.0);
             }
         }
     }
 
-    /// There will be no answer of the upstream's.
-    pub(super) fn fails(&mut self) {
+    /// There will be no answer of the upstream's. Where that is the client's fault, nothing is learned of it.
+    pub(super) fn fails(&mut self, reject: Reject) {
+        if reject.is_of_the_client() {
+            return;
+        }
         self.answered =
             Answered { took_nanos: Some(clock::now().0.saturating_sub(self.began.0)), served: false, counts: true };
     }

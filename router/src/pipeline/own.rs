@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use super::admission::Admission;
 use super::aftermath::Aftermath;
 use super::decide::Refusal;
+use super::waiting::Waiting;
 use crate::clock::Nanos;
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
@@ -40,6 +41,8 @@ pub(super) struct Own {
     pub(super) location: Option<HeaderValue>,
     pub(super) told: Fields,
     pub(super) record: Record,
+    /// Its turn, if it has to wait for one.
+    pub(super) turn: Option<Box<Waiting>>,
 }
 
 /// A request refused, without what it borrowed.
@@ -90,8 +93,13 @@ impl Refused {
 
 /// Answers with a route's redirect or fixed response.
 pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBody, expects: bool) -> Answer {
+    let Own { route, location, told, mut record, turn } = own;
+    if let Some(turn) = turn {
+        connection.waits.set(true);
+        turn.turn().await;
+        connection.waits.set(false);
+    }
     drain(connection, body, expects).await;
-    let Own { route, location, told, mut record } = own;
     let (status, bytes, content_type) = match (&route.action, &route.document.action) {
         (ActionPlan::Respond { status, body, content_type }, _) => (*status, body.clone(), Some(content_type.clone())),
         (_, model::Action::Redirect(redirect)) => (redirect.status, Bytes::new(), None),

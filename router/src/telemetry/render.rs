@@ -196,7 +196,7 @@ impl Out<'_, '_> {
         let help = "From the request's head received to the last byte of the response handed over";
         let mut metric = self.metric(&name, help, MetricType::Histogram)?;
         for (name, sum) in series() {
-            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
+            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
             metric.encode_family(&[(label, name)])?.encode_histogram::<[(&str, &str); 0]>(
                 sum.sum_nanos as f64 / 1e9,
@@ -224,7 +224,7 @@ impl Out<'_, '_> {
         let help = "How long requests that a limit let pass later were made to wait";
         let mut metric = self.metric("limit_wait_seconds", help, MetricType::Histogram)?;
         for (id, sum) in sums.iter().filter(|(_, sum)| sum.buckets.iter().any(|count| *count > 0)) {
-            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
+            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
             metric.encode_family(&limit_labels(names, *id))?.encode_histogram::<[(&str, &str); 0]>(
                 sum.sum_nanos as f64 / 1e9,

@@ -200,7 +200,7 @@ impl Journey {
     /// Tells the balancer, unless the fault is the client's.
     fn endpoint_failed(&mut self, reject: Reject) {
         if let Some(choice) = &mut self.choice
-            && !matches!(reject, Reject::BodyTimeout | Reject::MalformedRequest | Reject::RouterOverloaded)
+            && !reject.is_of_the_client()
         {
             choice.outcome = Outcome::Failed;
         }

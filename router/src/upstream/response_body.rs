@@ -64,8 +64,9 @@ enum Source {
 }
 
 impl ResponseBody {
-    pub(crate) fn own(bytes: Bytes, connection: Rc<Connection>, record: Record) -> Self {
-        Self { source: Source::Own(bytes), pace: None, record, connection }
+    pub(crate) fn own(bytes: Bytes, connection: Rc<Connection>, mut record: Record) -> Self {
+        let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
+        Self { source: Source::Own(bytes), pace, record, connection }
     }
 
     pub(crate) fn upstream(

@@ -86,6 +86,8 @@ fn every_metric_parses_and_counts_what_happened() {
         }
     }
     assert!(series > 20, "{text}");
+    let last = text.lines().filter(|line| line.contains("_bucket{") && line.contains("le=\"+Inf\"")).count();
+    assert!(last > 0 && !text.contains("e308"), "a histogram's last bucket has no bound: {text}");
     for (series, wanted) in [
         ("gridrouter_limit_requests_total{limit=\"per\",values=\"live\",verdict=\"allowed\"}", 2.0),
         ("gridrouter_limit_requests_total{limit=\"per\",values=\"live\",verdict=\"refused\"}", 2.0),

@@ -165,9 +165,31 @@ fn the_upstream_says_what_a_request_cost() {
     assert_eq!(left("4"), 4, "two more are charged");
     assert_eq!(left("0"), 4, "two are given back");
     assert_eq!(left("rubbish"), 2);
-    assert_eq!(site.get_with("/", &format!("{ACME}X-Want: 50\r\n")).status(), 200);
+    site.get_with("/", "X-Tenant: dear\r\nX-Want: 99999999999999999999\r\n").assert_ok("ok");
+    site.get_with("/", "X-Tenant: dear\r\n").assert_reject(429, "limit_exceeded");
     let refused = site.get_with("/", ACME);
     refused.assert_reject(429, "limit_exceeded");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(wait > 2 * 3_600, "what it cost is owed: {wait}");
+}
+
+/// An address of one kind has the same bytes as a network of the other.
+#[test]
+fn clients_of_both_internets_are_counted_apart() {
+    let upstream = Upstream::ok("ok");
+    let site = Site::to(&upstream)
+        .listener("trustedProxies: [127.0.0.0/8]")
+        .route("limits: [keyed]")
+        .document(&limit("keyed", &format!("key: [clientIp]\n{ONE}")))
+        .start();
+    for (client, status) in [
+        ("2001:db8::1", 200),
+        ("2001:db8::2", 429),
+        ("2001:db8:0:1::1", 200),
+        ("32.1.13.184", 200),
+        ("32.1.13.184", 429),
+    ] {
+        let lines = format!("X-Forwarded-For: {client}\r\n");
+        assert_eq!(site.get_with("/", &lines).status(), status, "{client}");
+    }
 }

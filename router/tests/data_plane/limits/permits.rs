@@ -146,3 +146,40 @@ fn an_adaptive_limit_begins_with_what_it_is_told_to() {
     slow.try_body(&mut head, false).unwrap();
     eventually("the permit is back", || site.get("/").status() == 200);
 }
+
+const AIMD: &str = "adaptiveConcurrency: {algorithm: aimd, initial: 8, min: 1, max: 8, latency: 50ms}";
+
+/// Requests that could be held at once, by what the limit learned.
+fn learned(site: &Site) -> u64 {
+    let limits = site.json("/explain?path=/&host=a")["limits"].clone();
+    let adaptive = limits.as_array().unwrap().iter().find(|limit| limit["limit"] == "all").unwrap();
+    adaptive["remaining"].as_u64().unwrap() + 1
+}
+
+#[test]
+fn what_clients_do_teaches_an_adaptive_limit_nothing() {
+    let upstream = Upstream::ok("ok");
+    let site = limited(&upstream, AIMD).start();
+    for _ in 0..3 {
+        let request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+        assert_eq!(site.exchange(request).status(), 400);
+    }
+    eventually("the permits are back", || learned(&site) == 8);
+    let broken = Upstream::scripted(|peer| while peer.request().is_some_and(|_| false) {});
+    let site = limited(&broken, AIMD).start();
+    assert_eq!(site.get("/").status(), 502);
+    eventually("what the endpoint does is learned", || learned(&site) == 7);
+}
+
+/// Nor does the time in another limit's queue.
+#[test]
+fn waiting_for_a_turn_teaches_an_adaptive_limit_nothing() {
+    let upstream = Upstream::ok("ok");
+    let site = Site::to(&upstream)
+        .route("limits: [queue, all]")
+        .document(&limit("queue", "key: [route]\nleakyBucketQueue: {rate: 5/s, maxQueueing: 30s}"))
+        .document(&limit("all", &format!("key: [route]\n{}", AIMD.replace("50ms", "190ms"))))
+        .start();
+    (0..4).for_each(|_| site.get("/").assert_ok("ok"));
+    eventually("the permits are back", || learned(&site) == 8);
+}

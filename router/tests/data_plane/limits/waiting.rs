@@ -101,3 +101,44 @@ fn a_meter_delays_what_is_above_the_rate_and_refuses_what_is_above_the_burst() {
     site.get("/").assert_ok("ok");
     assert!(began.elapsed() >= Duration::from_millis(90), "{:?}", began.elapsed());
 }
+
+/// Nobody reads its body while it waits.
+#[test]
+fn a_client_with_a_body_leaves_the_queue_too() {
+    let upstream = Upstream::ok("ok");
+    let site = queue(&upstream, "{rate: 60/h, maxQueueing: 60s}");
+    site.get("/").assert_ok("ok");
+    for body in ["abc", "abcdefghi"] {
+        let mut waiting = site.client();
+        waiting.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{body}"));
+        eventually("it waits", || site.metric(DEPTH) > 0.5);
+        drop(waiting);
+        eventually("it has left", || site.metric(DEPTH) < 0.5);
+    }
+}
+
+#[test]
+fn a_turn_that_would_come_too_late_is_not_waited_for() {
+    let upstream = Upstream::ok("ok");
+    let document = limit("all", "key: [{constant: all}]\nleakyBucketQueue: {rate: 60/h, maxQueueing: 60s}");
+    let site = Site::to(&upstream).route("limits: [all]\ntimeouts: {request: 2s}").document(&document).start();
+    site.get("/").assert_ok("ok");
+    for _ in 0..3 {
+        site.get("/").assert_reject(504, "request_timeout");
+    }
+    assert!(site.metric(DEPTH).abs() < 0.1);
+    // Their turns were given back.
+    let wait = site.json("/explain?path=/&host=a")["limits"][0]["wait_seconds"].as_f64().unwrap();
+    assert!(wait <= 60.0, "{wait}");
+}
+
+#[test]
+fn the_routers_own_answers_wait_too() {
+    let site = Site::builder()
+        .document("kind: Route\nname: own\npaths: [{prefix: /}]\nrespond: {status: 200, body: own}\nlimits: [all]")
+        .document(&limit("all", "key: [{constant: all}]\nleakyBucketQueue: {rate: 10/s, maxQueueing: 30s}"))
+        .start();
+    let began = Instant::now();
+    (0..3).for_each(|_| site.get("/").assert_ok("own"));
+    assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
+}
