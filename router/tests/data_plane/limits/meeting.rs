@@ -167,6 +167,7 @@ fn the_upstream_says_what_a_request_cost() {
     assert_eq!(left("rubbish"), 2);
     site.get_with("/", "X-Tenant: dear\r\nX-Want: 99999999999999999999\r\n").assert_ok("ok");
     site.get_with("/", "X-Tenant: dear\r\n").assert_reject(429, "limit_exceeded");
+    site.get_with("/", &format!("{ACME}X-Want: 50\r\n")).assert_ok("ok");
     let refused = site.get_with("/", ACME);
     refused.assert_reject(429, "limit_exceeded");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
