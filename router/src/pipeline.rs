@@ -193,22 +193,6 @@ fn begin(
     }
 }
 
-/// A request that waits for its turn.
-struct Kept<'c> {
-    connection: &'c Rc<Connection>,
-    going: Option<Going>,
-}
-
-/// Counts a request whose client left before its turn came.
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        if let Some(Going { mut record, .. }) = self.going.take() {
-            record.status = CLIENT_LEFT;
-            record.write(self.connection.worker(), clock::now());
-        }
-    }
-}
-
 /// Whether a wait leaves time for the request.
 fn fits(route: &RoutePlan, wait_nanos: u64) -> bool {
     let total = forward_plan(route).and_then(|(_, _, document)| document.timeouts.request);
@@ -234,21 +218,13 @@ async fn forward_later(
     head: Head,
     body: ClientBody,
 ) -> Answer {
-    let mut kept = Kept { connection, going: Some(going) };
-    connection.waits.set(true);
-    turn.turn().await;
-    connection.waits.set(false);
+    let mut record = turn.turn(connection, going.record).await;
     let worker = connection.worker();
-    let picked = pick(worker, group, worker.now());
-    // It was put there above, and nobody else takes it.
-    let Some(going) = kept.going.take() else {
-        return own::reject(connection, Reject::NoEndpoint, Record::new(worker.now()), &Fields::new());
-    };
-    let mut going = going;
-    if let Some(aftermath) = &mut going.record.aftermath {
+    if let Some(aftermath) = &mut record.aftermath {
         aftermath.begins(worker.now());
     }
-    let Some(picked) = picked else {
+    let going = Going { record, ..going };
+    let Some(picked) = pick(worker, group, worker.now()) else {
         tracing::debug!(client = %connection.origin.peer, "request refused: {NO_ENDPOINT}");
         let refused = own::Refused::after_waiting(Reject::NoEndpoint, going.told, going.record);
         return own::refuse(connection, refused, body, head.expects_continue).await;

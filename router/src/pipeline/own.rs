@@ -95,9 +95,7 @@ impl Refused {
 pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBody, expects: bool) -> Answer {
     let Own { route, location, told, mut record, turn } = own;
     if let Some(turn) = turn {
-        connection.waits.set(true);
-        turn.turn().await;
-        connection.waits.set(false);
+        record = turn.turn(connection, record).await;
     }
     drain(connection, body, expects).await;
     let (status, bytes, content_type) = match (&route.action, &route.document.action) {

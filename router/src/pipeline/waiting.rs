@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::CLIENT_LEFT;
 use super::admission::Admission;
 use crate::clock::{self, Nanos};
+use crate::http::connection::Connection;
 use crate::limit::Outcome;
 use crate::limit::key::KeyHash;
 use crate::listener::worker::Worker;
 use crate::snapshot::QuotaPlan;
+use crate::telemetry::Record;
 
 /// A request's places in the queues of its limits. Dropped before its turn has come, because its client went away, it
 /// gives them back.
@@ -51,12 +54,34 @@ impl Waiting {
         Self { worker: Rc::clone(worker), until, turns, came: false }
     }
 
-    /// Waits for the turn.
-    pub(super) async fn turn(mut self) {
+    /// Waits for the turn. Whose client leaves meanwhile is counted by the record, which is given back otherwise.
+    pub(super) async fn turn(mut self, connection: &Connection, record: Record) -> Record {
+        let began = record.began;
+        let mut counted = Counted { worker: Rc::clone(&self.worker), record: Some(record) };
+        connection.waits.set(true);
         let left = self.until.0.saturating_sub(clock::now().0);
         tokio::time::sleep(Duration::from_nanos(left)).await;
+        connection.waits.set(false);
         self.worker.read_clock();
         self.came = true;
+        // It was put there above.
+        counted.record.take().unwrap_or_else(|| Record::new(began))
+    }
+}
+
+/// The record of a request while it waits.
+struct Counted {
+    worker: Rc<Worker>,
+    record: Option<Record>,
+}
+
+/// Counts a request whose client left before its turn came.
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.status = CLIENT_LEFT;
+            record.write(&self.worker, clock::now());
+        }
     }
 }
 

@@ -139,6 +139,18 @@ fn counter(metric: &mut MetricEncoder<'_>, value: u64) -> Result<(), Error> {
     metric.encode_counter::<[(&str, &str); 0], _, f64>(&value, None)
 }
 
+/// A histogram of durations, with counts by bucket.
+fn histogram(
+    metric: &mut MetricEncoder<'_>,
+    sum_nanos: u64,
+    counts: [u64; BUCKET_MICROS.len() + 1],
+) -> Result<(), Error> {
+    let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+    let (seconds, count) = (sum_nanos as f64 / 1e9, counts.iter().sum());
+    metric.encode_histogram::<[(&str, &str); 0]>(seconds, count, &buckets, None)
+}
+
 impl Out<'_, '_> {
     fn metric<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, Error> {
         self.0.encode_descriptor(name, help, None, kind)
@@ -196,14 +208,7 @@ impl Out<'_, '_> {
         let help = "From the request's head received to the last byte of the response handed over";
         let mut metric = self.metric(&name, help, MetricType::Histogram)?;
         for (name, sum) in series() {
-            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
-            metric.encode_family(&[(label, name)])?.encode_histogram::<[(&str, &str); 0]>(
-                sum.sum_nanos as f64 / 1e9,
-                sum.buckets.iter().sum(),
-                &buckets,
-                None,
-            )?;
+            histogram(&mut metric.encode_family(&[(label, name)])?, sum.sum_nanos, sum.buckets)?;
         }
         Ok(())
     }
@@ -224,14 +229,7 @@ impl Out<'_, '_> {
         let help = "How long requests that a limit let pass later were made to wait";
         let mut metric = self.metric("limit_wait_seconds", help, MetricType::Histogram)?;
         for (id, sum) in sums.iter().filter(|(_, sum)| sum.buckets.iter().any(|count| *count > 0)) {
-            let bounds = BUCKET_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(sum.buckets).collect();
-            metric.encode_family(&limit_labels(names, *id))?.encode_histogram::<[(&str, &str); 0]>(
-                sum.sum_nanos as f64 / 1e9,
-                sum.buckets.iter().sum(),
-                &buckets,
-                None,
-            )?;
+            histogram(&mut metric.encode_family(&limit_labels(names, *id))?, sum.sum_nanos, sum.buckets)?;
         }
         Ok(())
     }

@@ -161,3 +161,15 @@ proptest! {
         }
     }
 }
+
+/// Who came before an edit is charged after it, by the values that it came under.
+#[test]
+fn a_late_charge_counts_where_others_are_counted() {
+    let (short, long) = (window(5, 1_000), window(5, 60_000));
+    let mut state = short.fresh(0);
+    check(&short, &mut state, 500 * MILLI, 1);
+    (0..3).for_each(|_| assert!(check(&long, &mut state, 600 * MILLI, 1).admits()));
+    short.charge(&mut state, 10_000 * MILLI, 1);
+    assert!(!check(&long, &mut state, 11_000 * MILLI, 1).admits(), "one, three, and one charged");
+    assert!(check(&long, &mut state, 60_000 * MILLI, 1).admits());
+}

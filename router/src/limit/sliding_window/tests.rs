@@ -268,3 +268,16 @@ proptest! {
         }
     }
 }
+
+/// Who came before an edit is charged after it, by the values that it came under.
+#[test]
+fn a_late_charge_counts_where_others_are_counted() {
+    for method in [SlidingWindowMethod::Log, SlidingWindowMethod::Counter] {
+        let (short, long) = (window(5, 1_000, method), window(5, 60_000, method));
+        let mut state = short.fresh(0);
+        check(&short, &mut state, 500 * MILLI, 1);
+        (0..3).for_each(|_| assert!(check(&long, &mut state, 600 * MILLI, 1).admits()));
+        short.charge(&mut state, 10_000 * MILLI, 1);
+        assert!(!check(&long, &mut state, 11_000 * MILLI, 1).admits(), "{method:?}: one, three, and one charged");
+    }
+}

@@ -147,7 +147,7 @@ fn an_adaptive_limit_begins_with_what_it_is_told_to() {
     eventually("the permit is back", || site.get("/").status() == 200);
 }
 
-const AIMD: &str = "adaptiveConcurrency: {algorithm: aimd, initial: 8, min: 1, max: 8, latency: 50ms}";
+const AIMD: &str = "adaptiveConcurrency: {algorithm: aimd, initial: 8, min: 1, max: 8, latency: 2s}";
 
 /// Requests that could be held at once, by what the limit learned.
 fn learned(site: &Site) -> u64 {
@@ -177,9 +177,22 @@ fn waiting_for_a_turn_teaches_an_adaptive_limit_nothing() {
     let upstream = Upstream::ok("ok");
     let site = Site::to(&upstream)
         .route("limits: [queue, all]")
-        .document(&limit("queue", "key: [route]\nleakyBucketQueue: {rate: 5/s, maxQueueing: 30s}"))
-        .document(&limit("all", &format!("key: [route]\n{}", AIMD.replace("50ms", "190ms"))))
+        .document(&limit("queue", "key: [route]\nleakyBucketQueue: {rate: 28/m, maxQueueing: 30s}"))
+        .document(&limit("all", &format!("key: [route]\n{AIMD}")))
         .start();
-    (0..4).for_each(|_| site.get("/").assert_ok("ok"));
+    (0..2).for_each(|_| site.get("/").assert_ok("ok"));
+    eventually("the permits are back", || learned(&site) == 8);
+}
+
+/// How long a client takes to send its request is not the endpoint's doing.
+#[test]
+fn a_slow_upload_teaches_an_adaptive_limit_nothing() {
+    let upstream = Upstream::ok("ok");
+    let site = limited(&upstream, AIMD).start();
+    let mut client = site.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+    upstream.assert_quiet_for(Duration::from_millis(2_100));
+    client.send("cd");
+    client.answer().assert_ok("ok");
     eventually("the permits are back", || learned(&site) == 8);
 }

@@ -142,3 +142,18 @@ fn the_routers_own_answers_wait_too() {
     (0..3).for_each(|_| site.get("/").assert_ok("own"));
     assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
 }
+
+#[test]
+fn who_leaves_while_the_routers_own_answer_waits_is_counted() {
+    let site = Site::builder()
+        .document("kind: Route\nname: own\npaths: [{prefix: /}]\nrespond: {status: 200, body: own}\nlimits: [all]")
+        .document(&limit("all", "key: [{constant: all}]\nleakyBucketQueue: {rate: 60/h, maxQueueing: 60s}"))
+        .start();
+    site.get("/").assert_ok("own");
+    let mut waiting = site.client();
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("it waits", || site.metric(DEPTH) > 0.5);
+    drop(waiting);
+    eventually("it has left", || site.metric(DEPTH) < 0.5);
+    eventually("it is counted", || site.metric("gridrouter_route_requests_total{route=\"own\",status=\"4xx\"}") > 0.5);
+}
