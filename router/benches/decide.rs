@@ -27,6 +27,7 @@ use gridrouter::http::{forwarded, reject::Reject};
 use gridrouter::limit::table::LimitTable;
 use gridrouter::pipeline::admission::Admission;
 use gridrouter::pipeline::decide::{Decision, Facts, Refusal, decide};
+use gridrouter::pipeline::told::Told;
 use gridrouter::snapshot::Snapshot;
 use gridrouter::snapshot::compile::compile;
 use gridrouter::snapshot::names::Names;
@@ -202,7 +203,7 @@ fn decided<'a: 'r, 'r>(
 }
 
 #[inline(never)]
-fn told(admission: &Admission<'_>) -> Fields {
+fn told(admission: &Admission<'_>) -> Told {
     admission.told()
 }
 

@@ -212,6 +212,21 @@ impl State {
         }
     }
 
+    /// Gives back permits, if it counts them.
+    fn give_back(&mut self, permits: u32) {
+        match self {
+            Self::Concurrency(state) => state.give_back(permits),
+            Self::AdaptiveConcurrency(state) => state.set_held(state.held().saturating_sub(permits)),
+            Self::TokenBucket(_)
+            | Self::LeakyBucketQueue(_)
+            | Self::LeakyBucketMeter(_)
+            | Self::SlidingWindow(_)
+            | Self::FixedWindow(_)
+            | Self::WarmUp(_)
+            | Self::Bandwidth(_) => {}
+        }
+    }
+
     fn set_held(&mut self, held: u32) {
         match self {
             Self::Concurrency(state) => state.held = held,
@@ -250,17 +265,12 @@ impl Prepared {
 
     /// Ends a request that was counted while it lasted.
     fn release(&self, state: &mut State, now: u64, cost: u32, answered: Answered) {
-        match (self, &mut *state) {
-            (Self::Concurrency(limit), State::Concurrency(state)) => limit.release(state, cost),
+        match (self, state) {
             (Self::AdaptiveConcurrency(limit), State::AdaptiveConcurrency(state)) => {
                 limit.release(state, now, cost, answered);
             }
-            // The limit has become one of another kind since.
-            (_, state) => {
-                if let Some(held) = state.held() {
-                    state.set_held(held.saturating_sub(cost));
-                }
-            }
+            // It does not learn, or has become one of another kind since.
+            (_, state) => state.give_back(cost),
         }
     }
 
@@ -297,6 +307,11 @@ impl Prepared {
             | Self::Concurrency(_)
             | Self::Bandwidth(_) => false,
         }
+    }
+
+    /// Whether it learns from how long answers take.
+    pub fn learns(&self) -> bool {
+        matches!(self, Self::AdaptiveConcurrency(_))
     }
 
     /// Whether what a request took is to be given back when it is over.

@@ -8,6 +8,7 @@ pub(crate) mod aftermath;
 pub mod decide;
 pub mod explain;
 pub(crate) mod own;
+pub mod told;
 mod waiting;
 
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use http_body::Body;
 use self::admission::Admission;
 use self::aftermath::Aftermath;
 use self::decide::{Decision, Destination, Facts, Refusal};
+use self::told::Told;
 use self::waiting::Waiting;
 use crate::balance::smooth_weighted_round_robin::Tried;
 use crate::clock::{self, Nanos};
@@ -98,7 +100,7 @@ struct Going {
     /// The new target, where the path was not in normal form or is rewritten.
     target: Option<Uri>,
     /// What the client is told of limits.
-    told: Fields,
+    told: Told,
     record: Record,
 }
 
@@ -122,7 +124,7 @@ struct Departure<'c> {
     route: u32,
     journey: Journey,
     /// What the client is told of limits.
-    told: Fields,
+    told: Told,
     record: Option<Record>,
 }
 
@@ -226,7 +228,9 @@ async fn forward_later(
     let going = Going { record, ..going };
     let Some(picked) = pick(worker, group, worker.now()) else {
         tracing::debug!(client = %connection.origin.peer, "request refused: {NO_ENDPOINT}");
-        let refused = own::Refused::after_waiting(Reject::NoEndpoint, going.told, going.record);
+        let mut told = Fields::new();
+        going.told.write(plan_of(snapshot, going.route).map(|(route, ..)| &*route.limits), &mut told);
+        let refused = own::Refused::after_waiting(Reject::NoEndpoint, told, going.record);
         return own::refuse(connection, refused, body, head.expects_continue).await;
     };
     let mut departure = depart(connection, snapshot, going, picked, head, body);
@@ -298,7 +302,7 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
                 aftermath.answer_begins(status, &fields, connection.body_ended.get());
             }
             headers::strip_hop_by_hop(&mut fields, Direction::Response, true);
-            fields.extend(&departure.told);
+            departure.told.write(Some(&route.limits), &mut fields);
             headers::apply(&route.document.response_headers, &mut fields);
             let stall = document.timeouts.response_body;
             Answer { status, fields, body: ResponseBody::upstream(lease, stall, Rc::clone(connection), record) }
@@ -318,7 +322,8 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
                 // Nobody reads the rest of the body any more.
                 connection.end_after_answer();
             }
-            own::reject(connection, reject, record, &departure.told)
+            let limits = plan.map(|(route, ..)| &*route.limits);
+            own::reject(connection, reject, record, |fields| departure.told.write(limits, fields))
         }
     }
 }

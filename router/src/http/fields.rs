@@ -171,9 +171,10 @@ impl Fields {
     }
 
     /// Adds two lines at once, the first and the name of the second as they are in `lines`, and the second's value
-    /// written in place.
-    pub(crate) fn append_two(&mut self, lines: &TwoLines, write: impl FnOnce(&mut Vec<u8>)) {
+    /// written in place. `room` is what both have at the most.
+    pub(crate) fn append_two(&mut self, lines: &TwoLines, room: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let begin = self.text.len();
+        self.text.reserve(room);
         self.text.extend_from_slice(&lines.text);
         write(&mut self.text);
         self.text.extend_from_slice(b"\r\n");

@@ -11,7 +11,7 @@ use crate::http::fields::{Fields, Known};
 /// The largest head, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Header lines that a router adds: room for them is made at once.
-const ADDED_LINES: usize = 4;
+const ADDED_LINES: usize = 8;
 
 /// A response's head, and what it says of the connection.
 #[derive(Debug)]

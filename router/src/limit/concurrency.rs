@@ -41,11 +41,6 @@ impl Concurrency {
     /// Permits come back when the request is over, and not otherwise.
     #[allow(clippy::unused_self, reason = "every algorithm has it")]
     pub(super) fn charge(&self, _state: &mut State, _now: u64, _cost: i64) {}
-
-    #[allow(clippy::unused_self, reason = "every algorithm has it")]
-    pub(super) fn release(&self, state: &mut State, cost: u32) {
-        state.held = state.held.saturating_sub(cost);
-    }
 }
 
 /// What a limit of permits says while `held` are taken.
@@ -66,6 +61,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Gives back the permits of a request that is over.
+    pub(super) fn give_back(&mut self, permits: u32) {
+        self.held = self.held.saturating_sub(permits);
+    }
+
     /// Permits that are out are the last thing to be forgotten: they would be handed out twice, and for as long as
     /// their requests last.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]

@@ -51,19 +51,24 @@ impl Label {
     }
 }
 
-/// Writes the item of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`.
+/// Writes the item of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`. The
+/// nanoseconds are those of [`window_nanos`].
 ///
 /// `t` is the time until all of the quota is there again, rounded up. -10 would also allow the time until the next single
 /// request, but §6 asks not to let the ratio of `r` to `t` promise more than the rate. For a refused request `t` is
 /// the time until the next one can pass, because §6 says that `Retry-After` should not point to an earlier time than
 /// `t`.
-pub fn remaining(label: &Label, verdict: &Verdict, to: &mut Vec<u8>) {
-    let window = if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos };
+pub fn remaining(label: &Label, remaining: u64, window_nanos: u64, to: &mut Vec<u8>) {
     to.extend_from_slice(&label.0);
-    number(verdict.remaining.min(LARGEST), to);
-    if window != NEVER {
-        parameter(*b";t=", seconds_rounded_up(window), to);
+    number(remaining.min(LARGEST), to);
+    if window_nanos != NEVER {
+        parameter(*b";t=", seconds_rounded_up(window_nanos), to);
     }
+}
+
+/// Nanoseconds until what clients wait for: all of the quota, or the next request that can pass.
+pub fn window_nanos(verdict: &Verdict) -> u64 {
+    if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos }
 }
 
 /// The most bytes that [`remaining`] writes for a limit.
@@ -90,7 +95,7 @@ fn number(value: u64, to: &mut Vec<u8>) {
 
 /// The fields that many clients know from before: how many, how many are left, and in how many seconds all are back.
 pub fn legacy(quota: u64, verdict: &Verdict) -> [(&'static str, HeaderValue); 3] {
-    let window = if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos };
+    let window = window_nanos(verdict);
     [
         ("x-ratelimit-limit", HeaderValue::from(quota)),
         ("x-ratelimit-remaining", HeaderValue::from(verdict.remaining)),
@@ -144,9 +149,9 @@ mod tests {
             retry_after_nanos: retry_after,
             reset_nanos: reset,
         };
-        let text = |verdict| {
+        let text = |verdict: Verdict| {
             let (label, mut line) = (Label::new("a").unwrap(), Vec::new());
-            remaining(&label, &verdict, &mut line);
+            remaining(&label, verdict.remaining, window_nanos(&verdict), &mut line);
             assert!(line.len() <= longest(&label));
             String::from_utf8(line).unwrap()
         };

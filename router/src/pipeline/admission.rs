@@ -12,12 +12,11 @@ use smallvec::SmallVec;
 
 use super::decide::{Facts, Place, Tenant};
 use crate::clock::Nanos;
-use crate::http::fields::Fields;
 use crate::http::forwarded;
 use crate::limit::key::{KeyHash, KeyHasher};
 use crate::limit::table::{Ask, Asking, LimitTable};
-use crate::limit::{NEVER, Outcome, Verdict, headers};
-use crate::snapshot::{ActionPlan, LimitPlan, QuotaPlan, RoutePlan, Snapshot, Told};
+use crate::limit::{NEVER, Outcome, Verdict};
+use crate::snapshot::{ActionPlan, LimitPlan, LimitPlans, QuotaPlan, RoutePlan, Snapshot};
 use crate::tenant;
 
 /// What stands for a value that is there several times and not the same: all such requests count as one, so that nobody
@@ -74,7 +73,7 @@ impl Notice<'_> {
     }
 
     /// Whether it refuses the request.
-    fn refuses(&self) -> bool {
+    pub(super) fn refuses(&self) -> bool {
         self.ask.enforced && !self.ask.verdict.admits()
     }
 
@@ -88,7 +87,7 @@ impl Notice<'_> {
     }
 
     /// Whether the client is told.
-    fn is_told(&self) -> bool {
+    pub(super) fn is_told(&self) -> bool {
         self.ask.enforced
             && match self.limit.headers {
                 HeadersWhen::Always => true,
@@ -125,9 +124,10 @@ pub struct Admission<'a> {
     /// Whether something of it has to be seen to after it was admitted: a permit given back, a cost charged.
     pub owes: bool,
     /// Whether the client is told of a limit.
-    tells: bool,
-    /// What is told, where that is the same as for every other request of the route.
-    told: Option<&'a Told>,
+    pub(super) tells: bool,
+    /// The route's limits, where they are all that was asked, with the route's values, and what the client is told of their
+    /// policies is what all clients are.
+    pub(super) all_of_route: Option<&'a LimitPlans>,
 }
 
 impl Admission<'_> {
@@ -151,77 +151,6 @@ impl Admission<'_> {
     /// What was taken of a request that was not refused.
     pub fn taken(&self) -> impl Iterator<Item = &Notice<'_>> {
         self.notices.iter().filter(|notice| !self.refused && notice.ask.verdict.admits())
-    }
-
-    /// What the client is told, as header fields: the policies of all limits, and what is left of the one that it should
-    /// mind, which is the nearest to refusing. A refused request is told of those that refuse it.
-    pub fn told(&self) -> Fields {
-        if let Some(told) = self.told {
-            let mut fields = Fields::with_room(2, told.room);
-            fields.append_two(&told.lines, |to| self.say(true, to));
-            return fields;
-        }
-        if !self.tells {
-            return Fields::new();
-        }
-        let told = || self.notices.iter().filter(|notice| notice.is_told());
-        let policies: usize = told().filter_map(|notice| notice.quota.policy.as_ref()).map(|p| p.len() + 2).sum();
-        let mut fields = Fields::with_room(2, policies + NAMES + LONGEST_ITEM);
-        fields.append_written(headers::RATE_LIMIT_POLICY, |to| {
-            let policies = told().filter_map(|notice| notice.quota.policy.as_ref());
-            join(to, policies, |policy, to| to.extend_from_slice(policy.as_bytes()));
-        });
-        if !self.refused || told().any(Notice::refuses) {
-            fields.append_written(headers::RATE_LIMIT, |to| self.say(false, to));
-        }
-        // The old fields have room for one limit.
-        if let Some(notice) = self.nearest(|notice| notice.is_told() && notice.limit.legacy_headers) {
-            for (name, value) in headers::legacy(notice.ask.limit.policy().quota, &notice.ask.verdict) {
-                fields.append(name, value);
-            }
-        }
-        fields
-    }
-
-    /// Writes what is left of the limits that a client should mind, among those that it is told of: `all` if it is of all.
-    #[inline]
-    fn say(&self, all: bool, to: &mut Vec<u8>) {
-        let is_told = |notice: &Notice<'_>| all || notice.is_told();
-        let item = |notice: &Notice<'_>, to: &mut Vec<u8>| {
-            if let Some(label) = &notice.limit.label {
-                headers::remaining(label, notice.verdict(), to);
-            }
-        };
-        if self.refused {
-            return join(to, self.notices.iter().filter(|notice| notice.refuses() && is_told(notice)), item);
-        }
-        if let Some(nearest) = self.nearest(is_told) {
-            item(nearest, to);
-        }
-    }
-
-    /// The limit that is nearest to refusing, or refuses.
-    #[inline]
-    fn nearest(&self, among: impl Fn(&Notice<'_>) -> bool) -> Option<&Notice<'_>> {
-        let told = self.notices.iter().filter(|notice| among(notice));
-        told.min_by_key(|notice| (notice.verdict().admits(), notice.verdict().remaining))
-    }
-}
-
-/// The most bytes of an item of `RateLimit`: a name of 128 bytes, and two parameters.
-const LONGEST_ITEM: usize = 180;
-
-/// Bytes of the two fields beside their values.
-const NAMES: usize = headers::RATE_LIMIT_POLICY.len() + headers::RATE_LIMIT.len() + 8;
-
-/// Writes the items of a list field.
-fn join<T>(to: &mut Vec<u8>, items: impl Iterator<Item = T>, write: impl Fn(T, &mut Vec<u8>)) {
-    let begin = to.len();
-    for item in items {
-        if to.len() > begin {
-            to.extend_from_slice(headers::SEPARATOR);
-        }
-        write(item, to);
     }
 }
 
@@ -262,7 +191,7 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
         }
         // A tenant of its own may have other values, and what others say comes to those of the route.
         if tenant.is_none_or(|tenant| !tenant.has_limits()) && listener.is_empty() {
-            admission.told = on.route.limits.told.as_ref();
+            admission.all_of_route = Some(&*on.route.limits).filter(|limits| limits.told.is_some());
         }
     }
     if admission.notices.is_empty() {
@@ -270,7 +199,7 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
     }
     admission.refused = !table.check(&mut admission.notices, now.0);
     for notice in &admission.notices {
-        admission.tells |= admission.told.is_none() && notice.is_told();
+        admission.tells |= admission.all_of_route.is_none() && notice.is_told();
         if let Outcome::Wait(nanos) = notice.ask.verdict.outcome
             && notice.ask.enforced
         {

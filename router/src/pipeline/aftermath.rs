@@ -36,15 +36,26 @@ pub(crate) struct Aftermath {
     worker: Rc<Worker>,
     /// When the request could be sent on.
     began: Nanos,
-    permits: SmallVec<[Owed; 1]>,
+    permits: SmallVec<[Permit; 1]>,
     /// With the header that says what the request cost.
-    charges: SmallVec<[(Owed, HeaderName); 1]>,
+    charges: Vec<(Owed, HeaderName)>,
     /// What the answer is slowed down by.
-    paced: SmallVec<[Paced; 1]>,
+    paced: Vec<Paced>,
+    /// Whether a limit learns from how long the answer takes: if not, no clock has to be read for it.
+    learns: bool,
     answered: Answered,
 }
 
-/// What was taken of one limit.
+/// What was taken of a limit of concurrency.
+#[derive(Debug)]
+struct Permit {
+    key: KeyHash,
+    cost: u32,
+    /// The limit, if it learns from how the request went.
+    learning: Option<Arc<QuotaPlan>>,
+}
+
+/// What was taken of a limit that the upstream says the cost of.
 #[derive(Debug)]
 struct Owed {
     quota: Arc<QuotaPlan>,
@@ -66,16 +77,20 @@ impl Aftermath {
             worker: Rc::clone(worker),
             began: now,
             permits: SmallVec::new(),
-            charges: SmallVec::new(),
+            charges: Vec::new(),
+            learns: false,
             paced: admission.paced.iter().map(Paced::new).collect(),
             answered: Answered { took_nanos: None, served: false, counts: false },
         };
         for notice in admission.taken() {
-            let owed = || Owed { quota: Arc::clone(notice.quota), key: notice.ask.key, cost: notice.limit.cost };
-            if notice.quota.prepared.holds_permits() {
-                own.permits.push(owed());
+            let (quota, key, cost) = (notice.quota, notice.ask.key, notice.limit.cost);
+            if quota.prepared.holds_permits() {
+                // What does not learn shares no reference count with other threads.
+                let learning = quota.prepared.learns().then(|| Arc::clone(quota));
+                own.learns |= learning.is_some();
+                own.permits.push(Permit { key, cost, learning });
             } else if let Some(header) = &notice.limit.document.cost.response_header {
-                own.charges.push((owed(), header.clone()));
+                own.charges.push((Owed { quota: Arc::clone(quota), key, cost }, header.clone()));
             }
         }
         Box::new(own)
@@ -89,6 +104,9 @@ impl Aftermath {
     /// The upstream's answer has begun: limits learn how long that took since it had the whole request, at `had_all`, and
     /// what the request cost.
     pub(super) fn answer_begins(&mut self, status: StatusCode, fields: &Fields, had_all: Nanos) {
+        if !self.learns && self.charges.is_empty() {
+            return;
+        }
         let now = clock::now();
         self.began = self.began.max(had_all);
         self.answered = Answered {
@@ -107,16 +125,16 @@ impl Aftermath {
 
     /// There will be no answer of the upstream's. Where that is the client's fault, nothing is learned of it.
     pub(super) fn fails(&mut self, reject: Reject) {
-        if reject.is_of_the_client() {
+        if !self.learns || reject.is_of_the_client() {
             return;
         }
         self.answered =
             Answered { took_nanos: Some(clock::now().0.saturating_sub(self.began.0)), served: false, counts: true };
     }
 
-    /// What the answer is slowed down by.
-    pub(crate) fn take_pace(&mut self) -> (Rc<Worker>, SmallVec<[Paced; 1]>) {
-        (Rc::clone(&self.worker), std::mem::take(&mut self.paced))
+    /// What the answer is slowed down by, if anything.
+    pub(crate) fn take_pace(&mut self) -> Option<(Rc<Worker>, Vec<Paced>)> {
+        (!self.paced.is_empty()).then(|| (Rc::clone(&self.worker), std::mem::take(&mut self.paced)))
     }
 }
 
@@ -125,9 +143,13 @@ impl Drop for Aftermath {
         if self.permits.is_empty() {
             return;
         }
-        let now = clock::now().0;
-        for Owed { quota, key, cost } in &self.permits {
-            self.worker.shared.limits.release(*key, &quota.prepared, *cost, self.answered, now);
+        let now = if self.learns { clock::now() } else { self.began }.0;
+        let limits = &self.worker.shared.limits;
+        for Permit { key, cost, learning } in &self.permits {
+            match learning {
+                Some(quota) => limits.release(*key, &quota.prepared, *cost, self.answered, now),
+                None => limits.give_back(*key, *cost, now),
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use super::admission::Admission;
 use super::aftermath::Aftermath;
 use super::decide::Refusal;
+use super::told::Told;
 use super::waiting::Waiting;
 use crate::clock::Nanos;
 use crate::http::answer::Answer;
@@ -39,7 +40,7 @@ pub(super) struct Own {
     pub(super) route: Arc<RoutePlan>,
     /// Where a redirect leads.
     pub(super) location: Option<HeaderValue>,
-    pub(super) told: Fields,
+    pub(super) told: Told,
     pub(super) record: Record,
     /// Its turn, if it has to wait for one.
     pub(super) turn: Option<Box<Waiting>>,
@@ -79,7 +80,7 @@ impl Refused {
         Self {
             reject,
             status: limit.map(|limit| limit.document.status),
-            told: admission.told(),
+            told: admission.lines(),
             retry_after: limit.and_then(|_| retry_after(admission.retry_after_nanos())),
             record,
         }
@@ -112,7 +113,7 @@ pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBo
     if let Some(location) = location {
         head.append(header::LOCATION, location);
     }
-    head.extend(&told);
+    told.write(Some(&route.limits), &mut head);
     headers::apply(&route.document.response_headers, &mut head);
     Answer { status, fields: head, body: ResponseBody::own(bytes, Rc::clone(connection), record) }
 }
@@ -121,7 +122,8 @@ pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBo
 pub(super) async fn refuse(connection: &Rc<Connection>, refusal: Refused, body: ClientBody, expects: bool) -> Answer {
     let Refused { reject: why, status, told, retry_after, record } = refusal;
     drain(connection, body, expects).await;
-    let mut response = reject_with(connection, why, status.unwrap_or(why.status()), record, &told);
+    let mut response =
+        reject_with(connection, why, status.unwrap_or(why.status()), record, |fields| fields.extend(&told));
     if let Some(wait) = retry_after {
         response.fields.append(header::RETRY_AFTER, wait);
     }
@@ -129,7 +131,12 @@ pub(super) async fn refuse(connection: &Rc<Connection>, refusal: Refused, body: 
 }
 
 /// The answer to a refused request.
-pub(super) fn reject(connection: &Rc<Connection>, why: Reject, record: Record, told: &Fields) -> Answer {
+pub(super) fn reject(
+    connection: &Rc<Connection>,
+    why: Reject,
+    record: Record,
+    told: impl FnOnce(&mut Fields),
+) -> Answer {
     reject_with(connection, why, why.status(), record, told)
 }
 
@@ -138,14 +145,14 @@ fn reject_with(
     why: Reject,
     status: StatusCode,
     mut record: Record,
-    told: &Fields,
+    told: impl FnOnce(&mut Fields),
 ) -> Answer {
     record.status = status.as_u16();
     record.reject = Some(why);
     let mut fields = Fields::new();
     fields.append(header::CONTENT_TYPE, "application/json");
     fields.append(Known::XGridrouterReject.as_str(), why.code());
-    fields.extend(told);
+    told(&mut fields);
     Answer { status, fields, body: ResponseBody::own(why.body(), Rc::clone(connection), record) }
 }
 

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::{self, Nanos};
@@ -30,7 +29,7 @@ const MAX_PIECE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Pace {
     worker: Rc<Worker>,
-    limits: SmallVec<[Paced; 1]>,
+    limits: Vec<Paced>,
     /// What was read and not passed on.
     rest: Bytes,
     piece: usize,
@@ -64,7 +63,7 @@ impl Paced {
 impl Pace {
     /// None for an answer that no limit looks at.
     pub(super) fn new(aftermath: &mut Aftermath) -> Option<Box<Self>> {
-        let (worker, limits) = aftermath.take_pace();
+        let (worker, limits) = aftermath.take_pace()?;
         let burst = limits.iter().filter_map(|limit| limit.quota.prepared.piece()).min()?;
         let piece = usize::try_from(burst).unwrap_or(MAX_PIECE).clamp(1, MAX_PIECE);
         let alarm = Box::pin(tokio::time::sleep(Duration::ZERO));

@@ -43,7 +43,7 @@ fn key(table: &LimitTable, name: u64) -> KeyHash {
 
 #[test]
 fn an_entry_is_40_bytes() {
-    assert_eq!(size_of::<Entry>(), 40);
+    assert_eq!(size_of::<entries::Entry>(), 40);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_flood_of_keys_does_not_free_those_in_use() {
 #[test]
 fn what_is_full_again_goes_first() {
     let table = LimitTable::with_shards(64 << 10, 1, 42);
-    let (limit, half) = (bucket(1, 2), table.shards[0].budget.keys as u64 / 2);
+    let (limit, half) = (bucket(1, 2), table.shards[0].lock().most_keys as u64 / 2);
     (0..half).for_each(|name| assert!(passes(&table, key(&table, name), &limit, 0)));
     (half..2 * half).for_each(|name| assert!(passes(&table, key(&table, name), &limit, 10 * SECOND)));
     (2 * half..2 * half + half / 2).for_each(|name| assert!(passes(&table, key(&table, name), &limit, 10 * SECOND)));

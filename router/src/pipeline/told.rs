@@ -1,0 +1,118 @@
+//! What a client is told of limits: the policies of all of them, and what is left of the one that it should mind, which is
+//! the nearest to refusing. A refused request is told of those that refuse it.
+
+use super::admission::{Admission, Notice};
+use crate::http::fields::Fields;
+use crate::limit::headers;
+use crate::snapshot::LimitPlans;
+
+/// What is told, until there is an answer to tell it with.
+#[derive(Debug, Default)]
+pub enum Told {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Of the route's limits what all clients are told, and what is left of one.
+    OfRoute {
+        /// The limit, by its position.
+        nearest: usize,
+        /// Requests of cost 1 that could follow.
+        remaining: u64,
+        /// Nanoseconds until all of it is there again.
+        reset_nanos: u64,
+    },
+    /// These lines.
+    Lines(Box<Fields>),
+}
+
+impl Told {
+    /// Adds what is told to an answer. `of_route` are the limits of the request's route.
+    pub(super) fn write(&self, of_route: Option<&LimitPlans>, to: &mut Fields) {
+        match self {
+            Self::Nothing => {}
+            Self::Lines(lines) => to.extend(lines),
+            Self::OfRoute { nearest, remaining, reset_nanos } => {
+                let Some((limits, told)) = of_route.and_then(|limits| Some((limits, limits.told.as_ref()?))) else {
+                    return;
+                };
+                to.append_two(&told.lines, told.room, |to| {
+                    if let Some(label) = limits.plans.get(*nearest).and_then(|limit| limit.label.as_ref()) {
+                        headers::remaining(label, *remaining, *reset_nanos, to);
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Admission<'_> {
+    /// What the client is told.
+    pub fn told(&self) -> Told {
+        if self.all_of_route.is_some() && !self.refused {
+            let nearest = self.notices.iter().enumerate().min_by_key(|(_, notice)| notice.verdict().remaining);
+            return nearest.map_or(Told::Nothing, |(nearest, notice)| {
+                let verdict = notice.verdict();
+                Told::OfRoute { nearest, remaining: verdict.remaining, reset_nanos: verdict.reset_nanos }
+            });
+        }
+        if self.all_of_route.is_none() && !self.tells { Told::Nothing } else { Told::Lines(Box::new(self.lines())) }
+    }
+
+    /// What the client is told, as the lines of an answer that may be none of the route's.
+    #[cold]
+    pub(super) fn lines(&self) -> Fields {
+        let told = || self.notices.iter().filter(|notice| notice.is_told());
+        let policies: usize = told().filter_map(|notice| notice.quota.policy.as_ref()).map(|p| p.len() + 2).sum();
+        if policies == 0 {
+            return Fields::new();
+        }
+        let mut fields = Fields::with_room(2, policies + NAMES + LONGEST_ITEM);
+        fields.append_written(headers::RATE_LIMIT_POLICY, |to| {
+            let policies = told().filter_map(|notice| notice.quota.policy.as_ref());
+            join(to, policies, |policy, to| to.extend_from_slice(policy.as_bytes()));
+        });
+        // Of several that are not refusing, the nearest.
+        let nearest = told().min_by_key(|notice| (notice.verdict().admits(), notice.verdict().remaining));
+        if self.refused {
+            let mut refusing = told().filter(|notice| notice.refuses()).peekable();
+            if refusing.peek().is_some() {
+                fields.append_written(headers::RATE_LIMIT, |to| join(to, refusing, item));
+            }
+        } else if let Some(nearest) = nearest {
+            fields.append_written(headers::RATE_LIMIT, |to| item(nearest, to));
+        }
+        // The old fields have room for one limit.
+        let legacy = told().filter(|notice| notice.limit.legacy_headers);
+        if let Some(notice) = legacy.min_by_key(|notice| (notice.verdict().admits(), notice.verdict().remaining)) {
+            for (name, value) in headers::legacy(notice.ask.limit.policy().quota, notice.verdict()) {
+                fields.append(name, value);
+            }
+        }
+        fields
+    }
+}
+
+/// The most bytes of an item of `RateLimit`: a name of 128 bytes, and two parameters.
+const LONGEST_ITEM: usize = 180;
+
+/// Bytes of the two fields beside their values.
+const NAMES: usize = headers::RATE_LIMIT_POLICY.len() + headers::RATE_LIMIT.len() + 8;
+
+/// Writes what is left of a limit.
+fn item(notice: &Notice<'_>, to: &mut Vec<u8>) {
+    if let Some(label) = &notice.limit.label {
+        let verdict = notice.verdict();
+        headers::remaining(label, verdict.remaining, headers::window_nanos(verdict), to);
+    }
+}
+
+/// Writes the items of a list field.
+fn join<T>(to: &mut Vec<u8>, items: impl Iterator<Item = T>, write: impl Fn(T, &mut Vec<u8>)) {
+    let begin = to.len();
+    for item in items {
+        if to.len() > begin {
+            to.extend_from_slice(headers::SEPARATOR);
+        }
+        write(item, to);
+    }
+}
