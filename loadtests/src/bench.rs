@@ -14,12 +14,13 @@
 //! round beginning with another one. Every measurement has a freshly started process. The median over the rounds is
 //! what counts; the range says how much to believe it.
 //!
-//! Three scenarios are about limits: the same small GET with none, one and four, from which the report says what they
-//! cost, in per cent of the requests per CPU-second of the same round. Envoy is left out there.
+//! Three scenarios are about limits: the same small GET with none, one and four. What they cost is measured once more,
+//! each proxy against itself: see `cost`. Envoy is left out there.
 //!
 //! GridRouter does all its work in it: routes and pins by the thousand, a tenant and a cell looked up and a limit
 //! checked on every request, metrics on. The others only forward.
 
+mod cost;
 pub mod report;
 pub mod scenario;
 
@@ -38,6 +39,7 @@ use crate::proxies::Kind;
 use crate::site::{Pin, Site};
 use crate::tools::{self, Cores, Tool};
 
+use cost::Cost;
 use scenario::Scenario;
 
 /// Compare GridRouter with nginx, HAProxy and Envoy on the same upstream: requests per CPU-second, latency, memory.
@@ -105,6 +107,16 @@ struct Contestant {
     configured: Vec<(Site, tempfile::TempDir)>,
 }
 
+impl Contestant {
+    /// The site and the directory of the scenario's configuration.
+    fn configured(&self, scenario: Scenario) -> Result<(&Site, &Path)> {
+        let limits = scenario.limits(self.kind);
+        let configured = self.configured.iter().find(|(site, _)| site.limits == limits);
+        let (site, directory) = configured.ok_or_else(|| Error::new("the scenario was not configured"))?;
+        Ok((site, directory.path()))
+    }
+}
+
 /// Runs the whole benchmark.
 pub async fn run(mut arguments: Arguments) -> Result<()> {
     if arguments.short {
@@ -152,8 +164,12 @@ pub async fn run(mut arguments: Arguments) -> Result<()> {
             }
         }
     }
-    report::print(&arguments, &samples);
-    output::json(arguments.json.as_deref(), &report::json(&arguments, cores, &samples))?;
+    let mut costs: Vec<Cost> = Vec::new();
+    for contestant in &contestants {
+        costs.extend(cost::measure(contestant, &arguments, cores.proxy).await?);
+    }
+    report::print(&arguments, &samples, &costs);
+    output::json(arguments.json.as_deref(), &report::json(&arguments, cores, &samples, &costs))?;
     if arguments.short {
         return correct(&samples);
     }
@@ -189,7 +205,8 @@ fn site(arguments: &Arguments) -> Result<Site> {
 }
 
 fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
-    let ports = crate::ports::free(arguments.proxies.len() + 16)?;
+    // Each configuration has its own, so that they can run side by side.
+    let ports = crate::ports::free(arguments.proxies.len() * 6 + 16)?;
     let used: Vec<_> = site.endpoints().map(|label| label.address).chain([site.listen, site.admin]).collect();
     let mut ports = ports.into_iter().filter(|port| !used.contains(port));
     let mut contestants = Vec::new();
@@ -197,13 +214,14 @@ fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
         kind.tool().find()?;
         let mut own = site.clone();
         let mut configured: Vec<(Site, _)> = Vec::new();
-        own.listen = ports.next().ok_or_else(|| Error::new("ran out of ports"))?;
         if *kind != Kind::Gridrouter {
             (own.pins, own.idle_routes) = (Vec::new(), 0);
         }
         for scenario in arguments.scenarios.iter().filter(|scenario| scenario.has(*kind)) {
             own.limits = scenario.limits(*kind);
             if configured.iter().all(|(site, _)| site.limits != own.limits) {
+                let mut port = || ports.next().ok_or_else(|| Error::new("ran out of ports"));
+                (own.listen, own.admin) = (port()?, port()?);
                 let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
                 kind.write(&own, directory.path())?;
                 configured.push((own.clone(), directory));
@@ -238,19 +256,9 @@ async fn measure(
     arguments: &Arguments,
     core: usize,
 ) -> Result<Sample> {
-    let limits = scenario.limits(of.kind);
-    let configured = of.configured.iter().find(|(site, _)| site.limits == limits);
-    let (site, directory) = configured.ok_or_else(|| Error::new("the scenario was not configured"))?;
-    let mut proxy = of.kind.start(site, directory.path(), Some(core)).await?;
-    let requests = scenario.requests(site, arguments.pins);
-    let mut plan = Plan {
-        target: site.listen,
-        body: 0,
-        connections: scenario.connections(arguments.connections),
-        reconnect: scenario.reconnects(),
-        requests: requests.into(),
-    };
-    plan.body = verify(&plan, scenario, site, arguments.pins).await?;
+    let (site, directory) = of.configured(scenario)?;
+    let mut proxy = of.kind.start(site, directory, Some(core)).await?;
+    let plan = measured_plan(scenario, site, arguments).await?;
     let family = process::tree(proxy.id());
     let cpu = || process::cpu_time(&family);
     let window = Duration::from_secs_f64(arguments.seconds);
@@ -259,6 +267,19 @@ async fn measure(
     let paced = load::run(&plan, Pace::Rate(scenario.rate()), warm_up, window / 2, cpu).await?;
     proxy.still_runs()?;
     Ok(Sample { proxy: of.kind, scenario, round, busy, paced, memory: process::memory(&family) })
+}
+
+/// The load of a scenario, of which every answer was seen to be right.
+async fn measured_plan(scenario: Scenario, site: &Site, arguments: &Arguments) -> Result<Plan> {
+    let mut plan = Plan {
+        target: site.listen,
+        body: 0,
+        connections: scenario.connections(arguments.connections),
+        reconnect: scenario.reconnects(),
+        requests: scenario.requests(site, arguments.pins).into(),
+    };
+    plan.body = verify(&plan, scenario, site, arguments.pins).await?;
+    Ok(plan)
 }
 
 /// Sees that the right upstream gives the right answer, and returns the length that every answer must have.

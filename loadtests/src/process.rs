@@ -195,8 +195,24 @@ fn stat_field(id: u32, index: usize) -> Option<u64> {
     fields.split_ascii_whitespace().nth(index)?.parse().ok()
 }
 
-/// CPU time that the processes have used, with all their threads, user and system together.
+/// CPU time that the processes have used, with all threads that they have, user and system together. To the nanosecond
+/// where the kernel says so (Linux with `/proc/<pid>/schedstat`), or else in ticks.
 pub fn cpu_time(ids: &[u32]) -> Duration {
+    let nanos = ids.iter().map(|id| scheduled_nanos(*id)).sum::<Option<u64>>();
+    nanos.map_or_else(|| cpu_ticks(ids), Duration::from_nanos)
+}
+
+fn scheduled_nanos(id: u32) -> Option<u64> {
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{id}/task")).ok()?.flatten() {
+        // One that has ended meanwhile has none.
+        let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+        sum += text.split_ascii_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    (sum > 0).then_some(sum)
+}
+
+fn cpu_ticks(ids: &[u32]) -> Duration {
     let ticks: u64 = ids.iter().flat_map(|id| [stat_field(*id, 11), stat_field(*id, 12)]).flatten().sum();
     Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second().max(1))
 }

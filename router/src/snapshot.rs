@@ -183,17 +183,8 @@ pub struct EndpointPlan {
 pub struct LimitPlans {
     /// The limits, none of them twice.
     pub plans: Box<[Arc<LimitPlan>]>,
-    /// What clients are told of their policies, where they are told of all of them, always, and in the new fields only.
-    pub(crate) told: Option<Told>,
-}
-
-/// What clients are told of limits, as far as it is the same for all of them.
-#[derive(Debug)]
-pub(crate) struct Told {
-    /// The policies, and the name of the field for what is left.
-    pub(crate) lines: TwoLines,
-    /// Bytes that both fields have at the most, of a request that is admitted.
-    pub(crate) room: usize,
+    /// Whether clients are told of all of them, always, and in the new fields only.
+    pub(crate) always_told: bool,
 }
 
 /// A limit.
@@ -215,8 +206,10 @@ pub struct LimitPlan {
     pub headers: model::HeadersWhen,
     /// Whether they are told in the old fields as well.
     pub legacy_headers: bool,
-    /// What they are told begins with.
+    /// What is left of it begins with.
     pub label: Option<Label>,
+    /// What clients are told of it, up to what is left; if they are told of it always, and in the new fields only.
+    pub(crate) told: Option<TwoLines>,
     /// Its own quota.
     pub quota: Arc<QuotaPlan>,
     /// Values that are tried beside those in force.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cost::Cost;
 use super::{Arguments, Sample};
 use crate::bench::scenario::Scenario;
 use crate::output;
@@ -88,23 +89,6 @@ fn rows(scenario: Scenario, proxies: &[Kind], samples: &[Sample]) -> Vec<Row> {
     proxies.iter().filter(|proxy| scenario.has(**proxy)).map(row).collect()
 }
 
-/// What limits cost: by how many per cent fewer requests there were in a CPU-second than without, round for round. Nothing
-/// where the scenario is not about that.
-fn loss(scenario: Scenario, proxy: Kind, samples: &[Sample]) -> Option<Spread> {
-    if !matches!(scenario, Scenario::OneLimit | Scenario::FourLimits) {
-        return None;
-    }
-    let find = |scenario: Scenario, round: usize| {
-        let wanted = |s: &&Sample| s.proxy == proxy && s.scenario == scenario && s.round == round;
-        samples.iter().find(wanted).map(per_cpu_second)
-    };
-    let rounds = samples.iter().map(|sample| sample.round).max()?;
-    let losses: Vec<f64> = (0..=rounds)
-        .filter_map(|round| Some(100.0 * (1.0 - find(scenario, round)? / find(Scenario::NoLimit, round)?.max(1.0))))
-        .collect();
-    (!losses.is_empty()).then(|| Spread::of(losses.into_iter()))
-}
-
 fn count(figure: f64) -> String {
     let digits = format!("{figure:.0}");
     let mut text = String::new();
@@ -143,7 +127,7 @@ pub fn brief(sample: &Sample) -> String {
 }
 
 /// Prints the tables and the verdict.
-pub fn print(arguments: &Arguments, samples: &[Sample]) {
+pub fn print(arguments: &Arguments, samples: &[Sample], costs: &[Cost]) {
     let mut verdicts = Vec::new();
     for scenario in &arguments.scenarios {
         let rows = rows(*scenario, &arguments.proxies, samples);
@@ -189,19 +173,20 @@ pub fn print(arguments: &Arguments, samples: &[Sample]) {
         if rows.iter().any(|row| row.busy.median < 70.0) && !arguments.short {
             output::line("(busy below 70 %: other programs used the cores, or the generator was the bottleneck)");
         }
-        for row in &rows {
-            if let Some(loss) = loss(*scenario, row.proxy, samples) {
-                let (name, what) = (row.proxy.as_str(), scenario.as_str());
-                let lost = loss.text(|percent| format!("{percent:.1} %"));
-                verdicts.push(format!("{what}: {name} has {lost} fewer requests per CPU-second than without"));
-            }
-        }
         for row in rows.iter().filter(|row| row.proxy != Kind::Gridrouter) {
             if let Some(ratio) = ratio(row) {
                 verdicts.push(format!("{}: gridrouter {ratio:.2} x {}", scenario.as_str(), row.proxy.as_str()));
             }
         }
     }
+    verdicts.extend(costs.iter().map(|cost| {
+        let Spread { median, least, most } = cost.loss();
+        let (what, name, slices) = (cost.scenario.as_str(), cost.proxy.as_str(), cost.slices());
+        format!(
+            "{what}: {name} answers {median:.1} % ({least:.1}..{most:.1} %) fewer requests per CPU-second than without \
+             (median of {slices} slices, and what holds it in 95 of 100 cases)"
+        )
+    }));
     output::line("");
     for verdict in verdicts {
         output::line(verdict);
@@ -212,7 +197,11 @@ pub fn print(arguments: &Arguments, samples: &[Sample]) {
 }
 
 /// Everything, for programs.
-pub fn json(arguments: &Arguments, cores: Cores, samples: &[Sample]) -> Value {
+pub fn json(arguments: &Arguments, cores: Cores, samples: &[Sample], costs: &[Cost]) -> Value {
+    let lost = |scenario: Scenario, proxy: Kind| {
+        let cost = costs.iter().find(|cost| cost.proxy == proxy && cost.scenario == scenario)?;
+        Some(cost.loss().json())
+    };
     let scenarios: Vec<Value> = arguments
         .scenarios
         .iter()
@@ -222,7 +211,7 @@ pub fn json(arguments: &Arguments, cores: Cores, samples: &[Sample]) -> Value {
                 .map(|row| {
                     json!({
                         "proxy": row.proxy.as_str(), "wrong": row.wrong,
-                        "lostToLimitsPercent": loss(*scenario, row.proxy, samples).map(Spread::json),
+                        "lostToLimitsPercent": lost(*scenario, row.proxy),
                         "requestsPerCpuSecond": row.per_cpu_second.json(), "requestsPerSecond": row.per_second.json(),
                         "busyPercent": row.busy.json(), "p50Micros": row.p50.json(), "p99Micros": row.p99.json(),
                         "residentBytes": row.resident.json(), "proportionalBytes": row.proportional.json(),

@@ -81,10 +81,14 @@ impl Scenario {
         }
     }
 
+    /// Whether limits are the matter.
+    pub const fn is_of_limits(self) -> bool {
+        matches!(self, Scenario::NoLimit | Scenario::OneLimit | Scenario::FourLimits)
+    }
+
     /// Whether the proxy takes part: where limits are the matter, those that have some like them.
     pub const fn has(self, proxy: Kind) -> bool {
-        let is_of_limits = matches!(self, Scenario::NoLimit | Scenario::OneLimit | Scenario::FourLimits);
-        !is_of_limits || !matches!(proxy, Kind::Envoy)
+        !self.is_of_limits() || !matches!(proxy, Kind::Envoy)
     }
 
     /// Whether each request has a connection of its own.

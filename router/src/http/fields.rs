@@ -114,7 +114,7 @@ fn lower(name: &mut [u8]) {
     }
 }
 
-/// A line, and the beginning of another one up to its value, made once for many messages.
+/// A line, and the beginning of another one, made once for many messages.
 #[derive(Debug)]
 pub(crate) struct TwoLines {
     text: Box<[u8]>,
@@ -125,19 +125,16 @@ pub(crate) struct TwoLines {
 }
 
 impl TwoLines {
-    /// Of fields that are not [`Known`].
-    pub(crate) fn new(first: &str, value: &[u8], second: &str) -> Self {
+    /// Of fields that are not [`Known`], with the first one's value and what the second one's begins with.
+    pub(crate) fn new(first: &str, value: &[u8], second: &str, begins: &[u8]) -> Self {
         let mut text = format!("{first}: ").into_bytes();
         text.extend_from_slice(value);
         text.extend_from_slice(b"\r\n");
         let first_line = text.len();
         text.extend_from_slice(second.as_bytes());
         text.extend_from_slice(b": ");
+        text.extend_from_slice(begins);
         Self { text: text.into(), first_name: first.len(), first_line, second_name: second.len() }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.text.len()
     }
 }
 
@@ -170,11 +167,11 @@ impl Fields {
         self.note_written(begin, name.len());
     }
 
-    /// Adds two lines at once, the first and the name of the second as they are in `lines`, and the second's value
-    /// written in place. `room` is what both have at the most.
-    pub(crate) fn append_two(&mut self, lines: &TwoLines, room: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds two lines at once, as far as they are in `lines`, and the rest of the second's value, which is written in
+    /// place and has at most so many bytes.
+    pub(crate) fn append_two(&mut self, lines: &TwoLines, most: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let begin = self.text.len();
-        self.text.reserve(room);
+        self.text.reserve(lines.text.len() + most + 2);
         self.text.extend_from_slice(&lines.text);
         write(&mut self.text);
         self.text.extend_from_slice(b"\r\n");

@@ -49,6 +49,11 @@ impl Label {
         let plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
         (plain && name.len() <= 128).then(|| Self(format!("\"{name}\";r=").into_bytes().into()))
     }
+
+    /// As it is written.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Writes the item of `RateLimit` after a request: `"name";r=<requests that could follow at once>;t=<seconds>`. The
@@ -60,6 +65,11 @@ impl Label {
 /// `t`.
 pub fn remaining(label: &Label, remaining: u64, window_nanos: u64, to: &mut Vec<u8>) {
     to.extend_from_slice(&label.0);
+    what_is_left(remaining, window_nanos, to);
+}
+
+/// What [`remaining`] writes after the label.
+pub fn what_is_left(remaining: u64, window_nanos: u64, to: &mut Vec<u8>) {
     number(remaining.min(LARGEST), to);
     if window_nanos != NEVER {
         parameter(*b";t=", seconds_rounded_up(window_nanos), to);
@@ -71,13 +81,8 @@ pub fn window_nanos(verdict: &Verdict) -> u64 {
     if verdict.admits() { verdict.reset_nanos } else { verdict.retry_after_nanos }
 }
 
-/// The most bytes that [`remaining`] writes for a limit.
-pub fn longest(label: &Label) -> usize {
-    label.0.len() + 2 * LONGEST_PARAMETER
-}
-
-/// A semicolon, a letter, an equals sign and 15 digits.
-const LONGEST_PARAMETER: usize = 18;
+/// The most bytes that [`what_is_left`] writes: 15 digits, and a semicolon, a letter, an equals sign and 15 digits.
+pub const LONGEST: usize = 33;
 
 fn parameter(name: [u8; 3], value: u64, to: &mut Vec<u8>) {
     to.extend_from_slice(&name);
@@ -152,7 +157,7 @@ mod tests {
         let text = |verdict: Verdict| {
             let (label, mut line) = (Label::new("a").unwrap(), Vec::new());
             remaining(&label, verdict.remaining, window_nanos(&verdict), &mut line);
-            assert!(line.len() <= longest(&label));
+            assert!(line.len() <= label.as_bytes().len() + LONGEST);
             String::from_utf8(line).unwrap()
         };
         assert_eq!(text(verdict(true, 199, 0, 1)), "\"a\";r=199;t=1");

@@ -121,24 +121,25 @@ impl LimitTable {
         let mut locked: SmallVec<[MutexGuard<'_, Entries>; FEW]> = SmallVec::new();
         let mut turns: SmallVec<[Turn; FEW]> = SmallVec::new();
         let mut previous = None;
-        for (shard, ask) in order {
+        for &(shard, ask) in order.as_slice() {
             // The same lock is not taken twice.
             if previous.replace(shard) != Some(shard) {
                 locked.push(self.shards[shard].lock());
             }
             turns.push(Turn { ask, key: asks[ask].ask().key.halves(), locked: locked.len() - 1, place: None });
         }
+        let (locked, turns) = (locked.as_mut_slice(), turns.as_mut_slice());
         let is_alone = locked.len() == turns.len();
-        for turn in &mut turns {
+        for turn in &mut *turns {
             turn.place = locked[turn.locked].find(turn.key);
         }
         let mut admitted = true;
-        for turn in &turns {
+        for turn in &*turns {
             let ask = asks[turn.ask].ask();
             ask.verdict = locked[turn.locked].ask(turn.place, ask.limit, ask.cost, now);
             admitted &= ask.verdict.admits() || !ask.enforced;
         }
-        for turn in &turns {
+        for turn in &*turns {
             let (entries, ask) = (&mut locked[turn.locked], asks[turn.ask].ask());
             // What was taken of another key of the shard may have moved this one.
             let place = if is_alone { turn.place } else { entries.find(turn.key) };

@@ -191,7 +191,7 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
         }
         // A tenant of its own may have other values, and what others say comes to those of the route.
         if tenant.is_none_or(|tenant| !tenant.has_limits()) && listener.is_empty() {
-            admission.all_of_route = Some(&*on.route.limits).filter(|limits| limits.told.is_some());
+            admission.all_of_route = Some(&*on.route.limits).filter(|limits| limits.always_told);
         }
     }
     if admission.notices.is_empty() {

@@ -1,5 +1,10 @@
-//! What a client is told of limits: the policies of all of them, and what is left of the one that it should mind, which is
-//! the nearest to refusing. A refused request is told of those that refuse it.
+//! What a client is told of limits: the policy, and what is left, of the one that it should mind, which is the nearest to
+//! refusing. A refused request is told of those that refuse it.
+//!
+//! Telling of all of them would make an answer longer with every limit that its request meets, and to send bytes costs more
+//! than to check limits.
+
+use smallvec::SmallVec;
 
 use super::admission::{Admission, Notice};
 use crate::http::fields::Fields;
@@ -12,7 +17,7 @@ pub enum Told {
     /// Nothing.
     #[default]
     Nothing,
-    /// Of the route's limits what all clients are told, and what is left of one.
+    /// One of the route's limits, with the route's values.
     OfRoute {
         /// The limit, by its position.
         nearest: usize,
@@ -32,14 +37,9 @@ impl Told {
             Self::Nothing => {}
             Self::Lines(lines) => to.extend(lines),
             Self::OfRoute { nearest, remaining, reset_nanos } => {
-                let Some((limits, told)) = of_route.and_then(|limits| Some((limits, limits.told.as_ref()?))) else {
-                    return;
-                };
-                to.append_two(&told.lines, told.room, |to| {
-                    if let Some(label) = limits.plans.get(*nearest).and_then(|limit| limit.label.as_ref()) {
-                        headers::remaining(label, *remaining, *reset_nanos, to);
-                    }
-                });
+                let limit = of_route.and_then(|limits| limits.plans.get(*nearest));
+                let Some(lines) = limit.and_then(|limit| limit.told.as_ref()) else { return };
+                to.append_two(lines, headers::LONGEST, |to| headers::what_is_left(*remaining, *reset_nanos, to));
             }
         }
     }
@@ -62,28 +62,24 @@ impl Admission<'_> {
     #[cold]
     pub(super) fn lines(&self) -> Fields {
         let told = || self.notices.iter().filter(|notice| notice.is_told());
-        let policies: usize = told().filter_map(|notice| notice.quota.policy.as_ref()).map(|p| p.len() + 2).sum();
-        if policies == 0 {
+        let rank = |notice: &&Notice<'_>| (notice.verdict().admits(), notice.verdict().remaining);
+        let minded: SmallVec<[&Notice<'_>; 4]> = if self.refused {
+            told().filter(|notice| notice.refuses()).collect()
+        } else {
+            told().min_by_key(rank).into_iter().collect()
+        };
+        if minded.is_empty() {
             return Fields::new();
         }
-        let mut fields = Fields::with_room(2, policies + NAMES + LONGEST_ITEM);
+        let mut fields = Fields::with_room(2, NAMES + minded.len() * LONGEST_ITEMS);
         fields.append_written(headers::RATE_LIMIT_POLICY, |to| {
-            let policies = told().filter_map(|notice| notice.quota.policy.as_ref());
+            let policies = minded.iter().filter_map(|notice| notice.quota.policy.as_ref());
             join(to, policies, |policy, to| to.extend_from_slice(policy.as_bytes()));
         });
-        // Of several that are not refusing, the nearest.
-        let nearest = told().min_by_key(|notice| (notice.verdict().admits(), notice.verdict().remaining));
-        if self.refused {
-            let mut refusing = told().filter(|notice| notice.refuses()).peekable();
-            if refusing.peek().is_some() {
-                fields.append_written(headers::RATE_LIMIT, |to| join(to, refusing, item));
-            }
-        } else if let Some(nearest) = nearest {
-            fields.append_written(headers::RATE_LIMIT, |to| item(nearest, to));
-        }
+        fields.append_written(headers::RATE_LIMIT, |to| join(to, minded.iter().copied(), item));
         // The old fields have room for one limit.
-        let legacy = told().filter(|notice| notice.limit.legacy_headers);
-        if let Some(notice) = legacy.min_by_key(|notice| (notice.verdict().admits(), notice.verdict().remaining)) {
+        let legacy = told().filter(|notice| notice.limit.legacy_headers && (!self.refused || notice.refuses()));
+        if let Some(notice) = legacy.min_by_key(rank) {
             for (name, value) in headers::legacy(notice.ask.limit.policy().quota, notice.verdict()) {
                 fields.append(name, value);
             }
@@ -92,8 +88,8 @@ impl Admission<'_> {
     }
 }
 
-/// The most bytes of an item of `RateLimit`: a name of 128 bytes, and two parameters.
-const LONGEST_ITEM: usize = 180;
+/// Bytes of a limit's items of both fields, where its name is not longer than most.
+const LONGEST_ITEMS: usize = 160;
 
 /// Bytes of the two fields beside their values.
 const NAMES: usize = headers::RATE_LIMIT_POLICY.len() + headers::RATE_LIMIT.len() + 8;

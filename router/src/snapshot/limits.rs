@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Algorithm, HeadersWhen, LimitMode, LimitOverride, Model};
-use http::HeaderValue;
 
 use super::names::Names;
 use super::tenants::Quotas;
-use super::{CandidatePlan, LimitPlan, LimitPlans, QuotaPlan, Told};
+use super::{CandidatePlan, LimitPlan, LimitPlans, QuotaPlan};
 use crate::http::fields::TwoLines;
 use crate::limit::{Prepared, headers};
 
@@ -27,27 +26,8 @@ impl Limits {
     /// Those of some names, which all resolve.
     pub(super) fn of(&self, names: &[Name]) -> Arc<LimitPlans> {
         let plans: Box<[_]> = names.iter().filter_map(|name| self.0.get(name).map(Arc::clone)).collect();
-        let policies: Option<Vec<&[u8]>> = plans.iter().map(|limit| limit.policy_always_told()).collect();
-        let told = policies.filter(|policies| !policies.is_empty()).map(|policies| {
-            let policies = policies.join(headers::SEPARATOR);
-            let lines = TwoLines::new(headers::RATE_LIMIT_POLICY, &policies, headers::RATE_LIMIT);
-            let item = plans.iter().filter_map(|limit| limit.label.as_ref()).map(headers::longest).max();
-            let room = lines.len() + item.unwrap_or_default() + 2;
-            Told { lines, room }
-        });
-        Arc::new(LimitPlans { plans, told })
-    }
-}
-
-impl LimitPlan {
-    /// What clients are told of its policy, if they are with every answer.
-    fn policy_always_told(&self) -> Option<&[u8]> {
-        let told = self.mode == LimitMode::Enforce
-            && self.headers == HeadersWhen::Always
-            && !self.is_bandwidth
-            && !self.legacy_headers
-            && self.candidate.is_none();
-        self.quota.policy.as_ref().filter(|_| told).map(HeaderValue::as_bytes)
+        let always_told = !plans.is_empty() && plans.iter().all(|limit| limit.told.is_some());
+        Arc::new(LimitPlans { plans, always_told })
     }
 }
 
@@ -56,6 +36,16 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
         id: names.limits.of(format!("{}{CANDIDATE}", limit.name).into()),
         quota: Arc::new(quota_plan(&limit.name, limit.algorithm.with(own))),
     });
+    let (label, quota) = (headers::Label::new(limit.name.as_str()), Arc::new(quota_plan(&limit.name, limit.algorithm)));
+    let always_told = limit.mode == LimitMode::Enforce
+        && limit.headers == HeadersWhen::Always
+        && !limit.algorithm.is_bandwidth()
+        && !limit.legacy_headers
+        && candidate.is_none();
+    let told = || {
+        let (policy, label) = (quota.policy.as_ref()?.as_bytes(), label.as_ref()?.as_bytes());
+        Some(TwoLines::new(headers::RATE_LIMIT_POLICY, policy, headers::RATE_LIMIT, label))
+    };
     LimitPlan {
         document: Arc::clone(limit),
         id: names.limits.of(limit.name.as_str().into()),
@@ -65,8 +55,9 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
         cost: limit.cost.constant,
         headers: limit.headers,
         legacy_headers: limit.legacy_headers,
-        label: headers::Label::new(limit.name.as_str()),
-        quota: Arc::new(quota_plan(&limit.name, limit.algorithm)),
+        told: always_told.then(told).flatten(),
+        label,
+        quota,
         candidate,
     }
 }

@@ -92,9 +92,9 @@ fn what_a_later_limit_refuses_costs_an_earlier_one_nothing() {
     let mut client = site.client();
     let answer = client.get_with("/", ACME);
     answer.assert_ok("ok");
-    let policies = answer.header("ratelimit-policy").unwrap();
-    assert_eq!(policies, "\"wide\";q=3;w=10800, \"narrow\";q=1;w=3600");
-    assert_eq!(answer.headers("ratelimit"), ["\"narrow\";r=0;t=3600"], "of the one that is nearest to refusing");
+    // Of the one that is nearest to refusing.
+    assert_eq!(answer.headers("ratelimit-policy"), ["\"narrow\";q=1;w=3600"]);
+    assert_eq!(answer.headers("ratelimit"), ["\"narrow\";r=0;t=3600"]);
     for _ in 0..5 {
         let refused = client.get_with("/", ACME);
         refused.assert_reject(429, "limit_exceeded");

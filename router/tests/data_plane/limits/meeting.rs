@@ -57,7 +57,7 @@ fn tenants_and_plans_have_values_and_limits_of_their_own() {
         (0..12).filter(|_| site.get_with("/", &lines).status() == 200).count()
     };
     let first = site.get_with("/", ACME);
-    assert_eq!(first.header("ratelimit-policy"), Some("\"per\";q=3;w=180, \"extra\";q=4;w=14400"));
+    assert_eq!(first.header("ratelimit-policy"), Some("\"per\";q=3;w=180"));
     assert_eq!(admitted("acme"), 2, "the plan's values");
     assert_eq!(admitted("bolt"), 4, "the tenant's own burst, and the plan's other limit");
     assert_eq!(admitted("cork"), 1, "no plan");
