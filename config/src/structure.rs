@@ -212,7 +212,9 @@ impl Walk<'_> {
             (Shape::Integer { least, most }, ScalarKind::Integer) => match integer(&scalar.text) {
                 Some(n) if n >= *least && n <= *most => {}
                 Some(n) if n < *least => {
-                    self.say(at, path, format!("{n} is too small"), Some(format!("the least is {least}")));
+                    let help =
+                        if *least == 0 { "it cannot be negative".to_owned() } else { format!("the least is {least}") };
+                    self.say(at, path, format!("{n} is too small"), Some(help));
                 }
                 _ => self.say(at, path, format!("{} is too big", scalar.text), Some(format!("the most is {most}"))),
             },

@@ -35,6 +35,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Limit) -> Option<Limit> {
     };
     if let (Some(algorithm), Some(cost)) = (algorithm, &cost) {
         cost_fits(check, raw, algorithm, cost);
+        refuses(check, raw, algorithm);
     }
     let limit = Limit {
         name: check.source.id.name.clone(),
@@ -79,6 +80,14 @@ fn status(check: &mut Check<'_>, raw: Option<u16>) -> Option<StatusCode> {
         check.wrong_but(&Path::Root.key("status"), format!("status is {code}"), help);
     }
     refusal
+}
+
+/// Whether nothing is said of refusals where there are none.
+fn refuses(check: &mut Check<'_>, raw: &raw::Limit, algorithm: Algorithm) {
+    if raw.status.is_some() && algorithm.is_bandwidth() {
+        let message = "`status` is of refusals, and `bandwidth` slows responses down";
+        check.wrong_but(&Path::Root.key("status"), message, "remove it");
+    }
 }
 
 /// Whether requests of this cost can be counted, and can pass at all.

@@ -42,7 +42,7 @@ pub(super) fn algorithm(check: &mut Check<'_>, raw: &raw::Limit) -> Option<Algor
     if let [(_, algorithm)] = given.as_slice() {
         return *algorithm;
     }
-    let names: Vec<&str> = given.iter().map(|(name, _)| *name).collect();
+    let (names, root) = (given.iter().map(|(name, _)| *name).collect::<Vec<&str>>(), Path::Root);
     let name = &check.source.id.name;
     let (message, help) = if names.is_empty() {
         let help = format!("add `tokenBucket: {{rate: 100/s}}`, or another of {}", ticked(&known));
@@ -51,7 +51,9 @@ pub(super) fn algorithm(check: &mut Check<'_>, raw: &raw::Limit) -> Option<Algor
         let help = "keep one, and make a limit of its own of each other; a route may have many";
         (format!("limit \"{name}\" has {} algorithms: {}", names.len(), ticked(&names)), help.to_owned())
     };
-    check.wrong_but(&Path::Root, message, help);
+    // At the one that is too many.
+    let at = names.get(1).map_or(Path::Root, |name| root.key(name));
+    check.wrong_but(&at, message, help);
     None
 }
 

@@ -19,6 +19,8 @@ use super::{Queueing, wait_for_turn};
 const NANOS_IN_MILLI: u64 = 1_000_000;
 const NANOS_IN_SECOND: f64 = 1e9;
 const SECOND_MILLIS: u64 = 1_000;
+/// Ends of buckets that are looked ahead to for when a refused request passes.
+const BUCKETS_AHEAD: usize = 64;
 /// Seconds ahead for which is known how many requests have their turn in them.
 const SECONDS_AHEAD: usize = 64;
 
@@ -144,30 +146,43 @@ impl Steps {
             retry_after_nanos: retry_after_nanos.max(1),
             reset_nanos: reset(&steps.passed),
         };
-        if f64::from(cost) > rate {
-            let at = self.turn(rate, now, cost);
-            if at > now {
-                return refuse(self, at - now);
-            }
-        } else if u64::from(cost) > left {
-            return refuse(self, self.retry_after(millis, now, cost));
+        // A clock that went back stays where it was.
+        let clock = now.max(millis.saturating_mul(NANOS_IN_MILLI));
+        if self.passes_at(passed, rate, clock, cost) > clock {
+            return refuse(self, self.retry_at(clock, cost) - now);
         }
         let remaining = left.saturating_sub(u64::from(cost));
         let next = millis.saturating_add(SECOND_MILLIS).saturating_mul(NANOS_IN_MILLI).saturating_sub(now);
         Verdict { outcome: Outcome::Pass, remaining, retry_after_nanos: 0, reset_nanos: next }
     }
 
-    /// Something changes only where a bucket ends.
-    fn retry_after(&self, millis: u64, now: u64, cost: u32) -> u64 {
-        let mut at = millis;
-        for _ in 0..4 {
-            at = LeapArray::next_change(at);
-            let (passed, rate) = self.clone().rates(at);
-            if u64::from(cost).saturating_add(passed) <= rate as u64 {
-                break;
-            }
+    /// When a request passes, from `now` on, as long as nothing changes; at the latest when a bucket ends.
+    fn passes_at(&self, passed: u64, rate: f64, now: u64, cost: u32) -> u64 {
+        let next = LeapArray::next_change(now / NANOS_IN_MILLI).saturating_mul(NANOS_IN_MILLI);
+        if f64::from(cost) > rate {
+            self.turn(rate, now, cost).min(next)
+        } else if passed.saturating_add(u64::from(cost)) <= rate as u64 {
+            now
+        } else {
+            next
         }
-        at.saturating_mul(NANOS_IN_MILLI).saturating_sub(now)
+    }
+
+    /// When a refused request passes, if no other comes. What passed counts less, and the rate changes, only where a
+    /// bucket ends, so it goes from one end to the next. What costs so much that its time is beyond the last of them is
+    /// told the time that a cold key takes, which may be too late, but never too early.
+    #[cold]
+    fn retry_at(&self, now: u64, cost: u32) -> u64 {
+        let mut at = now;
+        for _ in 0..BUCKETS_AHEAD {
+            let (passed, rate) = self.clone().rates(at / NANOS_IN_MILLI);
+            let next = self.passes_at(passed, rate, at, cost);
+            if next <= at {
+                return at;
+            }
+            at = next;
+        }
+        at.max(self.turn(self.curve.rate_at(self.curve.max), now, cost))
     }
 
     /// When as much time has passed since the last one as a request takes.

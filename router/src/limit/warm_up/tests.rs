@@ -436,6 +436,30 @@ fn extremes_do_not_overflow() {
 }
 
 proptest! {
+    /// Whoever is refused passes when it was told to come again, if nobody else comes meanwhile, and never before.
+    #[test]
+    fn sentinels_refused_are_told_when_they_pass(
+        rate in prop::sample::select(vec!["10/s", "33/s", "100/s", "1000/s"]),
+        period_seconds in 1_u64..12,
+        cold_factor in 2_u32..6,
+        arrivals in prop::collection::vec((0_u64..900, 1_u32..150), 1..120),
+    ) {
+        let limit = sentinel(rate, period_seconds * 1_000, cold_factor);
+        let (mut state, mut now) = (limit.fresh(0), 0);
+        for (millis, cost) in arrivals {
+            now += millis * MILLI;
+            let verdict = check(&limit, &mut state, now, cost);
+            if !verdict.admits() {
+                let passes = |after: u64| limit.ask(&mut state.clone(), now + after, cost).admits();
+                prop_assert!(passes(verdict.retry_after_nanos), "too early: {verdict:?}");
+                if verdict.retry_after_nanos < 30 * SECOND {
+                    prop_assert!(!passes(verdict.retry_after_nanos - 1), "too late: {verdict:?}");
+                    prop_assert!(!passes(verdict.retry_after_nanos / 2), "far too late: {verdict:?}");
+                }
+            }
+        }
+    }
+
     /// To ask changes nothing that is said later, and a refused request is admitted when it was told, and not before.
     #[test]
     fn to_ask_takes_nothing(
