@@ -115,37 +115,48 @@ impl LimitTable {
     /// for the one before: entries that are in no cache come at the same time.
     fn check_together<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
         // In the order of their shards, in which all threads take the locks, so that no two wait for each other.
-        let shard = |(number, one): (usize, &mut _)| (self.index(Asking::ask(one).key), number);
-        let mut order: SmallVec<[(usize, usize); FEW]> = asks.iter_mut().enumerate().map(shard).collect();
-        order.sort_unstable();
-        let mut locked: SmallVec<[MutexGuard<'_, Entries>; FEW]> = SmallVec::new();
-        let mut turns: SmallVec<[Turn; FEW]> = SmallVec::new();
-        let mut previous = None;
-        for &(shard, ask) in order.as_slice() {
-            // The same lock is not taken twice.
-            if previous.replace(shard) != Some(shard) {
-                locked.push(self.shards[shard].lock());
-            }
-            turns.push(Turn { ask, key: asks[ask].ask().key.halves(), locked: locked.len() - 1, place: None });
+        let mut turns: SmallVec<[Turn<'_>; FEW]> = SmallVec::new();
+        let (mut previous, mut is_alone) = (None, true);
+        for &(shard, ask) in self.order(asks).as_slice() {
+            let is_next = previous.replace(shard) != Some(shard);
+            is_alone &= is_next;
+            let (key, locked) = (asks[ask].ask().key.halves(), is_next.then(|| self.shards[shard].lock()));
+            turns.push(Turn { at: At { ask, key, place: None }, locked });
         }
-        let (locked, turns) = (locked.as_mut_slice(), turns.as_mut_slice());
-        let is_alone = locked.len() == turns.len();
-        for turn in &mut *turns {
-            turn.place = locked[turn.locked].find(turn.key);
-        }
+        let turns = turns.as_mut_slice();
+        each(turns, |at, entries| at.place = entries.find(at.key));
         let mut admitted = true;
-        for turn in &*turns {
-            let ask = asks[turn.ask].ask();
-            ask.verdict = locked[turn.locked].ask(turn.place, ask.limit, ask.cost, now);
+        each(turns, |at, entries| {
+            let ask = asks[at.ask].ask();
+            ask.verdict = entries.ask(at.place, ask.limit, ask.cost, now);
             admitted &= ask.verdict.admits() || !ask.enforced;
-        }
-        for turn in &*turns {
-            let (entries, ask) = (&mut locked[turn.locked], asks[turn.ask].ask());
+        });
+        each(turns, |at, entries| {
+            let ask = asks[at.ask].ask();
             // What was taken of another key of the shard may have moved this one.
-            let place = if is_alone { turn.place } else { entries.find(turn.key) };
-            entries.settle(place, turn.key, ask.limit, (admitted && ask.verdict.admits()).then_some(ask.cost), now);
-        }
+            let place = if is_alone { at.place } else { entries.find(at.key) };
+            entries.settle(place, at.key, ask.limit, (admitted && ask.verdict.admits()).then_some(ask.cost), now);
+        });
         admitted
+    }
+
+    /// The asks, by number, each with its shard, in the order of these.
+    #[inline]
+    fn order<'a>(&self, asks: &mut [impl Asking<'a>]) -> SmallVec<[(usize, usize); FEW]> {
+        let mut order: SmallVec<[(usize, usize); FEW]> = SmallVec::new();
+        for (number, one) in asks.iter_mut().enumerate() {
+            // They are few: each is put where it belongs among those before it.
+            let turn = (self.index(one.ask().key), number);
+            let mut at = order.len();
+            order.push(turn);
+            let order = order.as_mut_slice();
+            while at > 0 && order[at - 1].0 > turn.0 {
+                order[at] = order[at - 1];
+                at -= 1;
+            }
+            order[at] = turn;
+        }
+        order
     }
 
     /// What [`check`](Self::check) would say; counts nothing.
@@ -222,14 +233,31 @@ pub struct Usage {
 /// Limits of one request that are asked without allocating.
 const FEW: usize = 8;
 
+/// An ask, and its shard; nothing where that is the one of the turn before, which has it.
+struct Turn<'t> {
+    at: At,
+    locked: Option<MutexGuard<'t, Entries>>,
+}
+
 /// An ask, by its number, and where its key is.
-#[derive(Debug)]
-struct Turn {
+struct At {
     ask: usize,
     key: [u64; 2],
-    /// Which of the locks that are held is its shard's.
-    locked: usize,
     place: Option<Place>,
+}
+
+/// Does something for each ask with the entries of its shard.
+#[inline]
+fn each(turns: &mut [Turn<'_>], mut what: impl FnMut(&mut At, &mut Entries)) {
+    let mut entries: Option<&mut Entries> = None;
+    for Turn { at, locked } in turns {
+        if let Some(locked) = locked {
+            entries = Some(locked);
+        }
+        if let Some(entries) = entries.as_deref_mut() {
+            what(at, entries);
+        }
+    }
 }
 
 /// On cache lines of its own (two of them: processors fetch pairs), so that neighbours do not slow each other down.

@@ -115,9 +115,23 @@ impl Entries {
     /// Decides on one request and takes what is admitted.
     #[inline]
     pub(super) fn check(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let at = self.find(key);
-        let verdict = self.ask(at, limit, cost, now);
-        self.settle(at, key, limit, verdict.admits().then_some(cost), now);
+        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
+            let verdict = limit.ask(&mut limit.fresh(now), now, cost);
+            self.settle(None, key, limit, verdict.admits().then_some(cost), now);
+            return verdict;
+        };
+        entry.key[1] |= USED_AGAIN;
+        let before = limit.keeps_more().then(|| entry.state.heap_bytes());
+        let verdict = limit.ask(&mut entry.state, now, cost);
+        if verdict.admits() {
+            limit.take(&mut entry.state, now, cost);
+        }
+        if let Some(before) = before {
+            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+            if self.is_over() {
+                self.make_room(key, now);
+            }
+        }
         verdict
     }
 
