@@ -63,6 +63,13 @@ impl Entry {
     }
 }
 
+/// Whether a limit may change what a state has outside of itself, which was so much: it keeps something there, or takes
+/// the place of one that did.
+#[inline]
+fn may_change(limit: &Prepared, before: usize) -> bool {
+    before > 0 || limit.keeps_more()
+}
+
 /// The half of a key that finds the shard has random bits left.
 fn random_of(key: [u64; 2]) -> usize {
     (key[1] >> 32) as usize
@@ -103,12 +110,11 @@ impl Entries {
             return limit.ask(&mut limit.fresh(now), now, cost);
         };
         entry.key[1] |= USED_AGAIN;
-        if !limit.keeps_more() {
-            return limit.ask(&mut entry.state, now, cost);
-        }
         let before = entry.state.heap_bytes();
         let verdict = limit.ask(&mut entry.state, now, cost);
-        self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+        if may_change(limit, before) {
+            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+        }
         verdict
     }
 
@@ -121,12 +127,12 @@ impl Entries {
             return verdict;
         };
         entry.key[1] |= USED_AGAIN;
-        let before = limit.keeps_more().then(|| entry.state.heap_bytes());
+        let before = entry.state.heap_bytes();
         let verdict = limit.ask(&mut entry.state, now, cost);
         if verdict.admits() {
             limit.take(&mut entry.state, now, cost);
         }
-        if let Some(before) = before {
+        if may_change(limit, before) {
             self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
             if self.is_over() {
                 self.make_room(key, now);
@@ -149,9 +155,9 @@ impl Entries {
             let Some(entry) = at.and_then(|Place(at)| self.table.get_bucket_mut(at)) else {
                 return self.insert(key, limit, cost, now);
             };
-            let before = limit.keeps_more().then(|| entry.state.heap_bytes());
+            let before = entry.state.heap_bytes();
             limit.take(&mut entry.state, now, cost);
-            if let Some(before) = before {
+            if may_change(limit, before) {
                 self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
             }
         }

@@ -22,6 +22,16 @@ fn slow(burst: u32) -> Prepared {
     Prepared::new(&model::Algorithm::TokenBucket(model::TokenBucket { rate, burst }))
 }
 
+/// So many an hour.
+fn log(limit: u32) -> Prepared {
+    let method = model::SlidingWindowMethod::Log;
+    Prepared::new(&model::Algorithm::SlidingWindow(model::SlidingWindow {
+        limit,
+        window: Duration::from_hours(1),
+        method,
+    }))
+}
+
 fn concurrency(limit: u32) -> Prepared {
     Prepared::new(&model::Algorithm::Concurrency(model::Concurrency { limit }))
 }
@@ -184,9 +194,7 @@ fn memory_is_bounded_under_a_flood_of_keys() {
 #[test]
 fn memory_is_bounded_where_states_have_more_than_an_entry() {
     let table = LimitTable::with_shards(MIB, 16, 42);
-    let window =
-        model::SlidingWindow { limit: 100, window: Duration::from_hours(1), method: model::SlidingWindowMethod::Log };
-    let window = Prepared::new(&model::Algorithm::SlidingWindow(window));
+    let window = log(100);
     for name in 0..20_000 {
         let key = key(&table, name);
         (0..20).for_each(|number| assert!(passes(&table, key, &window, name * 1_000 + number)));
@@ -209,9 +217,7 @@ fn memory_is_bounded_where_states_have_more_than_an_entry() {
 #[test]
 fn memory_is_bounded_while_states_grow() {
     let table = LimitTable::with_shards(MIB, 16, 42);
-    let window =
-        model::SlidingWindow { limit: 128, window: Duration::from_hours(1), method: model::SlidingWindowMethod::Log };
-    let window = Prepared::new(&model::Algorithm::SlidingWindow(window));
+    let window = log(128);
     let mut highest = 0;
     for round in 0..128 {
         for name in 0..2_000 {
@@ -222,6 +228,27 @@ fn memory_is_bounded_while_states_grow() {
     // Each shard may be above its share by what its last states grew by.
     assert!(highest <= MIB + 16 * 4_096, "{highest} bytes");
     assert!(table.usage().evictions > 0);
+}
+
+/// A window becomes a bucket: what the window kept outside of its entry is free again.
+#[test]
+fn what_a_limit_of_another_kind_kept_is_given_back() {
+    let window = log(100);
+    let bucket = bucket(1_000, 1_000);
+    for others in [0, 3] {
+        let table = LimitTable::with_shards(MIB, 16, 42);
+        for name in 0..1_000 {
+            (0..20).for_each(|number| assert!(passes(&table, key(&table, name), &window, number)));
+        }
+        let empty = |table: &LimitTable| table.shards.iter().map(|shard| shard.lock().table.allocation_size()).sum();
+        assert!(table.usage().bytes > empty(&table));
+        for name in 0..1_000 {
+            let mut asks: Vec<Ask<'_>> =
+                (0..=others).map(|other| Ask::new(key(&table, name + other * 10_000), &bucket, 1, true)).collect();
+            table.check(&mut asks, 1_000);
+        }
+        assert_eq!(table.usage().bytes, empty(&table));
+    }
 }
 
 /// Keys in use, of 100, whose limit a flood of keys makes forget that they are used up.
