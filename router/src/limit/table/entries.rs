@@ -58,6 +58,14 @@ impl Entry {
         self.key[0] == key[0] && (self.key[1] ^ key[1]) & !USED_AGAIN == 0
     }
 
+    /// It was used again. Not written where it is known: what several cores only read they may all have at hand.
+    #[inline]
+    fn is_used(&mut self) {
+        if !self.is_used_again() {
+            self.key[1] |= USED_AGAIN;
+        }
+    }
+
     fn is_used_again(&self) -> bool {
         self.key[1] & USED_AGAIN != 0
     }
@@ -109,7 +117,7 @@ impl Entries {
         let Some(entry) = at.and_then(|Place(at)| self.table.get_bucket_mut(at)) else {
             return limit.ask(&mut limit.fresh(now), now, cost);
         };
-        entry.key[1] |= USED_AGAIN;
+        entry.is_used();
         let before = entry.state.heap_bytes();
         let verdict = limit.ask(&mut entry.state, now, cost);
         if may_change(limit, before) {
@@ -126,7 +134,7 @@ impl Entries {
             self.settle(None, key, limit, verdict.admits().then_some(cost), now);
             return verdict;
         };
-        entry.key[1] |= USED_AGAIN;
+        entry.is_used();
         let before = entry.state.heap_bytes();
         let verdict = limit.ask(&mut entry.state, now, cost);
         if verdict.admits() {

@@ -148,8 +148,9 @@ impl Steps {
         };
         // A clock that went back stays where it was.
         let clock = now.max(millis.saturating_mul(NANOS_IN_MILLI));
-        if self.passes_at(passed, rate, clock, cost) > clock {
-            return refuse(self, self.retry_at(clock, cost) - now);
+        let next = self.passes_at(passed, rate, clock, cost);
+        if next > clock {
+            return refuse(self, self.retry_at(next, cost) - now);
         }
         let remaining = left.saturating_sub(u64::from(cost));
         let next = millis.saturating_add(SECOND_MILLIS).saturating_mul(NANOS_IN_MILLI).saturating_sub(now);
@@ -168,12 +169,11 @@ impl Steps {
         }
     }
 
-    /// When a refused request passes, if no other comes. What passed counts less, and the rate changes, only where a
+    /// When a refused request passes, if no other comes, which is not before `at`. What passed counts less, and the rate changes, only where a
     /// bucket ends, so it goes from one end to the next. What costs so much that its time is beyond the last of them is
     /// told the time that a cold key takes, which may be too late, but never too early.
     #[cold]
-    fn retry_at(&self, now: u64, cost: u32) -> u64 {
-        let mut at = now;
+    fn retry_at(&self, mut at: u64, cost: u32) -> u64 {
         for _ in 0..BUCKETS_AHEAD {
             let (passed, rate) = self.clone().rates(at / NANOS_IN_MILLI);
             let next = self.passes_at(passed, rate, at, cost);
@@ -182,7 +182,7 @@ impl Steps {
             }
             at = next;
         }
-        at.max(self.turn(self.curve.rate_at(self.curve.max), now, cost))
+        self.turn(self.curve.rate_at(self.curve.max), at, cost)
     }
 
     /// When as much time has passed since the last one as a request takes.
