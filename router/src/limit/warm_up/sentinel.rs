@@ -169,9 +169,9 @@ impl Steps {
         }
     }
 
-    /// When a refused request passes, if no other comes, which is not before `at`. What passed counts less, and the rate changes, only where a
-    /// bucket ends, so it goes from one end to the next. What costs so much that its time is beyond the last of them is
-    /// told the time that a cold key takes, which may be too late, but never too early.
+    /// When a refused request passes, if no other comes; it is not before `at`. What passed counts less, and the rate
+    /// changes, only where a bucket ends, so it goes from one end to the next. What costs so much that its time is beyond
+    /// the last of them is told the time that a cold key takes, which may be too late, but never too early.
     #[cold]
     fn retry_at(&self, mut at: u64, cost: u32) -> u64 {
         for _ in 0..BUCKETS_AHEAD {
