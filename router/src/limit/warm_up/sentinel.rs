@@ -85,18 +85,22 @@ impl Steps {
     /// Brings the tokens up to date.
     pub(super) fn sync(&mut self, millis: u64) {
         let second = millis - millis % SECOND_MILLIS;
-        if second <= self.filled {
-            return;
+        if second > self.filled {
+            self.stored = self.stored_in(second);
+            self.filled = second;
+            self.seconds.retain(|(at, _)| *at >= second);
         }
+    }
+
+    /// The tokens in a second that has not come yet, if nothing passes until then.
+    fn stored_in(&self, second: u64) -> i64 {
         let before = self.passed_in(second.saturating_sub(SECOND_MILLIS));
         let mut stored = self.stored;
         let warming = self.stored > self.curve.warning && before >= self.curve.cold;
         if !warming {
             stored = (stored as f64 + (second - self.filled) as f64 * self.curve.rate / 1_000.0) as i64;
         }
-        self.stored = stored.min(self.curve.max).saturating_sub(before).max(0);
-        self.filled = second;
-        self.seconds.retain(|(at, _)| *at >= second);
+        stored.min(self.curve.max).saturating_sub(before).max(0)
     }
 
     fn passed_in(&self, second: u64) -> i64 {
@@ -108,6 +112,13 @@ impl Steps {
     pub(super) fn rates(&mut self, millis: u64) -> (u64, f64) {
         self.sync(millis);
         (self.passed.sum(millis), self.curve.rate_at(self.stored))
+    }
+
+    /// The same at a time to come, if nothing passes until then.
+    fn rates_at(&self, millis: u64) -> (u64, f64) {
+        let (mut passed, second) = (self.passed, millis - millis % SECOND_MILLIS);
+        let stored = if second > self.filled { self.stored_in(second) } else { self.stored };
+        (passed.sum(millis), self.curve.rate_at(stored))
     }
 
     /// Counts what passes at a time.
@@ -175,7 +186,7 @@ impl Steps {
     #[cold]
     fn retry_at(&self, mut at: u64, cost: u32) -> u64 {
         for _ in 0..BUCKETS_AHEAD {
-            let (passed, rate) = self.clone().rates(at / NANOS_IN_MILLI);
+            let (passed, rate) = self.rates_at(at / NANOS_IN_MILLI);
             let next = self.passes_at(passed, rate, at, cost);
             if next <= at {
                 return at;
