@@ -164,16 +164,20 @@ pub async fn run(mut arguments: Arguments) -> Result<()> {
             }
         }
     }
-    let mut costs: Vec<Cost> = Vec::new();
+    let (mut costs, mut failure): (Vec<Cost>, _) = (Vec::new(), None);
     for contestant in &contestants {
-        costs.extend(cost::measure(contestant, &arguments, cores.proxy).await?);
+        match cost::measure(contestant, &arguments, cores.proxy).await {
+            Ok(of_proxy) => costs.extend(of_proxy),
+            // What was measured before is not lost by it.
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
     report::print(&arguments, &samples, &costs);
     output::json(arguments.json.as_deref(), &report::json(&arguments, cores, &samples, &costs))?;
     if arguments.short {
-        return correct(&samples);
+        correct(&samples)?;
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// All that the short form asserts: everything was answered, and rightly.
