@@ -198,9 +198,9 @@ algorithms! {
 
 impl State {
     /// Permits that are out, of those who count them.
-    fn held(&self) -> Option<u32> {
+    fn held(&mut self) -> Option<&mut u32> {
         match self {
-            Self::Concurrency(state) => Some(state.held),
+            Self::Concurrency(state) => Some(&mut state.held),
             Self::AdaptiveConcurrency(state) => Some(state.held()),
             Self::TokenBucket(_)
             | Self::LeakyBucketQueue(_)
@@ -214,30 +214,8 @@ impl State {
 
     /// Gives back permits, if it counts them.
     fn give_back(&mut self, permits: u32) {
-        match self {
-            Self::Concurrency(state) => state.give_back(permits),
-            Self::AdaptiveConcurrency(state) => state.set_held(state.held().saturating_sub(permits)),
-            Self::TokenBucket(_)
-            | Self::LeakyBucketQueue(_)
-            | Self::LeakyBucketMeter(_)
-            | Self::SlidingWindow(_)
-            | Self::FixedWindow(_)
-            | Self::WarmUp(_)
-            | Self::Bandwidth(_) => {}
-        }
-    }
-
-    fn set_held(&mut self, held: u32) {
-        match self {
-            Self::Concurrency(state) => state.held = held,
-            Self::AdaptiveConcurrency(state) => state.set_held(held),
-            Self::TokenBucket(_)
-            | Self::LeakyBucketQueue(_)
-            | Self::LeakyBucketMeter(_)
-            | Self::SlidingWindow(_)
-            | Self::FixedWindow(_)
-            | Self::WarmUp(_)
-            | Self::Bandwidth(_) => {}
+        if let Some(held) = self.held() {
+            *held = held.saturating_sub(permits);
         }
     }
 }
@@ -246,10 +224,10 @@ impl Prepared {
     /// A state in place of one of another algorithm. What was used of that is used of this one too, as far as it goes, and
     /// permits stay out; but what is no permit was not held.
     #[cold]
-    fn instead_of(&self, other: &State, now: u64) -> State {
+    fn instead_of(&self, other: &mut State, now: u64) -> State {
         let mut state = self.fresh(now);
-        if let Some(held) = other.held() {
-            state.set_held(held);
+        if let (Some(held), Some(before)) = (state.held(), other.held()) {
+            *held = *before;
         }
         match (self, other) {
             (Self::Concurrency(_) | Self::AdaptiveConcurrency(_) | Self::Bandwidth(_), _)

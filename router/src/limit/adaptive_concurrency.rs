@@ -157,12 +157,8 @@ impl Learned {
 pub(super) struct State(Box<Learned>);
 
 impl State {
-    pub(super) fn held(&self) -> u32 {
-        self.0.held
-    }
-
-    pub(super) fn set_held(&mut self, held: u32) {
-        self.0.held = held;
+    pub(super) fn held(&mut self) -> &mut u32 {
+        &mut self.0.held
     }
 
     /// Permits that are out are the last thing to be forgotten, as in [`concurrency`](super::concurrency); what was

@@ -61,11 +61,6 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Gives back the permits of a request that is over.
-    pub(super) fn give_back(&mut self, permits: u32) {
-        self.held = self.held.saturating_sub(permits);
-    }
-
     /// Permits that are out are the last thing to be forgotten: they would be handed out twice, and for as long as
     /// their requests last.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]

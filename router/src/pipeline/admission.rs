@@ -125,8 +125,7 @@ pub struct Admission<'a> {
     pub owes: bool,
     /// Whether the client is told of a limit.
     pub(super) tells: bool,
-    /// The route's limits, where they are all that was asked, with the route's values, and what the client is told of their
-    /// policies is what all clients are.
+    /// The route's limits, where they are all that was asked, with the route's values, and clients are always told of each.
     pub(super) all_of_route: Option<&'a LimitPlans>,
 }
 
