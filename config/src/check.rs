@@ -15,6 +15,7 @@ mod pattern;
 mod plan;
 mod route;
 mod service;
+mod shift;
 mod tenant;
 mod url_path;
 mod value;
@@ -51,6 +52,8 @@ pub enum ModelDocument {
     Limit(Arc<model::Limit>),
     /// Limit values that many tenants share.
     Plan(Arc<model::Plan>),
+    /// A stepwise move of traffic from one track to the other.
+    Shift(Arc<model::Shift>),
     /// A customer.
     Tenant(Arc<model::Tenant>),
 }
@@ -66,6 +69,7 @@ impl ModelDocument {
             (ModelDocument::Route(a), ModelDocument::Route(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Limit(a), ModelDocument::Limit(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Plan(a), ModelDocument::Plan(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Shift(a), ModelDocument::Shift(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Tenant(a), ModelDocument::Tenant(b)) => Arc::ptr_eq(a, b),
             (
                 ModelDocument::Listener(_)
@@ -75,6 +79,7 @@ impl ModelDocument {
                 | ModelDocument::Route(_)
                 | ModelDocument::Limit(_)
                 | ModelDocument::Plan(_)
+                | ModelDocument::Shift(_)
                 | ModelDocument::Tenant(_),
                 _,
             ) => false,
@@ -98,6 +103,7 @@ pub(crate) fn convert_with(source: &SourceDocument, gaps: Option<&Gaps>) -> Resu
         raw::Document::Route(raw) => route::check(&mut check, raw).map(Arc::new).map(ModelDocument::Route),
         raw::Document::Limit(raw) => limit::check(&mut check, raw).map(Arc::new).map(ModelDocument::Limit),
         raw::Document::Plan(raw) => plan::check(&mut check, raw).map(Arc::new).map(ModelDocument::Plan),
+        raw::Document::Shift(raw) => shift::check(&mut check, raw).map(Arc::new).map(ModelDocument::Shift),
         raw::Document::Tenant(raw) => tenant::check(&mut check, raw).map(Arc::new).map(ModelDocument::Tenant),
     };
     match model {

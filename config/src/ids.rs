@@ -20,14 +20,25 @@ pub enum Kind {
     Limit,
     /// Limit values that many tenants share.
     Plan,
+    /// A stepwise move of traffic from one track to the other.
+    Shift,
     /// A customer.
     Tenant,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 8] =
-        [Kind::Listener, Kind::Grid, Kind::Cell, Kind::Service, Kind::Route, Kind::Limit, Kind::Plan, Kind::Tenant];
+    pub const ALL: [Kind; 9] = [
+        Kind::Listener,
+        Kind::Grid,
+        Kind::Cell,
+        Kind::Service,
+        Kind::Route,
+        Kind::Limit,
+        Kind::Plan,
+        Kind::Shift,
+        Kind::Tenant,
+    ];
 
     /// The word used in documents.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +50,7 @@ impl Kind {
             Kind::Route => "Route",
             Kind::Limit => "Limit",
             Kind::Plan => "Plan",
+            Kind::Shift => "Shift",
             Kind::Tenant => "Tenant",
         }
     }

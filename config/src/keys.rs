@@ -167,6 +167,7 @@ pub fn document_of(kind: Kind, name: &str) -> String {
         Kind::Route => "route",
         Kind::Limit => "limit",
         Kind::Plan => "plan",
+        Kind::Shift => "shift",
         Kind::Tenant => "tenant",
     };
     [kind, "/", name].concat()

@@ -21,4 +21,5 @@ pub mod schema;
 pub mod store;
 mod structure;
 pub mod tenants;
+pub mod track;
 pub mod units;

@@ -8,6 +8,7 @@ mod listener;
 mod plan;
 mod route;
 mod service;
+mod shift;
 mod tenant;
 
 pub use algorithm::{
@@ -24,6 +25,7 @@ pub use route::{
     RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
 };
 pub use service::{Balance, Endpoint, Service, Tracks};
+pub use shift::{Analysis, Shift, ShiftState, ShiftStep, Testers, Wave};
 pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
 
 use std::collections::BTreeMap;
@@ -53,6 +55,8 @@ pub struct Model {
     pub limits: Map<Limit>,
     /// The plans.
     pub plans: Map<Plan>,
+    /// The shifts, those that have ended among them.
+    pub shifts: Map<Shift>,
     /// The tenants that have a document.
     pub tenants: TenantTable,
 }

@@ -9,6 +9,7 @@ mod listener;
 mod plan;
 mod route;
 mod service;
+mod shift;
 mod tenant;
 
 pub use algorithm::{
@@ -25,6 +26,10 @@ pub use route::{
     Scheme, TenantRule, TenantSource,
 };
 pub use service::{Balance, BalanceAlgorithm, Endpoint, Service, Tracks};
+pub use shift::{
+    Analysis, OnFailure, OnNoEndpoint, RollbackPace, Shift, ShiftBy, ShiftPhase, ShiftReport, ShiftState, ShiftStep,
+    TesterHeader, Testers, Wave,
+};
 pub use tenant::{LimitOverride, Tenant};
 
 use schemars::JsonSchema;
@@ -50,6 +55,8 @@ pub enum Document {
     Limit(Box<Limit>),
     /// What customers buy: limit values that many tenants share.
     Plan(Plan),
+    /// A stepwise move of a service's traffic from one track to the other, cell by cell.
+    Shift(Box<Shift>),
     /// A customer: its pin to a cell, its plan and its own limit values.
     Tenant(Tenant),
 }
@@ -65,6 +72,7 @@ impl Document {
             Document::Route(_) => Kind::Route,
             Document::Limit(_) => Kind::Limit,
             Document::Plan(_) => Kind::Plan,
+            Document::Shift(_) => Kind::Shift,
             Document::Tenant(_) => Kind::Tenant,
         }
     }
@@ -79,6 +87,7 @@ impl Document {
             Document::Route(document) => &document.name,
             Document::Limit(document) => &document.name,
             Document::Plan(document) => &document.name,
+            Document::Shift(document) => &document.name,
             Document::Tenant(document) => &document.name,
         }
     }

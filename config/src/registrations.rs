@@ -16,37 +16,10 @@ use crate::check;
 use crate::ids::Name;
 use crate::model::{Endpoint, Model};
 use crate::raw;
+use crate::track::Track;
 
 /// In a key, in place of a cell: the service's endpoints for routes without a grid. No cell can be called that.
 pub const DIRECT: &str = "-";
-
-/// One of the two versions of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Track {
-    /// The version in use.
-    Blue,
-    /// The version being introduced.
-    Green,
-}
-
-impl Track {
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Track::Blue => "blue",
-            Track::Green => "green",
-        }
-    }
-
-    /// The track of this word.
-    pub fn parse(word: &str) -> Result<Track, String> {
-        match word {
-            "blue" => Ok(Track::Blue),
-            "green" => Ok(Track::Green),
-            _ => Err(format!("track \"{}\" is neither blue nor green", word.escape_debug())),
-        }
-    }
-}
 
 /// What an endpoint serves: a service in a cell on a track.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

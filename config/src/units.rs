@@ -94,6 +94,60 @@ impl fmt::Display for Rate {
     }
 }
 
+/// A share of a whole, in hundredths of a percent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(u16);
+
+impl Percent {
+    /// Nothing.
+    pub const NONE: Percent = Percent(0);
+    /// The whole.
+    pub const ALL: Percent = Percent(10_000);
+
+    /// So many hundredths of a percent; more than the whole is the whole.
+    pub const fn of_hundredths(hundredths: u16) -> Percent {
+        if hundredths > 10_000 { Percent::ALL } else { Percent(hundredths) }
+    }
+
+    /// Hundredths of a percent, 0 to 10,000.
+    pub const fn hundredths(self) -> u16 {
+        self.0
+    }
+
+    /// The share as a fraction, 0.0 to 1.0.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+
+    /// Reads a share: a number with up to two digits after the point, and `%`. At most `100%`.
+    pub fn parse(text: &str) -> Result<Percent, String> {
+        let wrong = || format!("\"{}\" is not a share; write 0% to 100%, such as 1% or 0.25%", text.escape_debug());
+        let number = text.strip_suffix('%').ok_or_else(wrong)?;
+        let (whole, part) = number.split_once('.').unwrap_or((number, "00"));
+        let digits =
+            |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole, 3) || !digits(part, 2) {
+            return Err(wrong());
+        }
+        let (whole, hundredths): (u16, u16) =
+            (whole.parse().map_err(|_| wrong())?, format!("{part:0<2}").parse().map_err(|_| wrong())?);
+        match whole * 100 + hundredths {
+            share @ 0..=10_000 => Ok(Percent(share)),
+            _ => Err(format!("\"{text}\" is more than 100%")),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, part) if part % 10 == 0 => write!(f, "{whole}.{}%", part / 10),
+            (whole, part) => write!(f, "{whole}.{part:02}%"),
+        }
+    }
+}
+
 /// Bytes sent over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ByteRate {
@@ -251,5 +305,26 @@ mod tests {
         for bad in ["", "100", "0/s", "-1/s", "+1/s", "1.5/s", "100/d", "1000001/s", "/s", "1/", "99999999999/s"] {
             assert!(Rate::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn shares_are_exact_and_read_back() {
+        for (text, hundredths, shown) in [
+            ("0%", 0, "0%"),
+            ("1%", 100, "1%"),
+            ("0.5%", 50, "0.5%"),
+            ("0.05%", 5, "0.05%"),
+            ("12.30%", 1_230, "12.3%"),
+            ("100%", 10_000, "100%"),
+        ] {
+            let share = Percent::parse(text).unwrap();
+            assert_eq!((share.hundredths(), share.to_string().as_str()), (hundredths, shown));
+            assert_eq!(Percent::parse(shown), Ok(share));
+        }
+        for bad in ["", "%", "1", "1.%", ".5%", "1.234%", "-1%", "+1%", "1e1%", "1 %", "1000%"] {
+            assert!(Percent::parse(bad).unwrap_err().contains("is not a share"), "{bad}");
+        }
+        assert!(Percent::parse("100.01%").unwrap_err().contains("more than 100%"));
+        assert_eq!(Percent::of_hundredths(u16::MAX), Percent::ALL);
     }
 }

@@ -10,12 +10,12 @@ use gridrouter_config::problem::{Problem, SourceText};
 use gridrouter_config::tenants::TenantTable;
 use proptest::prelude::*;
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\nlimits: [in-all]\n",
     "kind: Cell\nname: eu-1\nweight: 50\nlabels: {region: eu}\n",
     "{\"kind\": \"Cell\", \"name\": \"eu-2\", \"ingress\": [{\"address\": \"10.0.0.9:80\"}]}\n",
     "kind: Grid\nname: shop\ncells: [eu-1, eu-2]\nplacement: {boundedLoad: 1.5}\n",
-    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\nlimits: [bytes]\n",
+    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\n    green: []\nlimits: [bytes]\n",
     "kind: Route\nname: checkout\nhosts: [shop.example.com]\npaths: [{regex: '/a/[0-9]+'}]\ngrid: shop\nservice: checkout\n\
      tenant: {from: [{header: x-tenant-id}]}\nlimits: [per-tenant]\n",
     "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\ncandidate: {rate: 50/s}\n\
@@ -25,6 +25,10 @@ const DOCUMENTS: [&str; 12] = [
     "kind: Limit\nname: queue\nleakyBucketQueue: {rate: 10/s, maxQueueing: 2s}\n",
     "kind: Limit\nname: bytes\nbandwidth: {rate: 10MiB/s, burst: 64KiB}\n",
     "kind: Plan\nname: gold\nlimits: {per-tenant: {burst: 300}, bytes: {rate: 20MB/s}}\nextraLimits: [queue]\n",
+    "kind: Shift\nname: new\nservice: checkout\nto: green\nwaves: [{cells: [eu-1], bake: 1m}]\n\
+     steps: [{weight: 1%, hold: 30s}, {pause: look}, {analysis: 2m}, {weight: 100%}]\n\
+     testers: {headers: [{name: x-track, value: new}], tenants: [acme]}\nanalysis: {maxErrorRatio: 0.5%, maxP99Factor: 1.5}\n\
+     state: {phase: Running, step: 1, shares: {eu-1: 1%}, started: 1, since: 2}\n",
     "kind: Tenant\nname: acme\ngrid: shop\ncell: eu-2\nplan: gold\nlimits: {per-tenant: {rate: 1000/s}}\nextraLimits: [in-all]\n",
 ];
 

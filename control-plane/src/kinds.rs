@@ -13,6 +13,7 @@ const fn short(kind: Kind) -> &'static str {
         Kind::Route => "rt",
         Kind::Limit => "lim",
         Kind::Plan => "pl",
+        Kind::Shift => "sh",
         Kind::Tenant => "tn",
     }
 }

@@ -1,6 +1,8 @@
 //! What a document says, in a few words for a table.
 
-use gridrouter_config::raw::{Cell, CellState, Document, Grid, Limit, PathMatch, Plan, Route, Service, Tenant};
+use gridrouter_config::raw::{
+    Cell, CellState, Document, Grid, Limit, PathMatch, Plan, Route, Service, Shift, ShiftPhase, Tenant,
+};
 
 use crate::table::plural;
 
@@ -17,6 +19,7 @@ pub fn summary(document: &Document) -> String {
         Document::Route(route) => of_route(route),
         Document::Limit(limit) => of_limit(limit),
         Document::Plan(plan) => of_plan(plan),
+        Document::Shift(shift) => of_shift(shift),
         Document::Tenant(tenant) => of_tenant(tenant),
     }
 }
@@ -45,9 +48,16 @@ fn of_cell(cell: &Cell) -> String {
 fn of_service(service: &Service) -> String {
     match (service.cells.len(), &service.endpoints) {
         (0, None) => "through each cell's ingress".to_owned(),
-        (0, Some(tracks)) => plural(tracks.blue.iter().flatten().count() + tracks.green.len(), "endpoint"),
+        (0, Some(tracks)) => plural(tracks.blue.iter().chain(&tracks.green).flatten().count(), "endpoint"),
         (cells, _) => format!("endpoints in {}", plural(cells, "cell")),
     }
+}
+
+fn of_shift(shift: &Shift) -> String {
+    let cells = shift.waves.iter().map(|wave| wave.cells.len()).sum();
+    let (to, cells) = (shift.to.as_str(), plural(cells, "cell"));
+    let phase = shift.state.as_ref().map_or(ShiftPhase::Pending, |state| state.phase);
+    format!("{} → {to} in {cells}: {}", shift.service, phase.as_str())
 }
 
 fn of_route(route: &Route) -> String {

@@ -96,7 +96,8 @@ fn model() -> model::Model {
         down: false,
         max_connections: 0,
     };
-    let tracks = |number| model::Tracks { blue: vec![endpoint(8_000), endpoint(8_001 + number)], green: vec![] };
+    let tracks =
+        |number| model::Tracks { blue: vec![endpoint(8_000), endpoint(8_001 + number)], ..model::Tracks::default() };
     let mut tenants = TenantTable::default();
     for number in 0..TENANTS {
         let tenant = name(&format!("tenant-{number}"));
@@ -161,6 +162,7 @@ fn model() -> model::Model {
             }),
             |limit| &limit.name,
         ),
+        shifts: model::Map::default(),
         plans: Arc::default(),
         tenants,
     }

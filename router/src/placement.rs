@@ -7,6 +7,7 @@
 //! tests pin them.
 
 pub mod ring;
+pub mod split;
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -6,6 +6,7 @@ mod listeners;
 mod overlap;
 mod reach;
 mod references;
+mod shifts;
 
 pub(super) use references::advice;
 
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ModelDocument;
 use crate::generation::Entry;
 use crate::ids::{DocumentId, Kind, Name};
-use crate::model::{Cell, Grid, Limit, Listener, Plan, Route, Service, Tenant};
+use crate::model::{Cell, Grid, Limit, Listener, Plan, Route, Service, Shift, Tenant};
 use crate::path::Path;
 use crate::problem::Problem;
 
@@ -44,6 +45,9 @@ pub fn cross_check(documents: &BTreeMap<DocumentId, Entry>, changed: &BTreeSet<K
     }
     if any(&[Kind::Listener]) {
         listeners::check(&mut cross);
+    }
+    if any(&[Kind::Shift, Kind::Service, Kind::Cell]) {
+        shifts::check(&mut cross);
     }
     if any(&[Kind::Route]) {
         overlap::check(&mut cross);
@@ -76,6 +80,7 @@ type ByKind<'a> = (
     List<'a, Route>,
     List<'a, Limit>,
     List<'a, Plan>,
+    List<'a, Shift>,
     List<'a, Tenant>,
 );
 type List<'a, T> = Vec<(&'a Name, Of<'a, T>)>;
@@ -90,6 +95,7 @@ struct Cross<'a> {
     routes: All<'a, Route>,
     limits: All<'a, Limit>,
     plans: All<'a, Plan>,
+    shifts: All<'a, Shift>,
     tenants: All<'a, Tenant>,
     conflicts: Vec<Conflict>,
 }
@@ -107,7 +113,8 @@ impl<'a> Cross<'a> {
                 ModelDocument::Route(model) => of.4.push((name, Of { entry, model })),
                 ModelDocument::Limit(model) => of.5.push((name, Of { entry, model })),
                 ModelDocument::Plan(model) => of.6.push((name, Of { entry, model })),
-                ModelDocument::Tenant(model) => of.7.push((name, Of { entry, model })),
+                ModelDocument::Shift(model) => of.7.push((name, Of { entry, model })),
+                ModelDocument::Tenant(model) => of.8.push((name, Of { entry, model })),
             }
         }
         Cross {
@@ -118,7 +125,8 @@ impl<'a> Cross<'a> {
             routes: of.4.into_iter().collect(),
             limits: of.5.into_iter().collect(),
             plans: of.6.into_iter().collect(),
-            tenants: of.7.into_iter().collect(),
+            shifts: of.7.into_iter().collect(),
+            tenants: of.8.into_iter().collect(),
             conflicts: Vec::new(),
         }
     }

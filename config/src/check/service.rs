@@ -10,6 +10,7 @@ use super::value::all;
 use crate::model::{Balance, Service, Tracks};
 use crate::path::Path;
 use crate::raw;
+use crate::track::Track;
 use crate::units::parse_duration;
 
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service> {
@@ -46,26 +47,32 @@ pub(super) fn host(check: &mut Check<'_>, path: &Path<'_>, text: &str) -> Option
     check.header_value(path, &host)
 }
 
-/// An empty list that is written says that endpoints register themselves; one that is not written is a mistake.
+/// An empty list that is written says that endpoints register themselves; one that is not written is a mistake, where it
+/// is of the track in use.
 fn tracks(check: &mut Check<'_>, path: &Path<'_>, raw: &raw::Tracks) -> Option<Tracks> {
-    if raw.blue.is_none() {
-        let (message, help) = if raw.green.is_empty() {
-            (
-                "no endpoints",
-                "list some under `blue`, write `blue: []` if they register themselves, or remove the field",
-            )
+    let active = raw.active.unwrap_or_default();
+    let (used, other, word) = match active {
+        Track::Blue => (&raw.blue, &raw.green, active.as_str()),
+        Track::Green => (&raw.green, &raw.blue, active.as_str()),
+    };
+    if used.is_none() {
+        if other.is_none() {
+            let help = format!(
+                "list some under `{word}`, write `{word}: []` if they register themselves, or remove the field"
+            );
+            check.wrong_but(path, "no endpoints", help);
         } else {
-            (
-                "no endpoints under `blue`, the version in use",
-                "`green` gets no traffic without a shift; list them under `blue`, or write `blue: []` if they register \
+            let help = format!(
+                "`{}` gets no traffic without a shift; list them under `{word}`, or write `{word}: []` if they register \
                  themselves",
-            )
-        };
-        check.wrong_but(path, message, help);
+                active.other().as_str()
+            );
+            check.wrong_but(path, format!("no endpoints under `{word}`, the version in use"), help);
+        }
     }
-    let blue = raw.blue.as_deref().unwrap_or_default();
-    let (blue, green) = (check.endpoints(&path.key("blue"), blue), check.endpoints(&path.key("green"), &raw.green));
-    Some(Tracks { blue: blue?, green: green? })
+    let blue = check.endpoints(&path.key("blue"), raw.blue.as_deref().unwrap_or_default());
+    let green = check.endpoints(&path.key("green"), raw.green.as_deref().unwrap_or_default());
+    Some(Tracks { blue: blue?, green: green?, active })
 }
 
 fn balance(check: &mut Check<'_>, raw: Option<&raw::Balance>) -> Option<Balance> {

@@ -92,6 +92,13 @@ fn each_reference(document: &raw::Document, found: &mut impl FnMut(Kind, &str, &
             plan.limits.keys().for_each(|limit| found(Kind::Limit, limit, &root.key("limits").key(limit)));
             list(Kind::Limit, &plan.extra_limits, &root.key("extraLimits"), found);
         }
+        raw::Document::Shift(shift) => {
+            found(Kind::Service, &shift.service, &root.key("service"));
+            let at = root.key("waves");
+            for (n, wave) in shift.waves.iter().enumerate() {
+                list(Kind::Cell, &wave.cells, &at.index(n).key("cells"), found);
+            }
+        }
         raw::Document::Listener(listener) => list(Kind::Limit, &listener.limits, &root.key("limits"), found),
         raw::Document::Cell(_) | raw::Document::Limit(_) => {}
     }

@@ -21,6 +21,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
             ModelDocument::Route(one) => maps.routes.push((name, Arc::clone(one))),
             ModelDocument::Limit(one) => maps.limits.push((name, Arc::clone(one))),
             ModelDocument::Plan(one) => maps.plans.push((name, Arc::clone(one))),
+            ModelDocument::Shift(one) => maps.shifts.push((name, Arc::clone(one))),
             ModelDocument::Tenant(_) => {}
         }
     }
@@ -34,6 +35,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
         routes: keep(&old.routes, maps.routes),
         limits: keep(&old.limits, maps.limits),
         plans: keep(&old.plans, maps.plans),
+        shifts: keep(&old.shifts, maps.shifts),
         tenants: tenants_of(previous, documents, tenants),
     }
 }
@@ -48,6 +50,7 @@ struct Maps {
     routes: Vec<(Name, Arc<crate::model::Route>)>,
     limits: Vec<(Name, Arc<crate::model::Limit>)>,
     plans: Vec<(Name, Arc<crate::model::Plan>)>,
+    shifts: Vec<(Name, Arc<crate::model::Shift>)>,
 }
 
 /// The same map as before, if it has the same documents.

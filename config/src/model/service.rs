@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use http::HeaderValue;
 
 use crate::ids::Name;
+use crate::track::Track;
 
 /// A named backend that every cell has.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +15,8 @@ pub struct Service {
     pub host: Option<HeaderValue>,
     /// How requests are spread over the endpoints of one cell.
     pub balance: Balance,
-    /// The endpoints of its own in each cell; only cells that exist. Where `blue` is empty, endpoints register themselves.
+    /// The endpoints of its own in each cell; only cells that exist. Where the list of a track is empty, its endpoints register
+    /// themselves.
     pub cells: BTreeMap<Name, Tracks>,
     /// The endpoints for routes without a grid.
     pub endpoints: Tracks,
@@ -40,10 +42,22 @@ impl Default for Balance {
 /// The two versions of a service in one place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tracks {
-    /// Endpoints of the version in use.
+    /// Endpoints of the blue version.
     pub blue: Vec<Endpoint>,
-    /// Endpoints of the version being introduced.
+    /// Endpoints of the green version.
     pub green: Vec<Endpoint>,
+    /// Which of the two is in use.
+    pub active: Track,
+}
+
+impl Tracks {
+    /// The endpoints that are listed on a track.
+    pub fn of(&self, track: Track) -> &[Endpoint] {
+        match track {
+            Track::Blue => &self.blue,
+            Track::Green => &self.green,
+        }
+    }
 }
 
 /// An address that serves one service.

@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::track::Track;
+
 /// A named backend that every cell has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -45,12 +47,16 @@ pub struct Balance {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tracks {
-    /// Endpoints of the version in use. An empty list means that they register themselves.
+    /// Endpoints of the blue version. An empty list means that they register themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue: Option<Vec<Endpoint>>,
-    /// Endpoints of the version being introduced; no traffic goes there without a shift.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub green: Vec<Endpoint>,
+    /// Endpoints of the green version. An empty list means that they register themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green: Option<Vec<Endpoint>>,
+    /// Which of the two is in use. The other one gets no traffic without a shift, which changes this field when it has
+    /// succeeded. Default `blue`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<Track>,
 }
 
 /// An address that serves one service.

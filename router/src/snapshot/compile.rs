@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Model, Placement};
-use gridrouter_config::registrations::{Registrations, Track};
+use gridrouter_config::registrations::Registrations;
+use gridrouter_config::track::Track;
 
 use super::limits::{Limits, QuotaCache, quotas_of};
 use super::names::Names;

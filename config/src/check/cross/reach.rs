@@ -60,6 +60,7 @@ fn lists_endpoints(service: &Entry) -> bool {
         | raw::Document::Route(_)
         | raw::Document::Limit(_)
         | raw::Document::Plan(_)
+        | raw::Document::Shift(_)
         | raw::Document::Tenant(_) => false,
     }
 }

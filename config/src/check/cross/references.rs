@@ -28,6 +28,9 @@ pub(super) fn check(cross: &mut Cross<'_>, any: impl Fn(&[Kind]) -> bool) {
     if any(&[Kind::Plan, Kind::Limit]) {
         plans(cross, &mut dangling);
     }
+    if any(&[Kind::Shift, Kind::Service, Kind::Cell]) {
+        shifts(cross, &mut dangling);
+    }
     if any(&[Kind::Tenant, Kind::Grid, Kind::Cell, Kind::Limit, Kind::Plan]) {
         tenants(cross, &mut dangling);
     }
@@ -69,6 +72,7 @@ pub(super) fn written_index(grid: &Entry, cell: &Name) -> usize {
         | raw::Document::Route(_)
         | raw::Document::Limit(_)
         | raw::Document::Plan(_)
+        | raw::Document::Shift(_)
         | raw::Document::Tenant(_) => 0,
     }
 }
@@ -103,6 +107,20 @@ fn plans(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
     for plan in cross.plans.values() {
         overrides(cross, &plan.model.limits, plan.entry, out);
         limits(cross, &plan.model.extra_limits, plan.entry, &Path::Root.key("extraLimits"), out);
+    }
+}
+
+fn shifts(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
+    let root = Path::Root;
+    let at = root.key("waves");
+    // What has ended is a record of what was.
+    for shift in cross.shifts.values().filter(|shift| !shift.model.has_ended()) {
+        look_up(&cross.services, Kind::Service, &shift.model.service, shift.entry, &root.key("service"), out);
+        for (n, wave) in shift.model.waves.iter().enumerate() {
+            for (m, cell) in wave.cells.iter().enumerate() {
+                look_up(&cross.cells, Kind::Cell, cell, shift.entry, &at.index(n).key("cells").index(m), out);
+            }
+        }
     }
 }
 
