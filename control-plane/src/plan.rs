@@ -1,5 +1,8 @@
 //! What a command would change. Pure: from what is in force and what is wanted.
 
+pub mod analysis;
+pub mod shift;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
