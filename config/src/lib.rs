@@ -22,4 +22,5 @@ pub mod store;
 mod structure;
 pub mod tenants;
 pub mod track;
+pub mod tracks;
 pub mod units;

@@ -1,6 +1,8 @@
 //! What a command would change. Pure: from what is in force and what is wanted.
 
 pub mod analysis;
+pub mod carry;
+pub mod seed;
 pub mod shift;
 
 use std::collections::{BTreeMap, BTreeSet};

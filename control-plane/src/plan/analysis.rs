@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use gridrouter_config::model::Analysis;
+use gridrouter_config::tracks::{Latencies, TrackCounts};
 use gridrouter_config::units::Percent;
 
 use super::shift::Verdict;
@@ -15,59 +16,33 @@ const FEWEST_FAILED: u64 = 2;
 /// Slow requests below which no track is bad.
 const FEWEST_SLOW: u64 = 3;
 
-/// What a track did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Done {
-    /// Requests.
-    pub requests: u64,
-    /// Those of them that failed.
-    pub failed: u64,
-    /// How long requests took until the answer's head came: the upper bound of a bucket in microseconds, and how many
-    /// were above that of the bucket before. Sorted; the last one has no bound, and stands at `u64::MAX`.
-    pub latency: Vec<(u64, u64)>,
-}
-
 /// What is known of both tracks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The new track since the step began.
-    pub new: Done,
+    pub new: TrackCounts,
     /// The old track since the step began.
-    pub old: Done,
+    pub old: TrackCounts,
     /// The old track since the shift began: what the new one is compared with where the old one has nothing to do any more.
-    pub old_before: Done,
+    pub old_before: TrackCounts,
     /// Routers whose counts are not among these, and why.
     pub missing: Vec<String>,
 }
 
-impl Done {
-    /// The share of requests that failed, 0.0 to 1.0.
-    pub fn error_ratio(&self) -> f64 {
-        if self.requests == 0 { 0.0 } else { self.failed as f64 / self.requests as f64 }
-    }
+/// The share of requests that failed, 0.0 to 1.0.
+pub fn error_ratio(counts: &TrackCounts) -> f64 {
+    if counts.requests == 0 { 0.0 } else { counts.failed as f64 / counts.requests as f64 }
+}
 
-    /// The time within which 99 of 100 requests were answered, in microseconds: a bucket's upper bound.
-    pub fn p99(&self) -> Option<u64> {
-        let all: u64 = self.latency.iter().map(|(_, count)| count).sum();
-        // Rounded up: of 100, the 99th.
-        let wanted = (all * 99).div_ceil(100);
-        let mut sum = 0;
-        let bucket = self.latency.iter().find(|(_, count)| {
-            sum += count;
-            sum >= wanted
-        });
-        bucket.filter(|_| all > 0).map(|(bound, _)| *bound)
-    }
+/// The time within which 99 of 100 requests were answered, in microseconds: at most an eighth too long.
+pub fn p99(counts: &TrackCounts) -> Option<u64> {
+    counts.latency_micros.quantile(0.99)
+}
 
-    /// How many took longer than this, in microseconds. Of those in the bucket that it is in, nobody knows, and none counts.
-    pub fn slower_than(&self, micros: u64) -> u64 {
-        let first = self.latency.partition_point(|(bound, _)| *bound < micros);
-        self.latency.iter().skip(first + 1).map(|(_, count)| count).sum()
-    }
-
-    fn timed(&self) -> u64 {
-        self.latency.iter().map(|(_, count)| count).sum()
-    }
+/// How many took longer than this, in microseconds. Of those in the bucket that it is in, nobody knows, and none counts.
+fn slower_than(latencies: &Latencies, micros: u64) -> u64 {
+    let bucket = latencies.bounds.partition_point(|bound| *bound < micros);
+    latencies.counts.iter().skip(bucket + 1).sum()
 }
 
 /// Says what the analysis has to say.
@@ -94,21 +69,23 @@ pub fn judge(analysis: &Analysis, seen: &Seen) -> Verdict {
 }
 
 /// The old track's requests, where there are enough: those of the same time, or else those since the shift began.
-fn old<'a>(analysis: &Analysis, seen: &'a Seen) -> Option<&'a Done> {
+fn old<'a>(analysis: &Analysis, seen: &'a Seen) -> Option<&'a TrackCounts> {
     let least = u64::from(analysis.min_requests);
     [&seen.old, &seen.old_before].into_iter().find(|done| done.requests >= least)
 }
 
 fn bad(analysis: &Analysis, seen: &Seen) -> Option<String> {
     let (new, old) = (&seen.new, old(analysis, seen));
-    let ratio = |done: &Done| format!("{:.2}% ({} of {})", done.error_ratio() * 100.0, done.failed, done.requests);
+    let ratio = |counts: &TrackCounts| {
+        format!("{:.2}% ({} of {})", error_ratio(counts) * 100.0, counts.failed, counts.requests)
+    };
     if new.failed >= FEWEST_FAILED {
-        let above = |limit: Percent, base: f64| new.error_ratio() - base > limit.fraction();
+        let above = |limit: Percent, base: f64| error_ratio(new) - base > limit.fraction();
         if let Some(limit) = analysis.max_error_ratio.filter(|limit| above(*limit, 0.0)) {
             return Some(format!("errors on the new track {}, {limit} allowed", ratio(new)));
         }
         if let (Some(limit), Some(old)) = (analysis.max_error_increase, old)
-            && above(limit, old.error_ratio())
+            && above(limit, error_ratio(old))
         {
             return Some(format!(
                 "errors on the new track {}, on the old one {}, {limit} more allowed",
@@ -118,21 +95,25 @@ fn bad(analysis: &Analysis, seen: &Seen) -> Option<String> {
         }
     }
     let is_slow = |limit: u64| {
-        let slow = new.slower_than(limit);
-        slow >= FEWEST_SLOW && slow * 100 > new.timed()
+        let slow = slower_than(&new.latency_micros, limit);
+        slow >= FEWEST_SLOW && slow * 100 > new.latency_micros.total()
     };
-    let p99 = |done: &Done| done.p99().map_or_else(|| "unknown".to_owned(), shown);
+    let shown_p99 = |counts: &TrackCounts| p99(counts).map_or_else(|| "unknown".to_owned(), shown);
     if let Some(limit) = analysis.max_p99.map(|limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))
         && is_slow(limit)
     {
-        return Some(format!("p99 of the new track {}, {} allowed", p99(new), shown(limit)));
+        return Some(format!("p99 of the new track {}, {} allowed", shown_p99(new), shown(limit)));
     }
     let factor = analysis.max_p99_factor.zip(old);
     if let Some((factor, old)) = factor
-        && let Some(base) = old.p99()
+        && let Some(base) = p99(old)
         && is_slow((base as f64 * factor) as u64)
     {
-        return Some(format!("p99 of the new track {}, of the old one {}, {factor} times allowed", p99(new), p99(old)));
+        return Some(format!(
+            "p99 of the new track {}, of the old one {}, {factor} times allowed",
+            shown_p99(new),
+            shown_p99(old)
+        ));
     }
     None
 }
@@ -156,6 +137,7 @@ mod tests {
     use std::time::Duration;
 
     use gridrouter_config::raw::{OnFailure, RollbackPace};
+    use gridrouter_config::tracks::bucket_of;
 
     use super::*;
 
@@ -169,17 +151,16 @@ mod tests {
         rollback: RollbackPace::AtOnce,
     };
 
-    /// Buckets whose bounds are 1, 2, 4, … ms.
-    fn done(requests: u64, failed: u64, latency: &[(u64, u64)]) -> Done {
-        let mut buckets: Vec<(u64, u64)> = (0..12).map(|n| (1_000 << n, 0)).chain([(u64::MAX, 0)]).collect();
+    /// Latencies in milliseconds, and how many had them.
+    fn done(requests: u64, failed: u64, latency: &[(u64, u64)]) -> TrackCounts {
+        let mut counts = TrackCounts { requests, failed, ..TrackCounts::default() };
         for (millis, count) in latency {
-            let at = buckets.partition_point(|(bound, _)| *bound < millis * 1_000);
-            buckets[at].1 += count;
+            counts.latency_micros.counts[bucket_of(millis * 1_000)] += count;
         }
-        Done { requests, failed, latency: buckets }
+        counts
     }
 
-    fn seen(new: Done, old: Done) -> Seen {
+    fn seen(new: TrackCounts, old: TrackCounts) -> Seen {
         Seen { new, old_before: old.clone(), old, missing: Vec::new() }
     }
 
@@ -229,10 +210,11 @@ mod tests {
         let quick = [(1, 980), (4, 20)];
         let limit = Analysis { max_p99: Some(Duration::from_millis(8)), ..ANALYSIS };
         let verdict =
-            |slow: u64| judge(&limit, &seen(done(1_000, 0, &[(1, 1_000 - slow), (30, slow)]), Done::default()));
+            |slow: u64| judge(&limit, &seen(done(1_000, 0, &[(1, 1_000 - slow), (30, slow)]), TrackCounts::default()));
         assert_eq!(verdict(10), Verdict::Good, "1 of 100 may be slower");
-        assert_eq!(says(&verdict(11)), ("bad", "p99 of the new track 32.0 ms, 8.0 ms allowed"));
-        let few = |slow: u64| judge(&limit, &seen(done(100, 0, &[(1, 100 - slow), (30, slow)]), Done::default()));
+        assert_eq!(says(&verdict(11)), ("bad", "p99 of the new track 30.7 ms, 8.0 ms allowed"));
+        let few =
+            |slow: u64| judge(&limit, &seen(done(100, 0, &[(1, 100 - slow), (30, slow)]), TrackCounts::default()));
         assert_eq!(few(2), Verdict::Good, "two are no pattern");
         assert_eq!(says(&few(3)).0, "bad");
 
@@ -242,10 +224,10 @@ mod tests {
         let slow = done(1_000, 0, &[(3, 980), (12, 20)]);
         assert_eq!(
             says(&judge(&factor, &seen(slow.clone(), old.clone()))),
-            ("bad", "p99 of the new track 16.0 ms, of the old one 4.0 ms, 1.5 times allowed")
+            ("bad", "p99 of the new track 12.3 ms, of the old one 4.1 ms, 1.5 times allowed")
         );
         // With everything on the new track, the old one is what it was before.
-        let seen = Seen { new: slow, old: Done::default(), old_before: old, missing: Vec::new() };
+        let seen = Seen { new: slow, old: TrackCounts::default(), old_before: old, missing: Vec::new() };
         assert_eq!(says(&judge(&factor, &seen)).0, "bad");
     }
 
@@ -253,20 +235,15 @@ mod tests {
     fn what_nobody_saw_is_no_verdict_and_what_somebody_saw_is() {
         let limit = Analysis { max_error_ratio: Some(Percent::of_hundredths(100)), ..ANALYSIS };
         let missing = vec!["router a did not answer".to_owned(), "b".to_owned()];
-        let good = Seen { missing: missing.clone(), ..seen(done(1_000, 0, &[]), Done::default()) };
+        let good = Seen { missing: missing.clone(), ..seen(done(1_000, 0, &[]), TrackCounts::default()) };
         assert_eq!(says(&judge(&limit, &good)), ("unclear", "router a did not answer, and 1 more"));
-        let bad = Seen { missing, ..seen(done(1_000, 100, &[]), Done::default()) };
+        let bad = Seen { missing, ..seen(done(1_000, 100, &[]), TrackCounts::default()) };
         assert_eq!(says(&judge(&limit, &bad)).0, "bad");
         assert_eq!(says(&judge(&limit, &Seen::default())), ("unclear", "0 of 100 requests on the new track"));
     }
 
     #[test]
-    fn quantiles_are_upper_bounds() {
-        assert_eq!(done(0, 0, &[]).p99(), None);
-        assert_eq!(done(1, 0, &[(3, 1)]).p99(), Some(4_000));
-        assert_eq!(done(100, 0, &[(1, 99), (30, 1)]).p99(), Some(1_000));
-        assert_eq!(done(100, 0, &[(1, 98), (30, 2)]).p99(), Some(32_000));
-        assert_eq!(done(1, 0, &[(100_000, 1)]).p99(), Some(u64::MAX));
+    fn times_are_shown_in_units_that_people_read() {
         assert_eq!([999, 1_500, 2_340_000, u64::MAX].map(shown), ["999 µs", "1.5 ms", "2.34 s", "over a minute"]);
     }
 }

@@ -4,6 +4,8 @@
 //! whoever loses against somebody else's write reads again and asks again. So it does not matter who asks, how often, or
 //! who died in between: a state says everything that is needed to go on from it.
 
+pub mod write;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,6 +20,9 @@ const LONGEST_STEP_BACK: Duration = Duration::from_secs(10);
 /// How long a shift that was rolled back stays `RollingBack` after the last share is gone: every router has heard of it
 /// by then, and the closing report has the last requests that suffered.
 const SETTLING: Duration = Duration::from_secs(2);
+/// How long a step waits for the analysis to become sure when its own time is over: a router that restarts, or is gone and
+/// still listed, does not stop a shift at night.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// What the analysis says of the new track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,6 +253,7 @@ fn hold_is_over(shift: &Shift, verdict: &Verdict, now: u64) -> Option<Next> {
         return None;
     }
     match verdict {
+        Verdict::Unclear(_) if !is_over(shift, now.saturating_sub(millis(GRACE))) => None,
         Verdict::Unclear(why) => {
             let reason = format!("inconclusive: {why}");
             Some(stay(&shift.state, ShiftPhase::Paused, &reason, format!("paused, {reason}"), now))

@@ -103,6 +103,7 @@ fn what_is_not_sure_pauses_and_is_looked_at_anew() {
     course.tick(0, &Verdict::Good);
     let unclear = Verdict::Unclear("7 of 100 requests".to_owned());
     assert!(!course.tick(9, &unclear), "there is time left");
+    assert!(!course.tick(15, &unclear), "and a little more for what is about to become clear");
     course.tick(1, &unclear);
     assert_eq!(course.at(), at(Paused, "a=10%", 0, 0));
     assert_eq!(course.shift.state.reason, "inconclusive: 7 of 100 requests");
