@@ -46,6 +46,11 @@ impl Keys {
         format!("{}config/{}", self.prefix, document(id))
     }
 
+    /// What the keys of all documents of a kind begin with.
+    pub fn documents_of(&self, kind: Kind) -> String {
+        format!("{}config/{}", self.prefix, document_of(kind, ""))
+    }
+
     /// The document that a key below [`Keys::documents`] names.
     pub fn document_of(&self, key: &[u8]) -> Result<DocumentId, String> {
         let text = std::str::from_utf8(key).map_err(|_| "key is not UTF-8, and names no document".to_owned())?;
@@ -54,7 +59,8 @@ impl Keys {
     }
 
     /// The range that has the documents and the head, so that one watch tells of both in the order they were written:
-    /// from this key up to, not including, the other.
+    /// from this key up to, not including, the other. The leader's key lies between them; it changes when another controller
+    /// leads, which is seldom, and readers pass over it.
     pub fn watched(&self) -> (String, String) {
         (self.documents(), format!("{}\0", self.head()))
     }
@@ -110,6 +116,11 @@ impl Keys {
     /// The generation that the key of an entry (not of a part) names.
     pub fn generation_of(&self, key: &[u8]) -> Option<u64> {
         std::str::from_utf8(key).ok()?.strip_prefix(&self.histories())?.parse().ok()
+    }
+
+    /// Is there while a controller leads, and says which.
+    pub fn leader(&self) -> String {
+        format!("{}control/leader", self.prefix)
     }
 
     /// What the keys of live routers begin with.
@@ -218,6 +229,7 @@ mod tests {
             assert_eq!(keys().document_of(key.as_bytes()).unwrap(), id);
         }
         assert_eq!(keys().document(&id(Kind::Route, "a")), "/grid/config/route/a");
+        assert_eq!(keys().documents_of(Kind::Route), "/grid/config/route/");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod backoff;
 mod chunk;
 mod client;
+pub mod election;
 mod follow;
 mod gate;
 mod head;

@@ -11,7 +11,7 @@ use super::support::server::Server;
 use super::support::{by, delete, eventually, options, publish, put, writer};
 
 fn adopting(adopt: Adopt) -> About {
-    About { author: "ann".to_owned(), message: "restored".to_owned(), adopt: Some(adopt) }
+    About { author: "ann".to_owned(), message: "restored".to_owned(), adopt: Some(adopt), ..About::default() }
 }
 
 fn anchored(options: &EtcdOptions, home: &Path) -> EtcdOptions {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod election;
+#[cfg(test)]
 mod etcd_faults;
 #[cfg(test)]
 mod etcd_gate;

@@ -91,7 +91,7 @@ pub(crate) fn writer(options: &EtcdOptions) -> Writer {
 }
 
 pub(crate) fn by(author: &str) -> About {
-    About { author: author.to_owned(), message: String::new(), adopt: None }
+    About { author: author.to_owned(), ..About::default() }
 }
 
 /// Publishes from whatever is in force.

@@ -141,7 +141,7 @@ impl Job<'_> {
     fn about(&self) -> About {
         let author = self.flags.author.clone().filter(|name| !name.is_empty()).unwrap_or_else(default_author);
         let message = self.flags.message.clone().unwrap_or_else(|| self.reason.clone());
-        About { author, message, adopt: self.adopt.clone() }
+        About { author, message, adopt: self.adopt.clone(), fence: None }
     }
 
     /// The table, before anything is done.
@@ -195,7 +195,7 @@ impl Job<'_> {
                 let text = printable(&lost.to_string());
                 self.lost(site, &text, attempt, output)
             }
-            Err(error @ (PublishError::Refused(_) | PublishError::Store(_))) => {
+            Err(error @ (PublishError::Deposed | PublishError::Refused(_) | PublishError::Store(_))) => {
                 output.error(in_our_words(&printable(&error.to_string())));
                 Attempt::Over(Status::Failed)
             }

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Broken,
     /// Somebody else moved the head.
     Moved,
+    /// Whoever writes is not the leader any more.
+    Deposed,
     /// The head was published in another cluster.
     Foreign,
     /// Everything else: somebody may try again.
@@ -65,6 +67,7 @@ impl Trouble {
                 "what is in force stays; put back what was there; gridctl apply --adopt replaces a head that cannot be read"
             }
             Kind::Moved => "read it again and repeat the change",
+            Kind::Deposed => "the leader does what is to be done",
             Kind::Foreign => "if this store is right, publish with the option that adopts it, and routers follow it",
         }
     }

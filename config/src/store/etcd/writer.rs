@@ -7,6 +7,8 @@
 
 mod commit;
 mod error;
+mod fence;
+mod kinds;
 mod live;
 pub(super) mod record;
 mod settle;
@@ -19,6 +21,7 @@ use etcd_client::GetOptions;
 use super::backoff::Random;
 use super::chunk::{Bytes, Changed};
 use super::client::{Etcd, Kind, Trouble, write};
+use super::election::Leadership;
 use super::head::Head;
 use super::image::{Image, Relisting, Write};
 use super::options::EtcdOptions;
@@ -29,6 +32,7 @@ use crate::ids::{self, DocumentId};
 use crate::store::{Listing, StoreError};
 
 pub use self::error::{Lost, PublishError};
+pub use self::kinds::{OfKinds, Unreadable};
 pub use self::record::History;
 
 /// Documents with more bytes than this, as JSON, are not published: they would not fit into a request in quotes.
@@ -87,6 +91,8 @@ pub struct About {
     pub message: String,
     /// An operator's word that this store takes the place of what routers follow now.
     pub adopt: Option<Adopt>,
+    /// The leadership that whoever changes it acts under. Nothing is written any more once that is over.
+    pub fence: Option<Leadership>,
 }
 
 /// Makes routers follow a store that was restored, moved or emptied: they hold on to what they have until they are told.

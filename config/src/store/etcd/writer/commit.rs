@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use etcd_client::{GetOptions, Txn, TxnOp};
 
+use super::fence::Fence;
 use super::record::{self, Prepared};
-use super::settle::{delete_range, fenced, json, put_or_delete, settle};
+use super::settle::{delete_range, json, put_or_delete, settle};
 use super::{About, Base, Change, KEPT, Lost, OPERATIONS, PublishError, Published, Session};
 use crate::digest::Digest;
 use crate::keys::{self, end_of};
@@ -42,6 +43,7 @@ enum Outcome {
     Committed(i64),
     Never,
     Lost,
+    Deposed,
     AskAgain,
 }
 
@@ -69,9 +71,10 @@ impl Session {
         let head = next_head(generation, base, start, &changed, about, (writer, lineage));
         let changed = changed.into_iter().map(|(changed, _)| changed).collect();
         let ready = make_ready(head, changed).map_err(PublishError::Refused)?;
-        match self.stage_and_commit(&ready, revision).await {
+        let fence = Fence { head: revision, leader: about.fence.as_ref() };
+        match self.stage_and_commit(&ready, fence).await {
             Ok(revision) => {
-                self.settle_own(&ready, revision).await;
+                self.settle_own(&ready, Fence { head: revision, ..fence }).await;
                 let (generation, changed) = (ready.head.generation, ready.changes.len());
                 Ok(Published { generation, revision, changed })
             }
@@ -81,7 +84,7 @@ impl Session {
                 self.tidy(&ready).await;
                 Err(self.lost(base).await)
             }
-            Err(error @ (PublishError::Refused(_) | PublishError::Store(_))) => {
+            Err(error @ (PublishError::Deposed | PublishError::Refused(_) | PublishError::Store(_))) => {
                 self.tidy(&ready).await;
                 Err(error)
             }
@@ -92,7 +95,7 @@ impl Session {
         format!("{:016x}", self.random.number())
     }
 
-    async fn stage_and_commit(&mut self, ready: &Ready, head_revision: i64) -> Result<i64, PublishError> {
+    async fn stage_and_commit(&mut self, ready: &Ready, fence: Fence<'_>) -> Result<i64, PublishError> {
         let etcd = self.connected().await?;
         let (generation, writer) = (ready.head.generation, ready.head.writer.as_str());
         let chunks = ready.chunks.iter().enumerate();
@@ -102,27 +105,28 @@ impl Session {
         for (key, value) in chunks.chain(parts) {
             // Fenced, so that a writer that slept through others' changes stops at once. One that dies here leaves litter
             // that no head names.
-            fenced(etcd, head_revision, vec![TxnOp::put(key, value.as_slice(), None)]).await.map_err(lost_or)?;
+            fence.write(etcd, vec![TxnOp::put(key, value.as_slice(), None)]).await.map_err(lost_or)?;
         }
-        match fenced(etcd, head_revision, commit_operations(etcd, ready)?).await {
+        match fence.write(etcd, commit_operations(etcd, ready)?).await {
             Ok(revision) => Ok(revision),
-            Err(trouble) if trouble.kind == Kind::Failed => self.find_out(ready, head_revision, trouble).await,
+            Err(trouble) if trouble.kind == Kind::Failed => self.find_out(ready, fence, trouble).await,
             Err(trouble) => Err(lost_or(trouble)),
         }
     }
 
-    async fn find_out(&mut self, ready: &Ready, before: i64, trouble: Trouble) -> Result<i64, PublishError> {
+    async fn find_out(&mut self, ready: &Ready, fence: Fence<'_>, trouble: Trouble) -> Result<i64, PublishError> {
         let mut last = trouble;
         for _ in 0..QUESTIONS {
             self.forget();
             let outcome = match self.connected().await {
-                Ok(etcd) => outcome(etcd, ready, before).await,
+                Ok(etcd) => outcome(etcd, ready, fence).await,
                 Err(trouble) => Err(trouble),
             };
             match outcome {
                 Ok(Outcome::Committed(revision)) => return Ok(revision),
                 Ok(Outcome::Never) => return Err(PublishError::Store(last.into())),
                 Ok(Outcome::Lost) => return Err(lost_or(Trouble::new(Kind::Moved, "the head moved on"))),
+                Ok(Outcome::Deposed) => return Err(PublishError::Deposed),
                 Ok(Outcome::AskAgain) => {}
                 Err(trouble) => last = trouble,
             }
@@ -131,12 +135,12 @@ impl Session {
     }
 
     /// It is in force. Settling is for those who come later, and whoever comes next would do it too.
-    async fn settle_own(&mut self, ready: &Ready, revision: i64) {
+    async fn settle_own(&mut self, ready: &Ready, fence: Fence<'_>) {
         if ready.head.staged.is_none() {
             return;
         }
         let settled = match self.connected().await {
-            Ok(etcd) => settle(etcd, ready.head.clone(), revision).await.map(drop),
+            Ok(etcd) => settle(etcd, ready.head.clone(), fence).await.map(drop),
             Err(trouble) => Err(trouble),
         };
         if let Err(trouble) = settled {
@@ -182,23 +186,29 @@ impl Session {
 
 /// What became of a commit: its history is in the same transaction as its head, and stays when others move the head. It
 /// may even be on its way still: moving the head without changing anything makes sure that it does not arrive later.
-async fn outcome(etcd: &Etcd, ready: &Ready, before: i64) -> Result<Outcome, Trouble> {
+async fn outcome(etcd: &Etcd, ready: &Ready, fence: Fence<'_>) -> Result<Outcome, Trouble> {
+    // Asked first: once the leadership is over the commit cannot arrive any more, and what is read after that is final.
+    let leads = fence.leads(etcd).await?;
     let head = etcd.head().await?.head;
     let entry = record::entry(etcd, ready.head.generation).await?;
     let revision = head.as_ref().map_or(0, |(_, revision)| *revision);
     if entry.is_some_and(|entry| entry.writer == ready.head.writer) {
         return Ok(Outcome::Committed(revision));
     }
+    if !leads {
+        return Ok(Outcome::Deposed);
+    }
     let Some((head, _)) = head else {
         // There is none to move. The first publication of all may have to be looked after by hand.
-        return Ok(if before == 0 { Outcome::AskAgain } else { Outcome::Lost });
+        return Ok(if fence.head == 0 { Outcome::AskAgain } else { Outcome::Lost });
     };
-    if revision != before {
+    if revision != fence.head {
         return Ok(Outcome::Lost);
     }
-    match fenced(etcd, before, vec![TxnOp::put(etcd.keys().head(), json(&head)?, None)]).await {
+    match fence.write(etcd, vec![TxnOp::put(etcd.keys().head(), json(&head)?, None)]).await {
         Ok(_) => Ok(Outcome::Never),
-        Err(trouble) if trouble.kind == Kind::Moved => Ok(Outcome::AskAgain),
+        // The commit itself may have come before whatever happened, so everything is asked again.
+        Err(trouble) if matches!(trouble.kind, Kind::Moved | Kind::Deposed) => Ok(Outcome::AskAgain),
         Err(trouble) => Err(trouble),
     }
 }
@@ -229,7 +239,7 @@ async fn start(etcd: &Etcd, base: &Base, about: &About) -> Result<Option<Start>,
         );
         return Err(Trouble::new(Kind::Foreign, text));
     }
-    match settle(etcd, head, revision).await {
+    match settle(etcd, head, Fence { head: revision, leader: about.fence.as_ref() }).await {
         Err(trouble) if trouble.kind == Kind::Moved => Ok(None),
         Err(trouble) => Err(trouble),
         Ok((head, revision)) => Ok(Some(Start { head: Some(head), revision, cluster })),
@@ -339,6 +349,8 @@ fn commit_operations(etcd: &Etcd, ready: &Ready) -> Result<Vec<TxnOp>, Trouble> 
 fn lost_or(trouble: Trouble) -> PublishError {
     match trouble.kind {
         Kind::Moved => PublishError::Lost(Box::new(Lost { base: 0, head: None, since: Vec::new() })),
-        Kind::Compacted | Kind::Denied | Kind::Held | Kind::Broken | Kind::Failed | Kind::Foreign => trouble.into(),
+        Kind::Compacted | Kind::Denied | Kind::Held | Kind::Broken | Kind::Deposed | Kind::Failed | Kind::Foreign => {
+            trouble.into()
+        }
     }
 }

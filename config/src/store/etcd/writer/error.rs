@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::record::History;
 use crate::store::StoreError;
-use crate::store::etcd::client::Trouble;
+use crate::store::etcd::client::{Kind, Trouble};
 use crate::store::etcd::head::Head;
 
 /// Why something was not published.
@@ -12,6 +12,8 @@ use crate::store::etcd::head::Head;
 pub enum PublishError {
     /// Somebody else published meanwhile. Nothing was changed: read again, and see whether the change is still right.
     Lost(Box<Lost>),
+    /// The leadership that the change was to be made under is over: somebody else leads, or nobody. Nothing was changed.
+    Deposed,
     /// The change cannot be published as it is.
     Refused(String),
     /// etcd could not be used. Nothing was changed.
@@ -33,7 +35,12 @@ pub struct Lost {
 
 impl From<Trouble> for PublishError {
     fn from(trouble: Trouble) -> Self {
-        PublishError::Store(trouble.into())
+        match trouble.kind {
+            Kind::Deposed => PublishError::Deposed,
+            Kind::Compacted | Kind::Denied | Kind::Held | Kind::Broken | Kind::Moved | Kind::Failed | Kind::Foreign => {
+                PublishError::Store(trouble.into())
+            }
+        }
     }
 }
 
@@ -41,6 +48,7 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PublishError::Lost(lost) => lost.fmt(f),
+            PublishError::Deposed => f.write_str("nothing was published: this is not the leader any more"),
             PublishError::Refused(why) => f.write_str(why),
             PublishError::Store(error) => write!(f, "nothing was published: {error}"),
             PublishError::Unknown(error) => write!(f, "it is not known whether the change was published: {error}"),
@@ -52,7 +60,7 @@ impl std::error::Error for PublishError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             PublishError::Store(error) | PublishError::Unknown(error) => error.source(),
-            PublishError::Lost(_) | PublishError::Refused(_) => None,
+            PublishError::Lost(_) | PublishError::Deposed | PublishError::Refused(_) => None,
         }
     }
 }

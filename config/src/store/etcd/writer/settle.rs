@@ -1,19 +1,22 @@
 //! Settling a staged change into the documents' keys.
 
-use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp};
+use etcd_client::{DeleteOptions, TxnOp};
 
+use super::fence::Fence;
 use super::{OPERATIONS, Session};
 use crate::ids::DocumentId;
 use crate::keys::end_of;
 use crate::store::etcd::chunk::{Bytes, CHUNK_BYTES};
-use crate::store::etcd::client::{Etcd, Kind, Trouble, header};
+use crate::store::etcd::client::{Etcd, Kind, Trouble};
 use crate::store::etcd::head::Head;
 
 impl Session {
     /// Settles what a writer left.
     pub(super) async fn finish(&mut self) -> Result<bool, Trouble> {
         self.read(async |etcd| match etcd.head().await?.head {
-            Some((head, revision)) if head.staged.is_some() => settle(etcd, head, revision).await.map(|_| true),
+            Some((head, revision)) if head.staged.is_some() => {
+                settle(etcd, head, Fence::of_head(revision)).await.map(|_| true)
+            }
             Some(_) | None => Ok(false),
         })
         .await
@@ -23,21 +26,21 @@ impl Session {
 /// Writes a staged change into the documents' keys, then makes the head name it no more. To readers nothing changes, at
 /// no moment: what is staged lies over the keys until the very transaction that deletes it. Returns the head as it is
 /// then, with its revision.
-pub(super) async fn settle(etcd: &Etcd, head: Head, revision: i64) -> Result<(Head, i64), Trouble> {
-    let Some(staged) = head.staged.clone() else { return Ok((head, revision)) };
-    let changes = etcd.staged(&head, revision).await?;
+pub(super) async fn settle(etcd: &Etcd, head: Head, fence: Fence<'_>) -> Result<(Head, i64), Trouble> {
+    let Some(staged) = head.staged.clone() else { return Ok((head, fence.head)) };
+    let changes = etcd.staged(&head, fence.head).await?;
     let mut rest = changes.as_slice();
     while !rest.is_empty() {
         let (now, later) = rest.split_at_checked(batch(rest)).unwrap_or((rest, &[]));
         let operations = now.iter().map(|(id, value)| put_or_delete(etcd.keys().document(id), value.as_deref()));
-        fenced(etcd, revision, operations.collect()).await?;
+        fence.write(etcd, operations.collect()).await?;
         rest = later;
     }
     let chunks = etcd.keys().staged(head.generation, &staged.writer);
     let settled = Head { staged: None, ..head };
     let operations =
         vec![TxnOp::put(etcd.keys().head(), json(&settled)?, None), delete_range(&chunks, &end_of(&chunks))];
-    let revision = fenced(etcd, revision, operations).await?;
+    let revision = fence.write(etcd, operations).await?;
     Ok((settled, revision))
 }
 
@@ -49,20 +52,6 @@ fn batch(changes: &[(DocumentId, Bytes)]) -> usize {
         bytes <= CHUNK_BYTES
     };
     changes.iter().take(OPERATIONS).take_while(fits).count().max(1)
-}
-
-/// Does something if the head is still the one of this revision, or if there is still none (0). Returns the revision at
-/// which it was done.
-pub(super) async fn fenced(etcd: &Etcd, head_revision: i64, operations: Vec<TxnOp>) -> Result<i64, Trouble> {
-    let head = etcd.keys().head();
-    // A key that does not exist has the revision 0.
-    let unmoved = Compare::mod_revision(head.as_str(), CompareOp::Equal, head_revision);
-    let answer = etcd.txn(Txn::new().when([unmoved]).and_then(operations)).await?;
-    if answer.succeeded() {
-        Ok(header(answer.header()).0)
-    } else {
-        Err(Trouble::new(Kind::Moved, format!("{head} is not the one of revision {head_revision} any more")))
-    }
 }
 
 pub(super) fn put_or_delete(key: String, value: Option<&[u8]>) -> TxnOp {

@@ -1,0 +1,119 @@
+//! The documents of a few kinds, for those who change them again and again: a million tenants are not read for that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use etcd_client::GetOptions;
+
+use super::{Base, Writer};
+use crate::codec::{SourceDocument, parse_entry};
+use crate::ids::{DocumentId, Kind};
+use crate::keys::end_of;
+use crate::problem::Problem;
+use crate::store::etcd::chunk::Bytes;
+use crate::store::etcd::client::{self, Etcd, Trouble};
+use crate::store::etcd::election::Leader;
+use crate::store::{Entry, Key, StoreError};
+
+/// The documents of a few kinds that are in force.
+#[derive(Debug)]
+pub struct OfKinds {
+    /// What a change of them starts from.
+    pub base: Base,
+    /// Those that can be read, sorted by kind and name.
+    pub documents: Vec<Arc<SourceDocument>>,
+    /// Those that cannot.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A document that cannot be read, or that nobody may rely on.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The document, where the key names one.
+    pub id: Option<DocumentId>,
+    /// Why.
+    pub problems: Vec<Problem>,
+}
+
+impl Writer {
+    /// The documents of these kinds that are in force, from one moment, and what a change of them starts from.
+    pub fn read_kinds(&mut self, kinds: &[Kind]) -> Result<OfKinds, StoreError> {
+        Ok(self.runtime.block_on(self.session.read(async |etcd: &Etcd| of_kinds(etcd, kinds).await))?)
+    }
+
+    /// Which controller leads; nothing while none does.
+    pub fn leader(&mut self) -> Result<Option<Leader>, StoreError> {
+        let read = async |etcd: &Etcd| {
+            let (kvs, ..) = etcd.get(&etcd.keys().leader(), GetOptions::new()).await?;
+            Ok(kvs.first().map(|kv| Leader::read(kv.value())))
+        };
+        Ok(self.runtime.block_on(self.session.read(read))?)
+    }
+}
+
+/// A document as it is in force, and since when; with no bytes where that is not known.
+type Found = (Bytes, i64);
+
+async fn of_kinds(etcd: &Etcd, kinds: &[Kind]) -> Result<OfKinds, Trouble> {
+    let read = etcd.head().await?;
+    let Some((head, head_revision)) = read.head else {
+        // What is there has not been published.
+        return Ok(OfKinds { base: Base::at(read.revision), documents: Vec::new(), unreadable: Vec::new() });
+    };
+    // The keys as they were when the head was written are what is in force, but for what is staged over them. That moment
+    // may have been compacted away; then what was written later without a head shows by its revision.
+    let (mut found, mut strange) = match listed(etcd, kinds, head_revision).await {
+        Err(trouble) if trouble.kind == client::Kind::Compacted => listed(etcd, kinds, read.revision).await?,
+        other => other?,
+    };
+    for (id, value) in etcd.staged(&head, head_revision).await? {
+        if !kinds.contains(&id.kind) {
+            continue;
+        }
+        match value {
+            Some(_) => drop(found.insert(id, (value, head_revision))),
+            None => drop(found.remove(&id)),
+        }
+    }
+    let mut documents = Vec::new();
+    for (id, (bytes, revision)) in found {
+        let path = etcd.keys().document(&id);
+        let Some(bytes) = bytes.filter(|_| revision <= head_revision) else {
+            let why = format!("was written at revision {revision} without a head, over what etcd remembers no more");
+            strange.push(unreadable(Some(id), &path, why));
+            continue;
+        };
+        let key = Some(Key { id: id.clone(), revision });
+        let parsed = parse_entry(&Entry { path: path.into(), bytes, key });
+        documents.extend(parsed.documents);
+        let broken = parsed.broken.into_iter();
+        strange.extend(broken.map(|broken| Unreadable { id: Some(id.clone()), problems: broken.problems }));
+    }
+    let base = Base { digest: head.digest, documents: head.documents, head: Some(head), ..Base::at(head_revision) };
+    Ok(OfKinds { base, documents, unreadable: strange })
+}
+
+/// The keys of these kinds as they were at a revision, and those that name no document.
+async fn listed(
+    etcd: &Etcd,
+    kinds: &[Kind],
+    revision: i64,
+) -> Result<(BTreeMap<DocumentId, Found>, Vec<Unreadable>), Trouble> {
+    let (mut found, mut strange) = (BTreeMap::new(), Vec::new());
+    for kind in kinds {
+        let from = etcd.keys().documents_of(*kind);
+        let (writes, _) = etcd.range(&from, &end_of(&from), revision).await?;
+        for write in writes {
+            match etcd.keys().document_of(&write.key) {
+                Ok(id) => drop(found.insert(id, (write.value, write.revision))),
+                Err(why) => strange.push(unreadable(None, &String::from_utf8_lossy(&write.key), why)),
+            }
+        }
+    }
+    Ok((found, strange))
+}
+
+fn unreadable(id: Option<DocumentId>, path: &str, why: String) -> Unreadable {
+    let problem = Problem { document: id.clone(), ..Problem::of_file(&path.into(), why) };
+    Unreadable { id, problems: vec![problem] }
+}
