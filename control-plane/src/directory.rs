@@ -1,8 +1,16 @@
 //! Changing documents in a directory of files. What is not changed stays as somebody wrote it, comments and all: a file is
 //! cut at its `---` lines, and only the parts are replaced that hold what changes. Every file is checked to say what it
 //! should before it takes the place of the old one.
+//!
+//! Whoever writes holds a lock (`directory/lock.rs`), and nothing is written unless the documents that change are still what
+//! the plan starts from.
+
+pub mod lock;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,11 +19,83 @@ use gridrouter_config::codec::{SourceDocument, parse};
 use gridrouter_config::digest::Digest;
 use gridrouter_config::ids::{DocumentId, Kind};
 
+use self::lock::Lock;
 use crate::plan::{Edit, Plan, Version, document_yaml};
+use crate::site::Place;
 
-/// Carries a plan out. Files change one by one: a router that follows the directory may see some before others.
-pub fn write(root: &Path, plan: &Plan) -> Result<(), String> {
-    let mut by_file: BTreeMap<PathBuf, Vec<(&DocumentId, &Edit)>> = BTreeMap::new();
+/// Why files were not changed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// Somebody else changed these documents meanwhile. Nothing was changed.
+    Lost(Vec<DocumentId>),
+    /// It cannot be done, or not be done to the end.
+    Failed(String),
+    /// Whoever asked for it said stop between two files.
+    Stopped,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteError::Lost(ids) => {
+                let names: Vec<String> = ids.iter().take(5).map(ToString::to_string).collect();
+                let more = if ids.len() > names.len() { " and others" } else { "" };
+                let names = names.join(", ");
+                write!(
+                    f,
+                    "nothing was written: somebody changed {names}{more} meanwhile; read it again and repeat the change"
+                )
+            }
+            WriteError::Failed(why) => f.write_str(why),
+            WriteError::Stopped => f.write_str("stopped between two files"),
+        }
+    }
+}
+
+impl From<String> for WriteError {
+    fn from(why: String) -> Self {
+        WriteError::Failed(why)
+    }
+}
+
+/// How a plan is carried out. A directory has no transactions: files change one by one, and a router that follows the
+/// directory may see some before others.
+pub struct Order<'a> {
+    /// Documents with a lower number are written before those with a higher one.
+    pub rank: &'a dyn Fn(&DocumentId) -> usize,
+    /// Asked before each file is written, and after: whether to go on.
+    pub go_on: &'a mut dyn FnMut() -> bool,
+}
+
+/// Carries a plan out, in any order.
+pub fn write(root: &Path, plan: &Plan) -> Result<(), WriteError> {
+    write_in_order(root, plan, Order { rank: &|_| 0, go_on: &mut || true })
+}
+
+/// Carries a plan out. Whatever is wrong with it shows before anything is written, but for what the disk says then.
+pub fn write_in_order(root: &Path, plan: &Plan, order: Order<'_>) -> Result<(), WriteError> {
+    let Order { rank, go_on } = order;
+    let _lock = Lock::of_writers(root)?;
+    let overtaken = plan.overtaken(&Place::Directory(root.to_owned()).read()?);
+    if !overtaken.is_empty() {
+        return Err(WriteError::Lost(overtaken));
+    }
+    for (file, text) in prepared(root, plan, rank)? {
+        if !go_on() {
+            return Err(WriteError::Stopped);
+        }
+        let outcome = if text.is_empty() { fs::remove_file(&file) } else { replace(&file, &text) };
+        outcome.map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+        if !go_on() {
+            return Err(WriteError::Stopped);
+        }
+    }
+    Ok(())
+}
+
+/// What is written, one file after the other. A file is written again where others have to be written in between.
+fn prepared(root: &Path, plan: &Plan, rank: &dyn Fn(&DocumentId) -> usize) -> Result<Vec<(PathBuf, String)>, String> {
+    let mut edits = Vec::with_capacity(plan.edits.len());
     for (id, edit) in &plan.edits {
         let file = match &edit.before {
             Some(Version::Document(document) | Version::Odd(document)) => PathBuf::from(&*document.file),
@@ -26,26 +106,33 @@ pub fn write(root: &Path, plan: &Plan) -> Result<(), String> {
                 ));
             }
         };
-        by_file.entry(file).or_default().push((id, edit));
+        edits.push((rank(id), file, id, edit));
     }
-    // Everything is made ready before anything is written.
+    edits.sort_by(|a, b| (a.0, &a.1, a.2).cmp(&(b.0, &b.1, b.2)));
+    let mut texts: BTreeMap<&Path, String> = BTreeMap::new();
     let mut ready = Vec::new();
-    for (file, edits) in by_file {
-        let before = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(format!("{} cannot be read: {error}", file.display())),
+    for same in edits.chunk_by(|a, b| a.1 == b.1) {
+        let Some((_, file, ..)) = same.first() else { continue };
+        let before = match texts.remove(file.as_path()) {
+            Some(text) => text,
+            None => read(file)?,
         };
+        let edits: Vec<(&DocumentId, &Edit)> = same.iter().map(|(.., id, edit)| (*id, *edit)).collect();
         let json = file.extension().is_some_and(|extension| extension == "json");
         let after = edited(&before, &edits, json);
-        verify(&file, &before, &after, &edits)?;
-        ready.push((file, after));
+        verify(file, &before, &after, &edits)?;
+        texts.insert(file, after.clone());
+        ready.push((file.clone(), after));
     }
-    for (file, text) in ready {
-        let outcome = if text.is_empty() { fs::remove_file(&file) } else { replace(&file, &text) };
-        outcome.map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    Ok(ready)
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(format!("{} cannot be read: {error}", file.display())),
     }
-    Ok(())
 }
 
 /// Where new documents of a kind go.
@@ -148,36 +235,4 @@ pub fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     to.write_all(text.as_bytes())?;
     to.sync_all()?;
     fs::rename(&temporary, file)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn edit(text: &str) -> (DocumentId, Edit) {
-        let document = parse("new", text.as_bytes()).documents.remove(0);
-        (document.id.clone(), Edit { before: None, after: Some(Arc::clone(&document)) })
-    }
-
-    #[test]
-    fn what_is_not_changed_keeps_its_words() {
-        let text = "# ours\nkind: Cell\nname: a # the first\n---\nkind: Cell\nname: b\nweight: 1\n";
-        let (b, change) = edit("{kind: Cell, name: b, weight: 2}");
-        let (c, create) = edit("{kind: Cell, name: c}");
-        let edits = [(&b, &change), (&c, &create)];
-        let after = edited(text, &edits, false);
-        assert_eq!(
-            after,
-            "# ours\nkind: Cell\nname: a # the first\n---\nkind: Cell\nname: b\nweight: 2\n---\nkind: Cell\nname: c\n"
-        );
-        verify(Path::new("f"), text, &after, &edits).unwrap();
-        let gone = Edit { before: None, after: None };
-        assert_eq!(edited("kind: Cell\nname: b\n", &[(&b, &gone)], false), "");
-        assert_eq!(edited("{}", &[(&c, &create)], true), "{}\n---\n{\n  \"kind\": \"Cell\",\n  \"name\": \"c\"\n}\n");
-        assert!(
-            verify(Path::new("f"), text, text, &edits).unwrap_err().contains("change Cell/b, Cell/c in it by hand")
-        );
-    }
 }

@@ -191,6 +191,19 @@ impl Plan {
         if counts.is_empty() { "nothing changed".to_owned() } else { counts.join(", ") }
     }
 
+    /// The documents that it changes and that are not any more what it starts from, or not where they were.
+    pub fn overtaken(&self, now: &Site) -> Vec<DocumentId> {
+        let file = |version: &Option<Version>| match version {
+            Some(Version::Document(document) | Version::Odd(document)) => Some(Arc::clone(&document.file)),
+            Some(Version::Bytes(_) | Version::Foreign) | None => None,
+        };
+        let overtaken = |(id, edit): &(&DocumentId, &Edit)| {
+            let now = version(now, id);
+            differs(edit.before.as_ref(), now.as_ref()) || file(&edit.before) != file(&now)
+        };
+        self.edits.iter().filter(overtaken).map(|(id, _)| id.clone()).collect()
+    }
+
     /// The same for a store that has generations.
     pub fn changes(&self) -> Result<Vec<Change>, String> {
         let change = |(id, edit): (&DocumentId, &Edit)| match &edit.after {
@@ -269,16 +282,21 @@ fn deletes(plan: &Plan, id: &DocumentId) -> bool {
     plan.edits.get(id).is_some_and(|edit| edit.after.is_none())
 }
 
-/// The documents that two looks at a store differ in, among those that a plan is about.
-pub fn clashes(before: &Site, now: &Site, wanted: &Wanted) -> Vec<DocumentId> {
-    let differs = |id: &&DocumentId| match (version(before, id), version(now, id)) {
+/// Whether two looks at a store differ in a document.
+fn differs(before: Option<&Version>, now: Option<&Version>) -> bool {
+    match (before, now) {
         (None, None) | (Some(Version::Foreign), Some(Version::Foreign)) => false,
         (Some(Version::Document(a)), Some(Version::Document(b))) | (Some(Version::Odd(a)), Some(Version::Odd(b))) => {
             a.digest != b.digest
         }
         (Some(Version::Bytes(a)), Some(Version::Bytes(b))) => a != b,
         (Some(Version::Document(_) | Version::Odd(_) | Version::Bytes(_) | Version::Foreign) | None, _) => true,
-    };
+    }
+}
+
+/// The documents that two looks at a store differ in, among those that a plan is about.
+pub fn clashes(before: &Site, now: &Site, wanted: &Wanted) -> Vec<DocumentId> {
+    let differs = |id: &&DocumentId| differs(version(before, id).as_ref(), version(now, id).as_ref());
     if wanted.only {
         // Everything is meant, also what came meanwhile.
         let all: BTreeSet<&DocumentId> = before.documents.keys().chain(now.documents.keys()).collect();

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::format::{Format, print_yaml};
 use super::{Status, refusal};
 use crate::acknowledge::{self, Outcome, Standing, names};
-use crate::directory;
+use crate::directory::{self, WriteError};
 use crate::output::{Answer, Output};
 use crate::plan::{Action, Plan, Wanted, clashes};
 use crate::site::{Place, Site, in_our_words};
@@ -353,8 +353,12 @@ impl Job<'_> {
 fn write_files(root: &Path, plan: &Plan, output: &mut Output) -> Attempt {
     match directory::write(root, plan) {
         Ok(()) => Attempt::Done(0),
-        Err(why) => {
-            output.error(why);
+        Err(lost @ WriteError::Lost(_)) => {
+            output.error(printable(&lost.to_string()));
+            Attempt::Over(Status::Lost)
+        }
+        Err(error @ (WriteError::Failed(_) | WriteError::Stopped)) => {
+            output.error(error);
             Attempt::Over(Status::Failed)
         }
     }
