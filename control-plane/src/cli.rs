@@ -4,6 +4,7 @@ mod adopt;
 mod apply;
 mod change;
 mod check;
+mod controller;
 mod diff;
 mod endpoint;
 mod export;
@@ -88,6 +89,7 @@ Examples:
 enum Verb {
     Apply(apply::Apply),
     Check(check::Check),
+    Controller(controller::Controller),
     Delete(apply::Delete),
     Diff(diff::Diff),
     Endpoint(endpoint::Endpoint),
@@ -137,6 +139,7 @@ impl Verb {
         match self {
             Verb::Apply(apply) => apply.run(store.target(), input, output),
             Verb::Check(check) => check.run(input, output),
+            Verb::Controller(controller) => controller.run(store.target(), output),
             Verb::Delete(delete) => delete.run(store.target(), input, output),
             Verb::Diff(diff) => diff.run(store.target(), input, output),
             Verb::Endpoint(endpoint) => endpoint.run(store.target(), output),

@@ -2,6 +2,7 @@
 
 pub mod acknowledge;
 pub mod cli;
+pub mod controller;
 pub mod diff;
 pub mod directory;
 pub mod kinds;

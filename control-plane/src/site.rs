@@ -70,7 +70,7 @@ impl Place {
             }
             Place::Directory(path) => {
                 let listing = DirectoryStore::new(path.as_path()).list().map_err(|error| error.explain())?;
-                Ok(Site::of_listing(listing, None, None))
+                Ok(Site::of_files(listing))
             }
         }
     }
@@ -121,6 +121,11 @@ fn is_canonical(document: &SourceDocument, bytes: &[u8]) -> bool {
 }
 
 impl Site {
+    /// Of what a directory lists.
+    pub fn of_files(listing: Listing) -> Self {
+        Self::of_listing(listing, None, None)
+    }
+
     fn of_listing(listing: Listing, keys: Option<&Keys>, base: Option<Base>) -> Self {
         let mut site = Site {
             documents: BTreeMap::new(),

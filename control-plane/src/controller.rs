@@ -1,0 +1,68 @@
+//! Controllers: what acts on a store without being asked.
+//!
+//! Controllers take no input. A period wakes them (`controller/driver.rs`), they read everything that they need, say what one
+//! thing they want to change next, and do the same again whatever became of it. So one that is killed at any moment is
+//! followed by one that goes on from what the store has. Of all that run, one acts (`controller/seat.rs`).
+
+pub mod driver;
+mod ground;
+mod seat;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridrouter_config::codec::SourceDocument;
+use gridrouter_config::ids::{DocumentId, Kind};
+use gridrouter_config::raw;
+
+/// The kinds of documents that the controllers look at. Others are not even read where a store can tell them apart.
+pub const KINDS: &[Kind] = &[Kind::Service];
+
+/// What a controller sees of a store: everything of its kinds that is in force, from one moment.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The generation; 0 where nothing was published or there are none.
+    pub generation: u64,
+    /// The documents that can be read.
+    pub documents: BTreeMap<DocumentId, Arc<SourceDocument>>,
+    /// Those that cannot. A router may have an earlier version of one in force, which nobody here knows.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A document that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The document, where that much is known.
+    pub id: Option<DocumentId>,
+    /// Where, and why.
+    pub why: String,
+}
+
+/// One change that a controller wants.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// Documents as they shall be, each once. In etcd they change at once; in a directory file by file, in this order.
+    pub put: Vec<raw::Document>,
+    /// Why, for the history.
+    pub message: String,
+}
+
+/// What a controller makes of what it sees.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// What is to change now, if anything. The next thing can wait for the next time.
+    pub proposal: Option<Proposal>,
+    /// What the operator should know; each is said when it was not said the time before.
+    pub notes: Vec<String>,
+}
+
+impl From<Option<Proposal>> for Decision {
+    fn from(proposal: Option<Proposal>) -> Self {
+        Self { proposal, notes: Vec::new() }
+    }
+}
+
+/// What is to be done now, in milliseconds since 1970. Here, and nowhere else, the controllers are asked.
+pub fn step(_view: &View, _now: u64) -> Decision {
+    Decision::default()
+}

@@ -1,0 +1,237 @@
+//! What the controllers act on: reading what is in force, and writing one change.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gridrouter_config::codec::{SourceDocument, parse_entry};
+use gridrouter_config::ids::{DocumentId, Kind};
+use gridrouter_config::problem::Problem;
+use gridrouter_config::raw;
+use gridrouter_config::store::directory::DirectoryStore;
+use gridrouter_config::store::etcd::Random;
+use gridrouter_config::store::etcd::writer::{About, Base, Change, OfKinds, PublishError, Writer};
+use gridrouter_config::store::{Store, StoreError};
+
+use super::driver::Moment;
+use super::seat::{Proof, Seat};
+use super::{Proposal, Unreadable, View};
+use crate::directory::{self, Order, WriteError};
+use crate::plan::{Plan, Wanted};
+use crate::site::Site;
+use crate::target::Target;
+
+/// A store, and what was read of it last.
+pub(super) enum Ground {
+    Etcd(Box<InEtcd>),
+    Directory(Box<InFiles>),
+}
+
+pub(super) struct InEtcd {
+    writer: Writer,
+    kinds: Vec<Kind>,
+    read: Option<(Base, View)>,
+}
+
+pub(super) struct InFiles {
+    root: PathBuf,
+    store: DirectoryStore,
+    kinds: Vec<Kind>,
+    read: Option<Files>,
+}
+
+/// What a directory had in one listing.
+struct Files {
+    revision: u64,
+    site: Site,
+    view: View,
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Somebody else was faster. Nothing was changed.
+    Lost(String),
+    /// Somebody else leads. Nothing was changed.
+    Deposed,
+    /// It cannot be done as it is.
+    Refused(String),
+    /// The store cannot be used, or did not say what became of it.
+    Away(String),
+    /// A test wants this controller dead.
+    Killed,
+}
+
+/// What a write may be stopped by.
+pub(super) struct Guard<'a> {
+    pub(super) seat: &'a Seat,
+    pub(super) writes: &'a mut u64,
+    pub(super) crash: &'a mut dyn FnMut(Moment) -> bool,
+}
+
+impl Guard<'_> {
+    /// Before the next write.
+    fn before(&mut self) -> Result<(), Failure> {
+        if !self.seat.holds() {
+            return Err(Failure::Deposed);
+        }
+        *self.writes += 1;
+        if (self.crash)(Moment::BeforeWrite(*self.writes)) { Err(Failure::Killed) } else { Ok(()) }
+    }
+
+    fn after(&mut self) -> Result<(), Failure> {
+        if (self.crash)(Moment::AfterWrite(*self.writes)) { Err(Failure::Killed) } else { Ok(()) }
+    }
+}
+
+impl Ground {
+    pub(super) fn open(target: &Target, kinds: Vec<Kind>) -> Result<Self, String> {
+        Ok(match target {
+            Target::Etcd(options) => {
+                let writer = Writer::new((**options).clone(), Random::new()).map_err(|error| error.explain())?;
+                Ground::Etcd(Box::new(InEtcd { writer, kinds, read: None }))
+            }
+            Target::Directory(root) => {
+                let store = DirectoryStore::new(root.as_path());
+                Ground::Directory(Box::new(InFiles { root: root.clone(), store, kinds, read: None }))
+            }
+        })
+    }
+
+    /// What is in force now. Only the head is read, or the state of the files, where nothing has changed.
+    pub(super) fn look(&mut self) -> Result<&View, Failure> {
+        match self {
+            Ground::Etcd(etcd) => etcd.look(),
+            Ground::Directory(files) => files.look(),
+        }
+    }
+
+    /// Changes what was looked at, as one generation where there are generations. Returns it; nothing when the store had what
+    /// was wanted.
+    pub(super) fn write(
+        &mut self,
+        proposal: &Proposal,
+        about: About,
+        proof: &Proof,
+        guard: &mut Guard<'_>,
+    ) -> Result<Option<u64>, Failure> {
+        let put = documents(&proposal.put).map_err(Failure::Refused)?;
+        match (self, proof) {
+            (Ground::Etcd(etcd), Proof::Etcd(leadership)) => {
+                etcd.write(&put, &About { fence: Some(leadership.clone()), ..about }, guard)
+            }
+            (Ground::Directory(files), Proof::Lock(_)) => files.write(&put, guard),
+            (Ground::Etcd(_) | Ground::Directory(_), _) => Err(Failure::Deposed),
+        }
+    }
+}
+
+impl InEtcd {
+    fn look(&mut self) -> Result<&View, Failure> {
+        let away = |error: StoreError| Failure::Away(error.explain());
+        let now = self.writer.base().map_err(away)?;
+        let fresh = match self.read.take().filter(|(base, _)| base.head() == now.head()) {
+            Some(same) => same,
+            None => view_of_kinds(self.writer.read_kinds(&self.kinds).map_err(away)?),
+        };
+        Ok(&self.read.insert(fresh).1)
+    }
+
+    fn write(
+        &mut self,
+        put: &[Arc<SourceDocument>],
+        about: &About,
+        guard: &mut Guard<'_>,
+    ) -> Result<Option<u64>, Failure> {
+        let changes: Result<Vec<Change>, String> = put.iter().map(|one| Change::put(one)).collect();
+        let changes = changes.map_err(Failure::Refused)?;
+        let Some((base, _)) = self.read.take() else { return Err(Failure::Lost("nothing was read".to_owned())) };
+        guard.before()?;
+        let published = self.writer.publish(&base, &changes, about)?;
+        guard.after()?;
+        Ok((published.changed > 0).then_some(published.generation))
+    }
+}
+
+impl InFiles {
+    fn look(&mut self) -> Result<&View, Failure> {
+        let listing = self.store.list().map_err(|error| Failure::Away(error.explain()))?;
+        let same = self.read.take().filter(|read| read.revision == listing.revision);
+        let fresh = same.unwrap_or_else(|| {
+            let (revision, site) = (listing.revision, Site::of_files(listing));
+            let view = view_of_site(&site, &self.kinds);
+            Files { revision, site, view }
+        });
+        Ok(&self.read.insert(fresh).view)
+    }
+
+    fn write(&mut self, put: &[Arc<SourceDocument>], guard: &mut Guard<'_>) -> Result<Option<u64>, Failure> {
+        let Some(Files { site, .. }) = &self.read else { return Err(Failure::Lost("nothing was read".to_owned())) };
+        let wanted = put.iter().map(|one| (one.id.clone(), Arc::clone(one))).collect();
+        let plan = Plan::new(site, &Wanted { put: wanted, ..Wanted::default() });
+        if plan.is_empty() {
+            return Ok(None);
+        }
+        let rank = |id: &DocumentId| put.iter().position(|one| one.id == *id).unwrap_or(put.len());
+        let (mut inside, mut stopped) = (false, None);
+        let mut go_on = || {
+            inside = !inside;
+            stopped = if inside { guard.before() } else { guard.after() }.err();
+            stopped.is_none()
+        };
+        let outcome = directory::write_in_order(&self.root, &plan, Order { rank: &rank, go_on: &mut go_on });
+        match (outcome, stopped) {
+            (Ok(()), _) => Ok(Some(0)),
+            (Err(WriteError::Stopped), Some(why)) => Err(why),
+            (Err(lost @ WriteError::Lost(_)), _) => Err(Failure::Lost(lost.to_string())),
+            (Err(error @ (WriteError::Failed(_) | WriteError::Stopped)), _) => Err(Failure::Refused(error.to_string())),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Lost(lost) => Failure::Lost(lost.to_string()),
+            PublishError::Deposed => Failure::Deposed,
+            PublishError::Refused(why) => Failure::Refused(why),
+            // Where it is not known, it is read again, and what is still to be done is done then.
+            PublishError::Store(_) | PublishError::Unknown(_) => Failure::Away(error.to_string()),
+        }
+    }
+}
+
+fn documents(put: &[raw::Document]) -> Result<Vec<Arc<SourceDocument>>, String> {
+    let source = |raw: &raw::Document| {
+        let source = SourceDocument::from_raw("controller", 1, raw.clone());
+        source.map(Arc::new).map_err(|problem| format!("a controller wants what cannot be: {}", problem.message))
+    };
+    put.iter().map(source).collect()
+}
+
+fn view_of_kinds(read: OfKinds) -> (Base, View) {
+    let documents = read.documents.into_iter().map(|document| (document.id.clone(), document)).collect();
+    let unreadable = read.unreadable.into_iter().flat_map(|one| {
+        let id = one.id;
+        one.problems.into_iter().map(move |problem| unreadable(id.clone(), &problem))
+    });
+    let view = View { generation: read.base.generation(), documents, unreadable: unreadable.collect() };
+    (read.base, view)
+}
+
+fn view_of_site(site: &Site, kinds: &[Kind]) -> View {
+    let of_kinds = site.documents.iter().filter(|(id, _)| kinds.contains(&id.kind));
+    let documents = of_kinds.map(|(id, document)| (id.clone(), Arc::clone(document))).collect();
+    let broken = site.broken.iter().flat_map(|broken| parse_entry(&broken.entry).broken);
+    // What has no name may be of any kind.
+    let ours = broken.filter(|broken| broken.id.as_ref().is_none_or(|id| kinds.contains(&id.kind)));
+    let texts = ours.flat_map(|broken| {
+        let id = broken.id;
+        broken.problems.into_iter().map(move |problem| unreadable(id.clone(), &problem))
+    });
+    let faults = site.faults.iter().map(|(place, why)| Unreadable { id: None, why: format!("{place}: {why}") });
+    View { generation: 0, documents, unreadable: texts.chain(faults).collect() }
+}
+
+fn unreadable(id: Option<DocumentId>, problem: &Problem) -> Unreadable {
+    Unreadable { id, why: format!("{}:{}: {}", problem.file, problem.line, problem.message) }
+}

@@ -1,0 +1,12 @@
+//! Controllers: of many, one acts, and whatever moment it dies at, the next one goes on.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot run a controller has to fail")]
+
+#[cfg(test)]
+mod acting;
+#[cfg(test)]
+mod dying;
+#[cfg(test)]
+mod processes;
+#[cfg(test)]
+mod support;
