@@ -4,9 +4,11 @@
 //! thing they want to change next, and do the same again whatever became of it. So one that is killed at any moment is
 //! followed by one that goes on from what the store has. Of all that run, one acts (`controller/seat.rs`).
 
+pub mod desk;
 pub mod driver;
 mod ground;
 mod seat;
+pub mod shift;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use gridrouter_config::ids::{DocumentId, Kind};
 use gridrouter_config::raw;
 
 /// The kinds of documents that the controllers look at. Others are not even read where a store can tell them apart.
-pub const KINDS: &[Kind] = &[Kind::Service];
+pub const KINDS: &[Kind] = &[Kind::Service, Kind::Shift];
 
 /// What a controller sees of a store: everything of its kinds that is in force, from one moment.
 #[derive(Debug, Default)]
@@ -62,7 +64,19 @@ impl From<Option<Proposal>> for Decision {
     }
 }
 
-/// What is to be done now, in milliseconds since 1970. Here, and nowhere else, the controllers are asked.
-pub fn step(_view: &View, _now: u64) -> Decision {
-    Decision::default()
+/// All controllers.
+pub struct Controllers {
+    shifts: shift::Shifts,
+}
+
+impl Controllers {
+    /// With these routers to be asked what they see.
+    pub fn new(routers: shift::Routers) -> Result<Self, String> {
+        Ok(Self { shifts: shift::Shifts::new(routers)? })
+    }
+
+    /// What is to be done now, in milliseconds since 1970. Here, and nowhere else, the controllers are asked.
+    pub fn step(&mut self, view: &View, now: u64) -> Decision {
+        self.shifts.step(view, now)
+    }
 }

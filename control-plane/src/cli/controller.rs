@@ -13,7 +13,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Status as Exit, attempt};
 use crate::controller::driver::{self, Company, Driver, News, Settings};
-use crate::controller::{KINDS, step};
+use crate::controller::shift::Routers;
+use crate::controller::{Controllers, KINDS};
 use crate::output::Output;
 use crate::table::{age, now, printable};
 use crate::target::Target;
@@ -56,6 +57,10 @@ struct Run {
     /// The longest time from one look at the store to the next, 100ms to 1m
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     period: Duration,
+    /// Ask these routers what they count, by the address of their admin endpoints, instead of those that are live in etcd;
+    /// a directory has no list of them
+    #[arg(long = "router", value_name = "HOST:PORT", value_delimiter = ',')]
+    routers: Vec<String>,
 }
 
 const RUN: &str = "\
@@ -63,7 +68,7 @@ Exit code: 0 it was ended by a signal; 2 wrong usage.
 
 Examples:
   gridctl controller run --store etcd://10.0.0.1:2379
-  gridctl controller run --store /etc/gridrouter --id here --period 2s";
+  gridctl controller run --store /etc/gridrouter --router 127.0.0.1:9900";
 
 /// Print which controller acts, and since when.
 #[derive(Debug, Args)]
@@ -108,7 +113,8 @@ impl Run {
                 .map_err(|error| format!("cannot wait for signals: {error}"))?;
         }
         let id = settings.candidacy.id.clone();
-        let mut driver = Driver::start(target, settings, step)?;
+        let mut controllers = Controllers::new(Routers::of(target, &self.routers)?)?;
+        let mut driver = Driver::start(target, settings, move |view, now| controllers.step(view, now))?;
         output.line(format_args!("controller {id} on {target}"));
         output.flush();
         let mut tell = |news: News| say(news, output);

@@ -213,8 +213,8 @@ impl<Step: FnMut(&View, u64) -> Decision> Driver<Step> {
         let Some(proposal) = proposal else { return Ok(false) };
         let author = format!("controller@{}", self.settings.candidacy.host);
         let about = About { author, message: proposal.message.clone(), ..About::default() };
-        let mut guard = Guard { seat: &self.seat, writes: &mut self.writes, crash: company.crash };
-        let Some(generation) = self.ground.write(&proposal, about, proof, &mut guard)? else { return Ok(false) };
+        let mut guard = Guard { seat: Some(&self.seat), writes: &mut self.writes, crash: company.crash };
+        let Some(generation) = self.ground.write(&proposal, about, Some(proof), &mut guard)? else { return Ok(false) };
         (company.tell)(News::Published(generation, proposal.message));
         Ok(true)
     }

@@ -63,7 +63,8 @@ pub(super) enum Failure {
 
 /// What a write may be stopped by.
 pub(super) struct Guard<'a> {
-    pub(super) seat: &'a Seat,
+    /// What has to be held; an operator acts without.
+    pub(super) seat: Option<&'a Seat>,
     pub(super) writes: &'a mut u64,
     pub(super) crash: &'a mut dyn FnMut(Moment) -> bool,
 }
@@ -71,7 +72,7 @@ pub(super) struct Guard<'a> {
 impl Guard<'_> {
     /// Before the next write.
     fn before(&mut self) -> Result<(), Failure> {
-        if !self.seat.holds() {
+        if self.seat.is_some_and(|seat| !seat.holds()) {
             return Err(Failure::Deposed);
         }
         *self.writes += 1;
@@ -106,21 +107,24 @@ impl Ground {
     }
 
     /// Changes what was looked at, as one generation where there are generations. Returns it; nothing when the store had what
-    /// was wanted.
+    /// was wanted. A controller shows that it leads; an operator needs not.
     pub(super) fn write(
         &mut self,
         proposal: &Proposal,
         about: About,
-        proof: &Proof,
+        proof: Option<&Proof>,
         guard: &mut Guard<'_>,
     ) -> Result<Option<u64>, Failure> {
         let put = documents(&proposal.put).map_err(Failure::Refused)?;
         match (self, proof) {
-            (Ground::Etcd(etcd), Proof::Etcd(leadership)) => {
+            (Ground::Etcd(etcd), Some(Proof::Etcd(leadership))) => {
                 etcd.write(&put, &About { fence: Some(leadership.clone()), ..about }, guard)
             }
-            (Ground::Directory(files), Proof::Lock(_)) => files.write(&put, guard),
-            (Ground::Etcd(_) | Ground::Directory(_), _) => Err(Failure::Deposed),
+            (Ground::Etcd(etcd), None) => etcd.write(&put, &about, guard),
+            (Ground::Directory(files), Some(Proof::Lock(_)) | None) => files.write(&put, guard),
+            (Ground::Etcd(_), Some(Proof::Lock(_))) | (Ground::Directory(_), Some(Proof::Etcd(_))) => {
+                Err(Failure::Deposed)
+            }
         }
     }
 }

@@ -1,0 +1,80 @@
+//! Where an operator changes what controllers change: by the same small reads, without a seat and so without a fence. What
+//! loses against somebody else's write, a controller's mostly, is decided anew from what is there then.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use gridrouter_config::store::etcd::writer::About;
+
+use super::ground::{Failure, Ground, Guard};
+use super::{KINDS, Proposal, View};
+use crate::target::Target;
+
+/// How often a change is tried that loses.
+const ATTEMPTS: usize = 20;
+/// The longest pause before another attempt; a random part of it is waited.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Why nothing was changed.
+#[derive(Debug)]
+pub enum Refused {
+    /// It cannot be done; why.
+    No(String),
+    /// Others were faster every time.
+    Lost(String),
+    /// The store cannot be used, or did not say what became of it.
+    Away(String),
+}
+
+/// An operator's desk.
+pub struct Desk(Ground);
+
+impl Desk {
+    /// Nothing is asked of the store yet.
+    pub fn open(target: &Target) -> Result<Self, String> {
+        Ground::open(target, KINDS.to_vec()).map(Self)
+    }
+
+    /// What is in force.
+    pub fn look(&mut self) -> Result<&View, String> {
+        self.0.look().map_err(|failure| text(&failure))
+    }
+
+    /// Changes what `decide` wants, given what is in force. Returns the generation, 0 where there are none; nothing where the
+    /// store had what is wanted.
+    pub fn change(
+        &mut self,
+        author: &str,
+        mut decide: impl FnMut(&View) -> Result<Proposal, String>,
+    ) -> Result<Option<u64>, Refused> {
+        let mut lost = String::new();
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                // Every hasher of this kind begins with another number, so that two do not stay in step.
+                let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+                // Nobody unparks this thread, and an early attempt would be no harm.
+                std::thread::park_timeout(PAUSE.mul_f64(random));
+            }
+            let view = self.0.look().map_err(|failure| Refused::Away(text(&failure)))?;
+            let proposal = decide(view).map_err(Refused::No)?;
+            let about = About { author: author.to_owned(), message: proposal.message.clone(), ..About::default() };
+            let mut guard = Guard { seat: None, writes: &mut 0, crash: &mut |_| false };
+            match self.0.write(&proposal, about, None, &mut guard) {
+                Ok(generation) => return Ok(generation),
+                Err(Failure::Lost(why)) => lost = why,
+                Err(Failure::Refused(why)) => return Err(Refused::No(why)),
+                Err(failure @ (Failure::Away(_) | Failure::Deposed | Failure::Killed)) => {
+                    return Err(Refused::Away(text(&failure)));
+                }
+            }
+        }
+        Err(Refused::Lost(lost))
+    }
+}
+
+fn text(failure: &Failure) -> String {
+    match failure {
+        Failure::Lost(why) | Failure::Refused(why) | Failure::Away(why) => crate::site::in_our_words(why),
+        Failure::Deposed | Failure::Killed => "somebody else acts".to_owned(),
+    }
+}
