@@ -8,6 +8,10 @@ use crate::registrations::Place;
 /// Where the keys are when nothing else is said.
 pub const DEFAULT_PREFIX: &str = "/gridrouter/";
 
+/// For how many generations the history keeps the parts of an entry, which may be large: the entry itself, with who, when,
+/// why and which documents, stays for longer.
+pub const PARTS_KEPT: u64 = 100;
+
 /// The keys below one prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
@@ -101,11 +105,17 @@ impl Keys {
         format!("{}{part:06}", self.history_parts(generation, writer))
     }
 
-    /// The parts of a generation's entry but for those of one writer: two ranges.
-    pub fn history_litter(&self, generation: u64, writer: &str) -> [(String, String); 2] {
+    /// The parts of entries that nobody needs once a generation is there: those of its own entry but for one writer's,
+    /// and those of the entry that is now [`PARTS_KEPT`] generations old.
+    pub fn history_litter(&self, generation: u64, writer: &str) -> Vec<(String, String)> {
         let kept = self.history_parts(generation, writer);
-        let all = format!("{}/", self.history(generation));
-        [(all.clone(), kept.clone()), (end_of(&kept), end_of(&all))]
+        let parts = |generation: u64| format!("{}/", self.history(generation));
+        let all = parts(generation);
+        let mut litter = vec![(all.clone(), kept.clone()), (end_of(&kept), end_of(&all))];
+        if let Some(old) = generation.checked_sub(PARTS_KEPT).filter(|old| *old > 0) {
+            litter.push((parts(old), end_of(&parts(old))));
+        }
+        litter
     }
 
     /// The entries of all generations before this one: a range.
@@ -307,6 +317,9 @@ mod tests {
         assert!(within(&history, keys.history_part(7, "you", 0)));
         assert!(!within(&history, keys.history_part(7, "me", 3)));
         assert!(!within(&history, keys.history(7)) && !within(&history, keys.history(8)));
+        let later = keys.history_litter(7 + PARTS_KEPT, "me");
+        assert!(within(&later, keys.history_part(7, "you", 3)) && !within(&later, keys.history(7)));
+        assert!(!within(&later, keys.history_part(8, "a", 0)) && !within(&later, keys.history_part(6, "z", 0)));
         let (from, to) = keys.histories_before(7);
         assert!(from < keys.history(6) && keys.history_part(6, "x", 1) < to && keys.history(7) >= to);
         assert_eq!(keys.generation_of(keys.history(6).as_bytes()), Some(6));

@@ -208,7 +208,7 @@ fn tell(
         plural(total, "router"),
         names(missing)
     );
-    if output.has_person() { output.progress(text) } else { output.note(text) }
+    if output.is_live() { output.progress(text) } else { output.note(text) }
 }
 
 /// Routers, and how they are.

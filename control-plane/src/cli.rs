@@ -4,6 +4,10 @@ mod adopt;
 mod apply;
 mod change;
 mod check;
+mod complete;
+mod completion;
+mod consent;
+mod context;
 mod controller;
 mod diff;
 mod endpoint;
@@ -17,6 +21,8 @@ mod schema;
 mod status;
 mod store;
 mod tenant;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead};
@@ -78,7 +84,8 @@ Exit code: 0 all is well; 1 problems or differences were found, or something is 
 cannot be read or reached; 3 somebody else changed the same documents meanwhile; 4 published, and not acknowledged in
 time by every router; 5 not known whether it was published.
 
-A store is named by --store, or else GRIDCTL_STORE, or else the settings file.
+A store is named by --store or --context, or else GRIDCTL_STORE, or else the settings file, or else the current context;
+`gridctl context --help` has all of it.
 
 Examples:
   gridctl check config/examples/quickstart
@@ -90,6 +97,8 @@ enum Verb {
     Apply(apply::Apply),
     Check(check::Check),
     Controller(controller::Controller),
+    Completion(completion::Completion),
+    Context(context::Named),
     Delete(apply::Delete),
     Diff(diff::Diff),
     Endpoint(endpoint::Endpoint),
@@ -98,6 +107,7 @@ enum Verb {
     History(history::Log),
     Import(export::Import),
     Limit(limit::Limit),
+    Man(completion::Manual),
     Schema(schema::Schema),
     Status(status::Status),
     Tenant(tenant::Tenant),
@@ -107,6 +117,11 @@ enum Verb {
 /// Runs the program: its arguments, its standard streams.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(shell) = std::env::var_os(complete::VARIABLE).filter(|shell| !shell.is_empty()) {
+        let mut output = Output::standard(Colour::Never);
+        let status = complete::answer(&shell, &arguments, Arguments::command(), &mut output);
+        return ExitCode::from(if output.finish().is_err() { Status::Failed } else { status }.code());
+    }
     ExitCode::from(run(&arguments, &mut io::stdin().lock(), Output::standard).code())
 }
 
@@ -140,6 +155,8 @@ impl Verb {
             Verb::Apply(apply) => apply.run(store.target(), input, output),
             Verb::Check(check) => check.run(input, output),
             Verb::Controller(controller) => controller.run(store.target(), output),
+            Verb::Completion(completion) => completion.run(output),
+            Verb::Context(context) => context.run(store, output),
             Verb::Delete(delete) => delete.run(store.target(), input, output),
             Verb::Diff(diff) => diff.run(store.target(), input, output),
             Verb::Endpoint(endpoint) => endpoint.run(store.target(), output),
@@ -148,6 +165,7 @@ impl Verb {
             Verb::History(history) => history.run(store.target(), output),
             Verb::Import(import) => import.run(store.target(), input, output),
             Verb::Limit(limit) => limit.run(input, output),
+            Verb::Man(manual) => manual.run(Arguments::command(), output),
             Verb::Schema(schema) => schema.run(output),
             Verb::Status(status) => status.run(store.target(), output),
             Verb::Tenant(tenant) => tenant.run(store, input, output),

@@ -21,7 +21,7 @@ use gridrouter_config::ids::{DocumentId, Kind};
 
 use self::lock::Lock;
 use crate::plan::{Edit, Plan, Version, document_yaml};
-use crate::site::Place;
+use crate::site::Site;
 
 /// Why files were not changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub fn write(root: &Path, plan: &Plan) -> Result<(), WriteError> {
 pub fn write_in_order(root: &Path, plan: &Plan, order: Order<'_>) -> Result<(), WriteError> {
     let Order { rank, go_on } = order;
     let _lock = Lock::of_writers(root)?;
-    let overtaken = plan.overtaken(&Place::Directory(root.to_owned()).read()?);
+    let overtaken = plan.overtaken(&Site::of_directory(root)?);
     if !overtaken.is_empty() {
         return Err(WriteError::Lost(overtaken));
     }

@@ -2,6 +2,7 @@
 
 pub mod acknowledge;
 pub mod cli;
+pub mod contexts;
 pub mod controller;
 pub mod diff;
 pub mod directory;

@@ -11,6 +11,8 @@ use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// The cells of a bar.
+const BAR: usize = 30;
 
 /// When to print in colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -77,8 +79,12 @@ pub struct Output {
     err: Sink,
     /// Whether somebody is there who reads standard error and can answer.
     person: bool,
+    /// Whether standard error is a terminal, on which a line can be replaced.
+    live: bool,
     /// Whether a line of progress stands on the terminal.
     progress: bool,
+    /// What the bar that stands there shows: its words, and how much of it is full.
+    bar: Option<(String, usize)>,
     screen: Screen,
 }
 
@@ -112,9 +118,12 @@ impl Output {
     pub fn standard(colour: Colour) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         let (out_colour, err_colour) = (colour.on(out.is_terminal()), colour.on(err.is_terminal()));
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let live = err.is_terminal() && !dumb;
         let person = err.is_terminal() && io::stdin().is_terminal();
         Self::to(BufWriter::with_capacity(1 << 16, out), out_colour, BufWriter::new(err), err_colour)
             .with_person(person)
+            .with_live(live)
             .with_screen(Screen::standard())
     }
 
@@ -125,15 +134,24 @@ impl Output {
             out: sink(Box::new(out), out_colour),
             err: sink(Box::new(err), err_colour),
             person: false,
+            live: false,
             progress: false,
+            bar: None,
             screen: Screen::UNKNOWN,
         }
     }
 
-    /// Whether somebody reads standard error and can answer questions: progress is shown, and questions are asked.
+    /// Whether somebody reads standard error and can answer questions.
     #[must_use]
     pub fn with_person(mut self, person: bool) -> Self {
         self.person = person;
+        self
+    }
+
+    /// Whether standard error is a terminal: only there progress is shown.
+    #[must_use]
+    pub fn with_live(mut self, live: bool) -> Self {
+        self.live = live;
         self
     }
 
@@ -149,9 +167,9 @@ impl Output {
         self.screen
     }
 
-    /// Whether somebody is there.
-    pub fn has_person(&self) -> bool {
-        self.person
+    /// Whether progress is shown.
+    pub fn is_live(&self) -> bool {
+        self.live
     }
 
     /// Whether what goes to standard output is shown in colour.
@@ -159,10 +177,11 @@ impl Output {
         self.out.colour
     }
 
-    /// Says what is being done, on a line that the next one replaces; only to a person.
+    /// Says what is being done, on a line that the next one replaces; only on a terminal.
     pub fn progress(&mut self, text: impl Display) {
-        if self.person {
+        if self.live {
             self.progress = true;
+            self.bar = None;
             self.out.put(|to| to.flush());
             self.err.put(|to| {
                 write!(to, "\r\u{1b}[2K{text}")?;
@@ -171,8 +190,27 @@ impl Output {
         }
     }
 
+    /// Says how far something has come, as a bar that moves; only on a terminal. It may be called for every single step:
+    /// the bar is drawn when it looks different.
+    pub fn bar(&mut self, what: &str, done: usize, total: usize) {
+        if !self.live || total == 0 {
+            return;
+        }
+        let percent = (done.min(total) as u128 * 100 / total as u128) as usize;
+        let same = |(words, shown): &(String, usize)| words == what && *shown == percent;
+        if self.bar.as_ref().is_some_and(same) {
+            return;
+        }
+        let full = percent * BAR / 100;
+        let (left, right) = if self.screen.unicode { ('█', '░') } else { ('#', '.') };
+        let cells = |cell: char, count: usize| String::from(cell).repeat(count);
+        self.progress(format_args!("{what} {}{} {percent:>3}%", cells(left, full), cells(right, BAR - full)));
+        self.bar = Some((what.to_owned(), percent));
+    }
+
     /// Takes the line of progress away.
     fn clear(&mut self) {
+        self.bar = None;
         if std::mem::take(&mut self.progress) {
             self.err.put(|to| {
                 write!(to, "\r\u{1b}[2K")?;
@@ -194,6 +232,22 @@ impl Output {
 
     /// Asks a person to go on, and reads the answer.
     pub fn ask(&mut self, question: impl Display, input: &mut dyn BufRead) -> Answer {
+        self.question(format_args!("{question} [y/N]"), input, |answer| {
+            ["y", "yes"].contains(&answer.to_lowercase().as_str())
+        })
+    }
+
+    /// Asks a person to go on by typing a word.
+    pub fn ask_for(&mut self, question: impl Display, word: &str, input: &mut dyn BufRead) -> Answer {
+        self.question(question, input, |answer| answer == word)
+    }
+
+    fn question(
+        &mut self,
+        question: impl Display,
+        input: &mut dyn BufRead,
+        agrees: impl FnOnce(&str) -> bool,
+    ) -> Answer {
         if !self.person {
             return Answer::Nobody;
         }
@@ -201,12 +255,12 @@ impl Output {
         // What the question is about has to be on the screen.
         self.out.put(|to| to.flush());
         self.err.put(|to| {
-            write!(to, "{question} [y/N] ")?;
+            write!(to, "{question} ")?;
             to.flush()
         });
         let mut answer = String::new();
         match input.read_line(&mut answer) {
-            Ok(_) if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) => Answer::Yes,
+            Ok(_) if agrees(answer.trim()) => Answer::Yes,
             Ok(_) | Err(_) => Answer::No,
         }
     }

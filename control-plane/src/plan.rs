@@ -61,6 +61,17 @@ impl Version {
             Version::Foreign => "# written without gridctl\n".to_owned(),
         }
     }
+
+    /// As tools read it; what cannot be read is a text.
+    pub fn json(&self) -> serde_json::Value {
+        match self {
+            Version::Document(document) | Version::Odd(document) => {
+                serde_json::to_value(&document.raw).unwrap_or_default()
+            }
+            Version::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+            Version::Foreign => serde_json::Value::Null,
+        }
+    }
 }
 
 /// A document as people read it.

@@ -1,7 +1,7 @@
 //! Everything that a store has in force, as documents. No other module looks into a listing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gridrouter_config::codec::{Parsed, SourceDocument, parse_entry};
@@ -14,10 +14,21 @@ use gridrouter_config::store::etcd::{Head, Random};
 use gridrouter_config::store::{Entry, Key, Listing, Store};
 use gridrouter_config::tenants::TenantTable;
 
-use crate::target::Target;
+use crate::contexts::Context;
+use crate::target::{Target, Where};
 
 /// A store that was opened. Nothing is asked of it before the first call.
-pub enum Place {
+pub struct Place {
+    /// The store.
+    pub store: Opened,
+    /// The context that names it.
+    pub context: Option<Context>,
+    /// What said that it is this one.
+    source: String,
+}
+
+/// A store that was opened, as what it is.
+pub enum Opened {
     /// In etcd.
     Etcd {
         /// Reads and publishes.
@@ -34,27 +45,33 @@ pub enum Place {
 impl Place {
     /// Opens a store.
     pub fn open(target: &Target) -> Result<Self, String> {
-        Ok(match target {
-            Target::Etcd(options) => {
+        let store = match &target.place {
+            Where::Etcd(options) => {
                 let writer = Writer::new((**options).clone(), Random::new()).map_err(|error| error.explain())?;
-                Place::Etcd { writer: Box::new(writer), keys: options.keys().clone(), adopting: false }
+                Opened::Etcd { writer: Box::new(writer), keys: options.keys().clone(), adopting: false }
             }
-            Target::Directory(path) => Place::Directory(path.clone()),
-        })
+            Where::Directory(path) => Opened::Directory(path.clone()),
+        };
+        Ok(Self { store, context: target.context.clone(), source: target.source.clone() })
+    }
+
+    /// What said that the store is this one, to be put behind an error.
+    pub fn named_by(&self) -> String {
+        format!(" (the store is named by {})", self.source)
     }
 
     /// The writer of a store that has generations; `what` is what a directory has not.
     pub fn writer(&mut self, what: &str) -> Result<&mut Writer, String> {
-        match self {
-            Place::Etcd { writer, .. } => Ok(writer),
-            Place::Directory(path) => Err(format!("directory {} {what}", path.display())),
+        match &mut self.store {
+            Opened::Etcd { writer, .. } => Ok(writer),
+            Opened::Directory(path) => Err(format!("directory {} {what}", path.display())),
         }
     }
 
     /// From here on, a head that cannot be read is replaced: an operator says that the store is right.
     #[must_use]
     pub fn adopted(mut self) -> Self {
-        if let Place::Etcd { adopting, .. } = &mut self {
+        if let Opened::Etcd { adopting, .. } = &mut self.store {
             *adopting = true;
         }
         self
@@ -62,16 +79,15 @@ impl Place {
 
     /// Everything that is in force.
     pub fn read(&mut self) -> Result<Site, String> {
-        match self {
-            Place::Etcd { writer, keys, adopting } => {
+        let named_by = self.named_by();
+        let said = |why: String| why + &named_by;
+        match &mut self.store {
+            Opened::Etcd { writer, keys, adopting } => {
                 let view = if *adopting { writer.read_adopting() } else { writer.read() };
-                let view = view.map_err(|error| in_our_words(&error.explain()))?;
+                let view = view.map_err(|error| said(in_our_words(&error.explain())))?;
                 Ok(Site::of_listing(view.listing, Some(keys), Some(view.base)))
             }
-            Place::Directory(path) => {
-                let listing = DirectoryStore::new(path.as_path()).list().map_err(|error| error.explain())?;
-                Ok(Site::of_files(listing))
-            }
+            Opened::Directory(path) => Site::of_directory(path).map_err(said),
         }
     }
 }
@@ -121,6 +137,12 @@ fn is_canonical(document: &SourceDocument, bytes: &[u8]) -> bool {
 }
 
 impl Site {
+    /// What the files below a directory have.
+    pub fn of_directory(root: &Path) -> Result<Self, String> {
+        let listing = DirectoryStore::new(root).list().map_err(|error| error.explain())?;
+        Ok(Site::of_files(listing))
+    }
+
     /// Of what a directory lists.
     pub fn of_files(listing: Listing) -> Self {
         Self::of_listing(listing, None, None)

@@ -7,12 +7,25 @@ use gridrouter_config::codec::to_json;
 use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings};
 use serde::Deserialize;
 
+use crate::contexts::{Context, Contexts};
+
 /// The port of etcd's clients, where an endpoint names none.
 const PORT: u16 = 2379;
 
+/// Where the documents are, and who said so.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where they are.
+    pub place: Where,
+    /// What said so, for messages: `--store`, `GRIDCTL_STORE`, `context prod (--context)`.
+    pub source: String,
+    /// The context that says so.
+    pub context: Option<Context>,
+}
+
 /// Where the documents are.
 #[derive(Debug, Clone)]
-pub enum Target {
+pub enum Where {
     /// In etcd.
     Etcd(Box<EtcdOptions>),
     /// In files below a directory.
@@ -21,9 +34,9 @@ pub enum Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Etcd(options) => f.write_str(&options.identity()),
-            Target::Directory(path) => write!(f, "directory {}", path.display()),
+        match &self.place {
+            Where::Etcd(options) => f.write_str(&options.identity()),
+            Where::Directory(path) => write!(f, "directory {}", path.display()),
         }
     }
 }
@@ -52,26 +65,110 @@ impl Settings {
     }
 }
 
-/// Settles where the documents are: what is said of the store by flag or environment, and what else is said of etcd, go
-/// before the settings file.
-pub fn settle(store: Option<&str>, flags: EtcdSettings, file: Settings) -> Result<Target, String> {
+/// What the command line, or the environment, says of where the documents are.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    /// As for `--store`.
+    pub store: Option<String>,
+    /// The name of a context.
+    pub context: Option<String>,
+    /// Whether it names members of an etcd cluster.
+    pub endpoints: bool,
+}
+
+/// What the settings file is called in messages.
+const FILE: &str = "the settings file";
+
+/// What says where the documents are, and what it is called.
+enum Pick {
+    Store(String, &'static str),
+    Endpoints(&'static str),
+    Context(Box<Context>, String),
+}
+
+/// Settles where the documents are. The command line goes before the environment, and that before files: the settings
+/// file, which somebody named, and last the current context. In each of them a store goes before a context, and that
+/// before members of a cluster.
+pub fn settle(
+    line: Said,
+    environment: Said,
+    flags: EtcdSettings,
+    file: Settings,
+    contexts: impl FnOnce() -> Result<Contexts, String>,
+) -> Result<Target, String> {
     let from_file = file.etcd.unwrap_or_default();
-    let said = match store {
-        Some(text) => Some(text.to_owned()),
-        // Endpoints of the environment are nearer than a store of the file.
-        None if !flags.endpoints.is_empty() => None,
-        None => file.store,
-    };
-    let named = match said.as_deref().map(parse).transpose()? {
-        Some(Named::Directory(path)) => return Ok(Target::Directory(path)),
-        Some(Named::Etcd { endpoints, prefix }) => EtcdSettings { endpoints, prefix, ..EtcdSettings::default() },
-        None => EtcdSettings::default(),
-    };
-    let settings = named.or(flags).or(from_file);
-    if settings.endpoints.is_empty() {
-        return Err("no store: give --store etcd://HOST:2379 or --store DIR, or set GRIDCTL_STORE".to_owned());
+    match pick(line, environment, file.store, !from_file.endpoints.is_empty(), contexts)? {
+        Pick::Store(text, source) => target(Some(&text), flags, from_file, source),
+        Pick::Endpoints(source) => target(None, flags, from_file, source),
+        Pick::Context(context, source) => {
+            // Where it is, a context says alone; how it is reached, a flag may say otherwise.
+            let flags = EtcdSettings { endpoints: Vec::new(), ..flags };
+            let flags = if context.etcd.prefix.is_some() { EtcdSettings { prefix: None, ..flags } } else { flags };
+            let settled = target(context.store.as_deref(), flags, context.etcd.clone(), &source)?;
+            Ok(Target { context: Some(*context), ..settled })
+        }
     }
-    Ok(Target::Etcd(Box::new(settings.check()?)))
+}
+
+fn pick(
+    line: Said,
+    environment: Said,
+    file_store: Option<String>,
+    file_endpoints: bool,
+    contexts: impl FnOnce() -> Result<Contexts, String>,
+) -> Result<Pick, String> {
+    if line.context.is_some() && (line.store.is_some() || line.endpoints) {
+        let other = if line.store.is_some() { "--store" } else { "--etcd" };
+        return Err(format!("--context and {other} both say where the documents are; leave one of them out"));
+    }
+    let context = |contexts: &Contexts, name: &str, how: &str| {
+        let found = contexts.find(name).map_err(|why| format!("{why} ({how})"))?;
+        Ok(Pick::Context(Box::new(found.clone()), format!("context {name} ({how})")))
+    };
+    let words = [
+        (line, ["--store", "--context", "--etcd"]),
+        (environment, ["GRIDCTL_STORE", "GRIDCTL_CONTEXT", "GRIDROUTER_ETCD"]),
+    ];
+    for (said, [store, name, endpoints]) in words {
+        if let Some(text) = said.store {
+            return Ok(Pick::Store(text, store));
+        }
+        if let Some(text) = said.context {
+            return context(&contexts()?, &text, name);
+        }
+        if said.endpoints {
+            return Ok(Pick::Endpoints(endpoints));
+        }
+    }
+    if let Some(text) = file_store {
+        return Ok(Pick::Store(text, FILE));
+    }
+    if file_endpoints {
+        return Ok(Pick::Endpoints(FILE));
+    }
+    let contexts = contexts()?;
+    match &contexts.current {
+        Some(name) => context(&contexts, name, "the current one"),
+        None => {
+            Err("no store: give --store etcd://HOST:2379 or --store DIR, set GRIDCTL_STORE, or choose a context with \
+                     `gridctl context use NAME`"
+                .to_owned())
+        }
+    }
+}
+
+/// The store that is named, or the endpoints that are nearest, with what else is said of etcd.
+fn target(store: Option<&str>, flags: EtcdSettings, rest: EtcdSettings, source: &str) -> Result<Target, String> {
+    let said = |why: String| format!("{why} (the store is named by {source})");
+    let place = match store.map(parse).transpose().map_err(said)? {
+        Some(Named::Directory(path)) => Where::Directory(path),
+        Some(Named::Etcd { endpoints, prefix }) => {
+            let named = EtcdSettings { endpoints, prefix, ..EtcdSettings::default() };
+            Where::Etcd(Box::new(named.or(flags).or(rest).check().map_err(said)?))
+        }
+        None => Where::Etcd(Box::new(flags.or(rest).check().map_err(said)?)),
+    };
+    Ok(Target { place, source: source.to_owned(), context: None })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -146,23 +243,81 @@ mod tests {
         assert!(parse("").is_err());
     }
 
+    fn file(store: Option<&str>) -> Settings {
+        let etcd = EtcdSettings { prefix: Some("/rest".to_owned()), ..EtcdSettings::default() };
+        Settings { store: store.map(str::to_owned), etcd: Some(etcd) }
+    }
+
+    fn said(store: Option<&str>, context: Option<&str>, endpoints: bool) -> Said {
+        Said { store: store.map(str::to_owned), context: context.map(str::to_owned), endpoints }
+    }
+
+    fn contexts() -> Contexts {
+        let context = |name: &str| Context {
+            name: name.to_owned(),
+            store: Some(format!("etcd://{name}/of-context")),
+            ..Context::default()
+        };
+        Contexts { current: Some("dev".to_owned()), contexts: vec![context("dev"), context("prod")] }
+    }
+
+    fn flags(endpoint: &str) -> EtcdSettings {
+        EtcdSettings { endpoints: vec![endpoint.to_owned()], ..EtcdSettings::default() }
+    }
+
     #[test]
     fn what_is_nearer_goes_first() {
-        let file = || Settings {
-            store: Some("etcd://file/from-file".to_owned()),
-            etcd: Some(EtcdSettings { prefix: Some("/rest".to_owned()), ..EtcdSettings::default() }),
+        let place = |line: Said, environment: Said, store: Option<&str>| {
+            let flags =
+                if line.endpoints || environment.endpoints { flags("http://m:1") } else { EtcdSettings::default() };
+            let target = settle(line, environment, flags, file(store), || Ok(contexts())).unwrap();
+            format!("{target} by {}", target.source)
         };
-        let flags = |endpoints: &[&str]| EtcdSettings {
-            endpoints: endpoints.iter().map(|&text| text.to_owned()).collect(),
+        let none = || said(None, None, false);
+        let all = || said(Some("etcd://e"), Some("prod"), true);
+        let of_file = Some("etcd://file/f");
+        assert_eq!(place(said(Some("/dir"), None, true), all(), of_file), "directory /dir by --store");
+        let prod = |how: &str| format!("etcd http://prod:2379/of-context/ by context prod ({how})");
+        assert_eq!(place(said(None, Some("prod"), false), all(), of_file), prod("--context"));
+        assert_eq!(place(said(None, None, true), all(), of_file), "etcd http://m:1/rest/ by --etcd");
+        assert_eq!(place(none(), all(), of_file), "etcd http://e:2379/rest/ by GRIDCTL_STORE");
+        assert_eq!(place(none(), said(None, Some("prod"), true), of_file), prod("GRIDCTL_CONTEXT"));
+        assert_eq!(place(none(), said(None, None, true), of_file), "etcd http://m:1/rest/ by GRIDROUTER_ETCD");
+        assert_eq!(place(none(), none(), of_file), "etcd http://file:2379/f/ by the settings file");
+        let current = "etcd http://dev:2379/of-context/ by context dev (the current one)";
+        assert_eq!(place(none(), none(), None), current);
+    }
+
+    #[test]
+    fn what_cannot_be_settled_is_said_with_who_said_it() {
+        let fails = |line: Said, contexts: Contexts| {
+            settle(line, Said::default(), EtcdSettings::default(), Settings::default(), || Ok(contexts)).unwrap_err()
+        };
+        let nothing = fails(Said::default(), Contexts::default());
+        assert!(nothing.contains("GRIDCTL_STORE") && nothing.contains("context use"), "{nothing}");
+        let both = fails(said(Some("x"), Some("prod"), false), Contexts::default());
+        assert!(both.contains("--context and --store both"), "{both}");
+        let unknown = fails(said(None, Some("prdo"), false), contexts());
+        assert!(unknown.contains("did you mean \"prod\"?") && unknown.contains("(--context)"), "{unknown}");
+        let gone = Contexts { current: Some("gone".to_owned()), ..Contexts::default() };
+        assert!(fails(Said::default(), gone).contains("no context \"gone\""));
+        let wrong = fails(said(Some("ftp://a"), None, false), Contexts::default());
+        assert!(wrong.ends_with("(the store is named by --store)"), "{wrong}");
+    }
+
+    #[test]
+    fn a_context_says_alone_where_it_is_and_a_flag_how_it_is_reached() {
+        let etcd = EtcdSettings {
+            prefix: Some("/own".to_owned()),
+            endpoints: vec!["http://own:1".to_owned()],
             ..EtcdSettings::default()
         };
-        let place =
-            |store: Option<&str>, endpoints: &[&str]| settle(store, flags(endpoints), file()).unwrap().to_string();
-        assert_eq!(place(None, &[]), "etcd http://file:2379/from-file/");
-        assert_eq!(place(None, &["http://env:1"]), "etcd http://env:1/rest/");
-        assert_eq!(place(Some("etcd://flag"), &["http://env:1"]), "etcd http://flag:2379/rest/");
-        assert_eq!(place(Some("/dir"), &["http://env:1"]), "directory /dir");
-        let nothing = settle(None, flags(&[]), Settings::default()).unwrap_err();
-        assert!(nothing.contains("GRIDCTL_STORE"), "{nothing}");
+        let context = Context { name: "c".to_owned(), etcd, ..Context::default() };
+        let contexts = || Ok(Contexts { current: None, contexts: vec![context] });
+        let flags = EtcdSettings { prefix: Some("/flag".to_owned()), ..flags("http://env:1") };
+        let line = said(None, Some("c"), false);
+        let target = settle(line, said(None, None, true), flags, file(Some("/x")), contexts).unwrap();
+        assert_eq!(target.to_string(), "etcd http://own:1/own/");
+        assert_eq!(target.context.unwrap().name, "c");
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use etcd_client::{Txn, TxnOp};
 use gridrouter_config::store::Listing;
-use gridrouter_config::store::etcd::writer::{Change, PublishError, Writer};
+use gridrouter_config::store::etcd::writer::{About, Adopt, Change, PublishError, Writer};
 use gridrouter_config::store::etcd::{EtcdOptions, EtcdSettings};
 
 use super::support::reader::{Reader, bodies};
@@ -224,14 +224,28 @@ fn the_history_knows_what_was_there_before_and_has_an_end() {
     let found: BTreeMap<_, _> = view.listing.entries.iter().map(|entry| (&*entry.path, &*entry.bytes)).collect();
     assert_eq!(found.len(), 2);
     assert!(found.values().all(|bytes| String::from_utf8_lossy(bytes).contains("\"1\"")));
+    publish(&mut writer, &[put("c", &"large".repeat(10_000))]);
+    assert_eq!(writer.changes(4).unwrap().unwrap().len(), 1);
     for n in 0..110 {
         publish(&mut writer, &[put("a", &format!("n{n}"))]);
     }
     let history = writer.history(1_000).unwrap();
-    assert_eq!((history.len(), history[0].generation), (100, 113));
+    assert_eq!((history.len(), history[0].generation), (114, 114));
     assert!(history.windows(2).all(|pair| pair[0].generation == pair[1].generation + 1));
-    assert_eq!(writer.changes(2).unwrap(), None);
     assert_eq!(history[0].documents, ["Route/a"]);
+    // What was little is known for long, and of what was much only that it was.
+    assert_eq!(writer.changes(2).unwrap().unwrap().len(), 2);
+    assert_eq!((writer.changes(4).unwrap(), &history[110].documents), (None, &vec!["Route/c".to_owned()]));
+    let parts = server.raw().below("/gridrouter/history/00000000000000000004/", 0);
+    assert!(parts.is_empty(), "{} parts are left", parts.len());
+    // A thousand generations later all that is gone.
+    let base = writer.base().unwrap();
+    let above = About { adopt: Some(Adopt { above: 1_100, ..Adopt::default() }), ..by("me") };
+    let later = writer.publish(&base, &[put("a", "later")], &above).unwrap();
+    let history = writer.history(2_000).unwrap();
+    let last = history.last().unwrap().generation;
+    assert_eq!((later.generation, history.len(), last), (1_101, 14, 102));
+    assert_eq!(writer.changes(2).unwrap(), None);
 }
 
 #[test]

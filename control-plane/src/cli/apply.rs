@@ -5,13 +5,15 @@ use std::io::BufRead;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::codec::{Parsed, parse};
 use gridrouter_config::ids::DocumentId;
 use gridrouter_config::problem::did_you_mean;
 
 use super::adopt::AdoptFlags;
-use super::change::{ChangeFlags, Job};
-use super::{Status, attempt, open};
+use super::change::{ChangeFlags, Job, some};
+use super::consent::Asks;
+use super::{Status, attempt, complete, open};
 use crate::kinds::{Selection, select};
 use crate::output::Output;
 use crate::plan::Wanted;
@@ -33,9 +35,6 @@ pub(super) struct Apply {
     /// Make the store hold exactly these documents: delete all others, of every kind
     #[arg(long)]
     prune: bool,
-    /// Delete without asking
-    #[arg(short, long)]
-    yes: bool,
     #[command(flatten)]
     adopt: AdoptFlags,
     #[command(flatten)]
@@ -55,11 +54,14 @@ Examples:
   gridctl apply --store etcd://127.0.0.1:2379 -f -";
 
 /// Delete documents. Those that others refer to are not deleted, unless the others are in the same command.
+///
+/// It asks before it does so; where nobody can be asked, say --yes.
 #[derive(Debug, Args)]
 #[command(after_help = DELETE)]
 pub(super) struct Delete {
     /// KIND NAME…, or KIND/NAME…
-    #[arg(value_name = "DOCUMENT", required_unless_present = "filenames", conflicts_with = "filenames")]
+    #[arg(value_name = "DOCUMENT", required_unless_present = "filenames", conflicts_with = "filenames",
+          add = ArgValueCompleter::new(complete::documents))]
     documents: Vec<String>,
     /// Delete the documents that these directories and files name; `-` is standard input
     #[arg(short, long = "filename", num_args = 1.., value_name = "DIR|FILE")]
@@ -78,21 +80,19 @@ published.
 
 Examples:
   gridctl delete --store etcd://127.0.0.1:2379 tenant acme --dry-run
-  gridctl delete --store etcd://127.0.0.1:2379 Tenant/acme --ignore-missing --wait
-  gridctl delete --store etcd://127.0.0.1:2379 -f config/examples/quickstart --ignore-missing";
+  gridctl delete --store etcd://127.0.0.1:2379 Tenant/acme --ignore-missing --wait --yes
+  gridctl delete --store etcd://127.0.0.1:2379 -f config/examples/quickstart --ignore-missing --yes";
 
 impl Apply {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
-            let (sources, files) = read(&self.filenames, input)?;
+            let (sources, files) = read(&self.filenames, input, output)?;
             let (mut place, site) = self.adopt.open(target, output)?;
             let adopt = self.adopt.settle(&mut place, &site, None, output)?;
             let wanted = Wanted { only: self.prune, ..Wanted::of_files(&files) };
             let reason = String::new();
-            Ok((
-                Job { flags: &self.change, place, wanted, files, sources, reason, adopt, digest: None, yes: self.yes },
-                site,
-            ))
+            let (flags, digest, asks) = (&self.change, None, Asks::WhereItDeletes);
+            Ok((Job { flags, place, wanted, files, sources, reason, adopt, digest, asks }, site))
         });
         match outcome {
             Ok((job, site)) => job.run(site, input, output),
@@ -102,9 +102,20 @@ impl Apply {
 }
 
 /// Reads documents. With none there is nothing to do, and with --prune too much.
-pub(super) fn read(paths: &[PathBuf], input: &mut dyn BufRead) -> Result<(Sources, Vec<Parsed>), String> {
+pub(super) fn read(
+    paths: &[PathBuf],
+    input: &mut dyn BufRead,
+    output: &mut Output,
+) -> Result<(Sources, Vec<Parsed>), String> {
     let sources = sources::read(paths, input)?;
-    let files: Vec<Parsed> = sources.files.iter().map(|(name, bytes)| parse(name, bytes)).collect();
+    let total = sources.files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let mut files: Vec<Parsed> = Vec::with_capacity(sources.files.len());
+    let mut done = 0;
+    for (name, bytes) in &sources.files {
+        output.bar("reading files", done, total);
+        files.push(parse(name, bytes));
+        done += bytes.len();
+    }
     if files.iter().all(|file| file.documents.is_empty() && file.broken.is_empty()) && sources.faults.is_empty() {
         let places: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         let places = places.join(", ");
@@ -118,7 +129,7 @@ pub(super) fn read(paths: &[PathBuf], input: &mut dyn BufRead) -> Result<(Source
 impl Delete {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
-            let ids = self.ids(input)?;
+            let ids = self.ids(input, output)?;
             let (place, site) = open(target, output)?;
             Ok((ids, place, site))
         });
@@ -136,11 +147,12 @@ impl Delete {
         }
         let wanted = Wanted { delete: ids, ..Wanted::default() };
         let (files, sources, reason) = (Vec::new(), Sources::default(), String::new());
-        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, yes: true }
+        let asks = Asks::Always(format!("deletes {}", some(&wanted.delete.iter().cloned().collect::<Vec<_>>())));
+        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, asks }
             .run(site, input, output)
     }
 
-    fn ids(&self, input: &mut dyn BufRead) -> Result<BTreeSet<DocumentId>, String> {
+    fn ids(&self, input: &mut dyn BufRead, output: &mut Output) -> Result<BTreeSet<DocumentId>, String> {
         if self.filenames.is_empty() {
             return match select(&self.documents)? {
                 Selection::Documents(ids) => Ok(ids.into_iter().collect()),
@@ -150,7 +162,7 @@ impl Delete {
             };
         }
         // Whatever else is wrong with them, documents that have a name can be deleted by it.
-        let (_, files) = read(&self.filenames, input)?;
+        let (_, files) = read(&self.filenames, input, output)?;
         let good = files.iter().flat_map(|file| &file.documents).map(|document| &document.id);
         let broken = files.iter().flat_map(|file| &file.broken).filter_map(|broken| broken.id.as_ref());
         Ok(good.chain(broken).cloned().collect())

@@ -12,13 +12,14 @@ use gridrouter_config::store::etcd::writer::{About, Adopt, PublishError};
 use gridrouter_config::units::parse_duration;
 use serde_json::{Map, Value, json};
 
+use super::consent::{Asks, confirm};
 use super::format::{Format, print_yaml};
 use super::{Status, refusal};
 use crate::acknowledge::{self, Outcome, Standing, names};
 use crate::directory::{self, WriteError};
-use crate::output::{Answer, Output};
+use crate::output::Output;
 use crate::plan::{Action, Plan, Wanted, clashes};
-use crate::site::{Place, Site, in_our_words};
+use crate::site::{Opened, Place, Site, in_our_words};
 use crate::sources::Sources;
 use crate::table::{columns, plural, printable};
 
@@ -36,12 +37,15 @@ pub(super) struct ChangeFlags {
     /// Why, for the history
     #[arg(short, long, value_name = "TEXT")]
     pub(super) message: Option<String>,
-    /// Who, for the history [default: $USER@host]
+    /// Who, for the history [default: that of the context, or $USER@host]
     #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
     author: Option<String>,
     /// Show what would change, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Go on without asking
+    #[arg(short, long)]
+    pub(super) yes: bool,
     /// Return when every live router acknowledged the generation; after 30s, or this time, name those that did not
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
           value_parser = parse_duration)]
@@ -71,8 +75,8 @@ pub(super) struct Job<'a> {
     pub(super) adopt: Option<Adopt>,
     /// The digest that the documents have to have in the end, where that is known.
     pub(super) digest: Option<String>,
-    /// Whether documents may be deleted without a question.
-    pub(super) yes: bool,
+    /// When somebody is asked first.
+    pub(super) asks: Asks,
 }
 
 /// What became of the attempt to publish.
@@ -85,7 +89,7 @@ enum Attempt {
 impl Job<'_> {
     /// Carries the change out.
     pub(super) fn run(mut self, mut site: Site, input: &mut dyn BufRead, output: &mut Output) -> Status {
-        if self.flags.wait.is_some() && matches!(self.place, Place::Directory(_)) {
+        if self.flags.wait.is_some() && matches!(self.place.store, Opened::Directory(_)) {
             output.error("a directory has no live routers to wait for; leave out --wait");
             return Status::Failed;
         }
@@ -103,7 +107,7 @@ impl Job<'_> {
                 if self.flags.dry_run {
                     return self.end_dry(&site, &plan, output);
                 }
-                if !nothing && let Err(status) = self.confirm(&plan, input, output) {
+                if !nothing && let Err(status) = confirm(&self, &plan, input, output) {
                     return status;
                 }
             }
@@ -127,7 +131,7 @@ impl Job<'_> {
     /// What is wanted, with what is taken in, and the texts of that.
     fn with_taken_in(&self, site: &Site) -> (Wanted, Vec<Parsed>) {
         let mut wanted = self.wanted.clone();
-        let Place::Etcd { keys, .. } = &self.place else { return (wanted, Vec::new()) };
+        let Opened::Etcd { keys, .. } = &self.place.store else { return (wanted, Vec::new()) };
         if !self.flags.take_in || wanted.only {
             return (wanted, Vec::new());
         }
@@ -139,7 +143,9 @@ impl Job<'_> {
     }
 
     fn about(&self) -> About {
-        let author = self.flags.author.clone().filter(|name| !name.is_empty()).unwrap_or_else(default_author);
+        let named = || self.place.context.as_ref().and_then(|context| context.author.clone());
+        let author = self.flags.author.clone().filter(|name| !name.is_empty()).or_else(named);
+        let author = author.unwrap_or_else(default_author);
         let message = self.flags.message.clone().unwrap_or_else(|| self.reason.clone());
         About { author, message, adopt: self.adopt.clone(), fence: None }
     }
@@ -159,30 +165,11 @@ impl Job<'_> {
         }
     }
 
-    fn confirm(&self, plan: &Plan, input: &mut dyn BufRead, output: &mut Output) -> Result<(), Status> {
-        let deleted = plan.count(Action::Deleted);
-        if deleted == 0 || self.yes || !self.wanted.only {
-            return Ok(());
-        }
-        let what = format!("this deletes {} that the input does not have", plural(deleted, "document"));
-        match output.ask(format_args!("{what}; go on?"), input) {
-            Answer::Yes => Ok(()),
-            Answer::No => {
-                output.error("nothing was changed");
-                Err(Status::Failed)
-            }
-            Answer::Nobody => {
-                output.error(format_args!("{what}; say --yes, or look first with --dry-run"));
-                Err(Status::Failed)
-            }
-        }
-    }
-
     fn attempt(&mut self, site: &Site, plan: &Plan, about: &About, attempt: usize, output: &mut Output) -> Attempt {
         output.progress(format_args!("publishing {}", plural(plan.edits.len(), "change")));
-        let writer = match &mut self.place {
-            Place::Directory(root) => return write_files(root, plan, output),
-            Place::Etcd { writer, .. } => writer,
+        let writer = match &mut self.place.store {
+            Opened::Directory(root) => return write_files(root, plan, output),
+            Opened::Etcd { writer, .. } => writer,
         };
         let Some(base) = &site.base else { return Attempt::Over(Status::Failed) };
         let published = match plan.changes() {
@@ -280,7 +267,7 @@ impl Job<'_> {
 
     /// Says so when the documents are not to the bit what they were elsewhere.
     fn compare_digest(&mut self, generation: u64, output: &mut Output) {
-        let (Some(wanted), Place::Etcd { writer, .. }) = (&self.digest, &mut self.place) else { return };
+        let (Some(wanted), Opened::Etcd { writer, .. }) = (&self.digest, &mut self.place.store) else { return };
         let Ok(base) = writer.base() else { return };
         let head = base.head().filter(|head| head.generation == generation);
         if let Some(head) = head.filter(|head| head.digest.to_string() != *wanted) {
@@ -313,7 +300,7 @@ impl Job<'_> {
     }
 
     fn wait(&mut self, generation: u64, timeout: Duration, output: &mut Output) -> Status {
-        let Place::Etcd { writer, .. } = &mut self.place else { return Status::Fine };
+        let Opened::Etcd { writer, .. } = &mut self.place.store else { return Status::Fine };
         match acknowledge::wait(writer, generation, timeout, output) {
             Outcome::All(all, refuses) => {
                 match all {

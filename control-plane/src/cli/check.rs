@@ -5,14 +5,16 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use gridrouter_config::generation::{CheckReport, check_sources};
 use gridrouter_config::problem::Problem;
 
 use super::Status;
+use super::format::{Shown, print_yaml};
 use crate::output::Output;
 use crate::problems;
 use crate::sources::{self, Sources};
+use crate::table::columns;
 
 /// Check documents, and print everything that is wrong with them.
 ///
@@ -24,12 +26,12 @@ pub(super) struct Check {
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
     /// How to print the problems.
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Shown,
 }
 
 const EXAMPLES: &str = "\
-With `-o json` the output is one array with an object a problem: file, line, column, length, path (the field), message,
+As a table, problems are printed like a compiler prints them; `-o wide` has a row a problem. With `-o json` the output is one array with an object a problem: file, line, column, length, path (the field), message,
 and, where they are known, document (kind and name), help and missing (the document that is referred to).
 
 Exit code: 0 no problems, 1 problems, 2 something cannot be read.
@@ -37,14 +39,6 @@ Exit code: 0 no problems, 1 problems, 2 something cannot be read.
 Examples:
   gridctl check config/examples/quickstart
   gridctl check -o json config/examples/quickstart/grid.yaml";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// Like a compiler, for people.
-    Text,
-    /// An array of problems, for tools.
-    Json,
-}
 
 impl Check {
     pub(super) fn run(&self, input: &mut dyn BufRead, output: &mut Output) -> Status {
@@ -67,8 +61,10 @@ impl Check {
         report.problems.extend(sources.faults.iter().map(|(file, why)| Problem::of_file(&Arc::from(&**file), why)));
         report.problems.sort_by(Problem::reading_order);
         match self.output {
-            Format::Text => print(&report, &sources, output),
-            Format::Json => output.json(&report.problems),
+            Shown::Table => print(&report, &sources, output),
+            Shown::Wide => print_rows(&report.problems, output),
+            Shown::Json => output.json(&report.problems),
+            Shown::Yaml => print_yaml(&report.problems, output),
         }
         if report.problems.is_empty() { Status::Fine } else { Status::Problems }
     }
@@ -79,6 +75,18 @@ fn print(report: &CheckReport, sources: &Sources, output: &mut Output) {
     if !output.is_closed() {
         output.line(summary(&report.problems, report.documents));
     }
+}
+
+/// A row a problem.
+fn print_rows(problems: &[Problem], output: &mut Output) {
+    let row = |problem: &Problem| {
+        let document = problem.document.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let place = format!("{}:{}:{}", problem.file, problem.line, problem.column);
+        let path = if problem.path.is_empty() { "-" } else { &problem.path };
+        let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        vec![place, document, path.to_owned(), format!("{}{help}", problem.message)]
+    };
+    output.text(columns(&["PLACE", "DOCUMENT", "FIELD", "PROBLEM"], &problems.iter().map(row).collect::<Vec<_>>()));
 }
 
 /// The last line: how bad it is.

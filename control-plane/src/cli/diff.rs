@@ -4,7 +4,9 @@ use std::io::BufRead;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
+use super::format::{Format, print_value};
 use super::{Status, apply, attempt, open};
 use crate::diff::unified;
 use crate::output::Output;
@@ -25,19 +27,25 @@ pub(super) struct Diff {
     /// Documents whose difference is shown; 0 is all
     #[arg(long, value_name = "N", default_value = "100")]
     most: usize,
+    /// How to print it; `table` and `wide` are the diff
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Format,
 }
 
 const EXAMPLES: &str = "\
+With `-o json` and `-o yaml` it is an array: document, before and after, null where there is none.
+
 Exit code: 0 no difference, 1 differences, 2 something cannot be read.
 
 Examples:
   gridctl diff --store config/examples/quickstart -f config/examples/quickstart
-  gridctl diff --store etcd://127.0.0.1:2379 -f config/examples/quickstart --prune";
+  gridctl diff --store etcd://127.0.0.1:2379 -f config/examples/quickstart --prune
+  gridctl diff --store etcd://127.0.0.1:2379 -f config/examples/quickstart -o name";
 
 impl Diff {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
-            let (sources, files) = apply::read(&self.filenames, input)?;
+            let (sources, files) = apply::read(&self.filenames, input, output)?;
             let broken = files.iter().flat_map(|file| &file.broken).find_map(|broken| broken.problems.first());
             if let Some(problem) = broken {
                 let place = format!("{}:{}:{}", problem.file, problem.line, problem.column);
@@ -51,10 +59,26 @@ impl Diff {
         });
         match outcome {
             Ok(plan) => {
-                print(&plan, self.most, output);
+                self.print(&plan, output);
                 if plan.is_empty() { Status::Fine } else { Status::Problems }
             }
             Err(status) => status,
+        }
+    }
+}
+
+impl Diff {
+    fn print(&self, plan: &Plan, output: &mut Output) {
+        match self.output {
+            Format::Table | Format::Wide => print(plan, self.most, output),
+            Format::Name => plan.edits.keys().for_each(|id| output.line(id)),
+            Format::Json | Format::Yaml => {
+                let changes = plan.edits.iter().map(|(id, edit)| {
+                    let before = edit.before.as_ref().map(Version::json);
+                    json!({ "document": id.to_string(), "before": before, "after": edit.after.as_ref().map(|one| &one.raw) })
+                });
+                print_value(self.output, &changes.collect(), output);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use gridrouter_config::ids::Name;
 use gridrouter_config::live::LiveId;
 use gridrouter_config::raw;
@@ -16,11 +16,12 @@ use gridrouter_config::units::parse_duration;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::format::{Format, print_yaml_part};
 use super::{Status, attempt};
 use crate::output::Output;
 use crate::site::in_our_words;
-use crate::table::columns;
-use crate::target::Target;
+use crate::table::{columns, printable};
+use crate::target::{Target, Where};
 
 /// How often is looked whether somebody wants an end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -45,8 +46,8 @@ enum Verb {
 
 const EXAMPLES: &str = "\
 Examples:
-  gridctl endpoint register --store etcd://10.0.0.1:2379 --service checkout --cell eu-1 10.0.0.5:8080
-  gridctl endpoint list --store etcd://10.0.0.1:2379";
+  gridctl endpoint register --store etcd://10.0.0.1 --service checkout --cell eu-1 10.0.0.5:8080
+  gridctl endpoint list --store etcd://10.0.0.1";
 
 /// Keep an endpoint registered until this command is ended.
 ///
@@ -85,8 +86,8 @@ Exit code: 0 it was ended by a signal and is deregistered; 1 it was ended by a s
 registered until its lease ends; 2 wrong usage.
 
 Examples:
-  gridctl endpoint register --store etcd://10.0.0.1:2379 --service checkout --cell eu-1 10.0.0.5:8080
-  gridctl endpoint register --store etcd://10.0.0.1:2379 --service checkout --ttl 5s --weight 4 '[fd00::7]:8080'";
+  gridctl endpoint register --store etcd://10.0.0.1 --service checkout --cell eu-1 10.0.0.5:8080
+  gridctl endpoint register --store etcd://10.0.0.1 --service checkout --ttl 5s '[fd00::7]:8080'";
 
 /// Print every registration.
 #[derive(Debug, Args)]
@@ -98,25 +99,19 @@ struct List {
 }
 
 const LIST: &str = "\
+With `-o json` each line is one object, with `-o yaml` each document: key, value and, where routers do not use it, fault.
+
 Exit code: 0 all registrations are good, 1 some cannot be read, 2 wrong usage or etcd cannot be read.
 
 Examples:
-  gridctl endpoint list --store etcd://10.0.0.1:2379
-  gridctl endpoint list --store etcd://10.0.0.1:2379 -o json";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// Columns, for people.
-    Table,
-    /// One JSON object a line, for tools.
-    Json,
-}
+  gridctl endpoint list --store etcd://10.0.0.1
+  gridctl endpoint list --store etcd://10.0.0.1 -o json";
 
 /// The etcd that a store is.
 fn etcd(target: Result<Target, String>) -> Result<EtcdOptions, String> {
-    match target? {
-        Target::Etcd(options) => Ok(*options),
-        Target::Directory(path) => {
+    match target?.place {
+        Where::Etcd(options) => Ok(*options),
+        Where::Directory(path) => {
             Err(format!("directory {} has no live endpoints; write --store etcd://10.0.0.1:2379", path.display()))
         }
     }
@@ -224,15 +219,19 @@ struct Row<'a> {
     fault: Option<&'a str>,
 }
 
+impl<'a> Row<'a> {
+    fn of(one: &'a live::Listed) -> Self {
+        Row { key: &one.key, value: &one.value, fault: one.fault.as_deref() }
+    }
+}
+
 impl List {
     fn run(&self, options: &EtcdOptions, output: &mut Output) -> Result<Status, String> {
         let listed = live::endpoints(options, Random::new()).map_err(|error| in_our_words(&error.explain()))?;
         match self.output {
-            Format::Json => {
-                for one in &listed {
-                    output.json_line(&Row { key: &one.key, value: &one.value, fault: one.fault.as_deref() });
-                }
-            }
+            Format::Json => listed.iter().for_each(|one| output.json_line(&Row::of(one))),
+            Format::Yaml => listed.iter().for_each(|one| print_yaml_part(&Row::of(one), output)),
+            Format::Name => listed.iter().for_each(|one| output.line(printable(&one.key))),
             Format::Table => {
                 let told = |one: &live::Listed| match &one.fault {
                     Some(why) => format!("NOT IN FORCE: {why}"),
@@ -240,6 +239,11 @@ impl List {
                 };
                 let rows: Vec<_> = listed.iter().map(|one| vec![one.key.clone(), told(one)]).collect();
                 output.text(columns(&["KEY", "VALUE"], &rows));
+            }
+            Format::Wide => {
+                let fault = |one: &live::Listed| one.fault.clone().unwrap_or_else(|| "-".to_owned());
+                let row = |one: &live::Listed| vec![one.key.clone(), one.value.clone(), fault(one)];
+                output.text(columns(&["KEY", "VALUE", "FAULT"], &listed.iter().map(row).collect::<Vec<_>>()));
             }
         }
         Ok(if listed.iter().any(|one| one.fault.is_some()) { Status::Problems } else { Status::Fine })

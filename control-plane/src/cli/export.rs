@@ -12,6 +12,7 @@ use gridrouter_config::ids::Kind;
 
 use super::adopt::{AdoptFlags, Origin};
 use super::change::{ChangeFlags, Job};
+use super::consent::Asks;
 use super::{Status, apply, attempt, open};
 use crate::directory::replace;
 use crate::output::Output;
@@ -62,9 +63,6 @@ pub(super) struct Import {
     /// The export: a file, a directory, or `-` for standard input
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// Delete what the export does not have without asking
-    #[arg(short, long)]
-    yes: bool,
     #[command(flatten)]
     adopt: AdoptFlags,
     #[command(flatten)]
@@ -105,6 +103,9 @@ impl Export {
                 Format::Yaml => {
                     output.text(header(site));
                     for document in &all {
+                        if output.is_closed() {
+                            break;
+                        }
                         output.text(format_args!("---\n{}", document_yaml(document)));
                     }
                 }
@@ -121,7 +122,7 @@ impl Export {
                 vec![(path.clone(), text)]
             }
             (Format::Yaml, false) => vec![(path.clone(), whole(site, &all)?)],
-            (Format::Yaml, true) => by_kind(path, site),
+            (Format::Yaml, true) => by_kind(path, site, output),
         };
         let stale = if is_directory(path) { stale(path, &files)? } else { Vec::new() };
         for (path, text) in &files {
@@ -187,10 +188,11 @@ fn whole(site: &Site, all: &[&Arc<SourceDocument>]) -> Result<String, String> {
 }
 
 /// A file for each kind, or several where one would be too large.
-fn by_kind(directory: &Path, site: &Site) -> Vec<(PathBuf, String)> {
+fn by_kind(directory: &Path, site: &Site, output: &mut Output) -> Vec<(PathBuf, String)> {
     let mut parts: BTreeMap<(Kind, usize), String> = BTreeMap::new();
     let mut current: BTreeMap<Kind, usize> = BTreeMap::new();
-    for (id, document) in &site.documents {
+    for (done, (id, document)) in site.documents.iter().enumerate() {
+        output.bar("writing documents", done, site.documents.len());
         let part = current.entry(id.kind).or_insert(1);
         if parts.get(&(id.kind, *part)).is_some_and(|text| text.len() > FILE_BYTES) {
             *part += 1;
@@ -208,7 +210,7 @@ fn by_kind(directory: &Path, site: &Site) -> Vec<(PathBuf, String)> {
 impl Import {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
-            let (sources, files) = apply::read(&self.paths, input)?;
+            let (sources, files) = apply::read(&self.paths, input, output)?;
             let origin = origin(&sources);
             let wanted = Wanted { only: true, ..Wanted::of_files(&files) };
             if let Some(count) = origin.documents.filter(|count| *count != wanted.put.len()) {
@@ -225,8 +227,8 @@ impl Import {
                 0 => "import".to_owned(),
                 generation => format!("import of generation {generation}"),
             };
-            let (flags, digest, yes) = (&self.change, origin.digest, self.yes);
-            Ok((Job { flags, place, wanted, files, sources, reason, adopt, digest, yes }, site))
+            let (flags, digest, asks) = (&self.change, origin.digest, Asks::WhereItDeletes);
+            Ok((Job { flags, place, wanted, files, sources, reason, adopt, digest, asks }, site))
         });
         match outcome {
             Ok((job, site)) => job.run(site, input, output),

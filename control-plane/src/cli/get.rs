@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::codec::SourceDocument;
 use gridrouter_config::ids::DocumentId;
-use serde_json::Value;
 
-use super::format::{Format, print_yaml};
-use super::{Status, apply, attempt, open};
+use super::format::Format;
+use super::{Status, apply, attempt, complete, open};
 use crate::kinds::{Selection, select};
 use crate::output::Output;
 use crate::plan::document_yaml;
@@ -23,7 +23,7 @@ use crate::target::Target;
 pub(super) struct Get {
     /// KIND, KIND NAME… or KIND/NAME…; everything without one. Kinds in any case, in the plural, or short:
     /// listener (li), grid (gr), cell (ce), service (svc), route (rt), limit (lim), plan (pl), tenant (tn)
-    #[arg(value_name = "DOCUMENT")]
+    #[arg(value_name = "DOCUMENT", add = ArgValueCompleter::new(complete::documents))]
     documents: Vec<String>,
     /// How to print them
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
@@ -137,9 +137,4 @@ fn print(format: Format, single: bool, found: &[Found<'_>], output: &mut Output)
             _ => output.json(&found.iter().map(|(_, one)| &one.raw).collect::<Vec<_>>()),
         },
     }
-}
-
-/// Prints a value for tools.
-pub(super) fn print_value(format: Format, value: &Value, output: &mut Output) {
-    if format == Format::Yaml { print_yaml(value, output) } else { output.json(value) }
 }

@@ -1,5 +1,7 @@
 //! `gridctl history` and `gridctl undo`.
 
+mod filter;
+
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
@@ -10,10 +12,11 @@ use gridrouter_config::store::etcd::Changed;
 use gridrouter_config::store::etcd::writer::{History, Writer};
 use serde_json::json;
 
+use self::filter::Filter;
 use super::change::{ChangeFlags, Job};
+use super::consent::Asks;
 use super::diff::print_all;
-use super::format::Format;
-use super::get::print_value;
+use super::format::{Format, print_value};
 use super::{Status, attempt, open_place, read};
 use crate::diff::unified;
 use crate::output::Output;
@@ -37,6 +40,8 @@ pub(super) struct Log {
     /// Generations to list
     #[arg(short, value_name = "N", default_value = "20")]
     n: usize,
+    #[command(flatten)]
+    filter: Filter,
     /// How to print them
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -46,18 +51,22 @@ pub(super) struct Log {
 }
 
 const HISTORY: &str = "\
-The history has the last 100 generations, and the documents of all but the largest changes.
+The history has the last 1000 generations. What a change of more than 16 KiB made of the documents is kept for 100
+generations, and not at all beyond 64 MiB; who, when, why and which documents stays.
 
 Exit code: 0 fine, 1 the history does not have the generation, 2 the store cannot be reached, or is a directory.
 
 Examples:
   gridctl history --store etcd://127.0.0.1:2379
   gridctl history --store etcd://127.0.0.1:2379 -n 5 -o wide
+  gridctl history --store etcd://127.0.0.1:2379 --document Service/checkout --since 2h
+  gridctl history --store etcd://127.0.0.1:2379 --author ann -o json
   gridctl history --store etcd://127.0.0.1:2379 1";
 
 /// Take back what one generation changed, as a new generation.
 ///
-/// Refused where a document was changed again since, unless --force says that it shall be as it was before all the same.
+/// Refused where a document was changed again since, unless --force says that it shall be as it was before all the same. It
+/// asks before it does so; where nobody can be asked, say --yes.
 #[derive(Debug, Args)]
 #[command(after_help = UNDO)]
 pub(super) struct Undo {
@@ -78,24 +87,26 @@ known whether it was published.
 
 Examples:
   gridctl undo --store etcd://127.0.0.1:2379 2 --dry-run
-  gridctl undo --store etcd://127.0.0.1:2379 2 --wait";
+  gridctl undo --store etcd://127.0.0.1:2379 2 --wait --yes";
 
 impl Log {
     pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
             let mut place = open_place(target)?;
+            let named_by = place.named_by();
             let writer = place.writer(NO_HISTORY)?;
-            match self.generation {
+            let done = match self.generation {
                 Some(generation) => self.one(writer, generation, output),
                 None => self.list(writer, output),
-            }
+            };
+            done.map_err(|why| why + &named_by)
         });
         outcome.unwrap_or_else(|status| status)
     }
 
     fn list(&self, writer: &mut Writer, output: &mut Output) -> Result<Status, String> {
-        let entries = writer.history(self.n).map_err(|error| in_our_words(&error.explain()))?;
         let now = now();
+        let entries = self.filter.find(writer, self.n, now, output)?;
         let short = |one: &History| {
             let (generation, ago) = (one.generation.to_string(), age(one.time, now));
             vec![generation, ago, one.author.clone(), one.changed.to_string(), one.message.clone()]
@@ -106,7 +117,7 @@ impl Log {
                 output.text(columns(&["GENERATION", "AGE", "AUTHOR", "CHANGED", "MESSAGE"], &rows));
             }
             Format::Wide => {
-                let row = |one: &History| [short(one), vec![one.digest.to_string(), one.documents.join(" ")]].concat();
+                let row = |one: &History| [short(one), vec![one.digest.to_string(), named(one)]].concat();
                 let head = ["GENERATION", "AGE", "AUTHOR", "CHANGED", "MESSAGE", "DIGEST", "DOCUMENTS"];
                 output.text(columns(&head, &entries.iter().map(row).collect::<Vec<_>>()));
             }
@@ -120,15 +131,13 @@ impl Log {
     }
 
     fn one(&self, writer: &mut Writer, generation: u64, output: &mut Output) -> Result<Status, String> {
-        let Some(changes) = changes(writer, generation, output)? else { return Ok(Status::Problems) };
         let all = writer.history(usize::MAX).map_err(|error| in_our_words(&error.explain()))?;
         let entry = all.iter().find(|one| one.generation == generation);
+        let Some(changes) = changes(writer, generation, entry, output)? else { return Ok(Status::Problems) };
         match self.output {
             Format::Table | Format::Wide => {
                 if let Some(one) = entry {
-                    let message = if one.message.is_empty() { String::new() } else { format!(": {}", one.message) };
-                    let text = format!("by {}, {} ago{message}", one.author, age(one.time, now()));
-                    output.line(format_args!("generation {generation} {}", printable(&text)));
+                    output.line(title(one));
                     output.line(plural(changes.len(), "document"));
                 }
                 let sides = changes.iter().map(|change| {
@@ -168,23 +177,53 @@ fn entry_json(one: &History) -> serde_json::Value {
     })
 }
 
-/// What a generation changed; nothing, and the reason told, when the history does not have it.
-fn changes(writer: &mut Writer, generation: u64, output: &mut Output) -> Result<Option<Vec<Changed>>, String> {
+/// Who, when and why.
+fn title(one: &History) -> String {
+    let message = if one.message.is_empty() { String::new() } else { format!(": {}", one.message) };
+    let text = format!("by {}, {} ago{message}", one.author, age(one.time, now()));
+    format!("generation {} {}", one.generation, printable(&text))
+}
+
+/// What a generation changed; nothing, and what is known all the same, when the history does not have it.
+fn changes(
+    writer: &mut Writer,
+    generation: u64,
+    entry: Option<&History>,
+    output: &mut Output,
+) -> Result<Option<Vec<Changed>>, String> {
     output.progress(format_args!("reading what generation {generation} changed"));
     let found = writer.changes(generation).map_err(|error| in_our_words(&error.explain()))?;
-    if found.is_none() {
-        output.error(format_args!(
+    match (&found, entry) {
+        (Some(_), _) => {}
+        (None, Some(one)) => {
+            output.note(title(one));
+            output.note(format_args!("{}: {}", plural(one.changed, "document"), named(one)));
+            output.error(format_args!(
+                "what generation {generation} changed in them was too much to be kept for so long, or at all"
+            ));
+        }
+        (None, None) => output.error(format_args!(
             "the history does not have what generation {generation} changed; `gridctl history` lists what it has"
-        ));
+        )),
     }
     Ok(found)
+}
+
+/// The documents that an entry names.
+fn named(one: &History) -> String {
+    match one.changed.checked_sub(one.documents.len()).filter(|more| *more > 0) {
+        Some(more) => format!("{} and {more} more", printable(&one.documents.join(" "))),
+        None => printable(&one.documents.join(" ")),
+    }
 }
 
 impl Undo {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
             let mut place = open_place(target)?;
-            let changes = changes(place.writer(NO_HISTORY)?, self.generation, output)?;
+            let named_by = place.named_by();
+            let changes = changes(place.writer(NO_HISTORY)?, self.generation, None, output);
+            let changes = changes.map_err(|why| why + &named_by)?;
             output.progress("reading the store");
             Ok((changes, read(place)?))
         });
@@ -199,7 +238,8 @@ impl Undo {
         let (wanted, files) = self.inverse(&changes);
         let reason = format!("undo generation {}", self.generation);
         let sources = Sources::default();
-        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, yes: true }
+        let asks = Asks::Always(format!("takes back what generation {} changed", self.generation));
+        Job { flags: &self.change, place, wanted, files, sources, reason, adopt: None, digest: None, asks }
             .run(site, input, output)
     }
 

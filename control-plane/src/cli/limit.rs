@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use self::choose::Chosen;
 use super::Status;
+use super::format::print_yaml;
 use crate::output::Output;
 use crate::simulate::chart::{self, Paper};
 use crate::simulate::generate::{Generated, Ramp, Shape};
@@ -148,11 +149,14 @@ Examples:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A summary and bars over time, for people.
+    #[value(aliases = ["table", "wide"])]
     Chart,
     /// What happened over time, for programs that draw.
     Csv,
     /// The summary as one object.
     Json,
+    /// The same, for tools and people.
+    Yaml,
     /// A JSON object an arrival, for tools.
     Jsonl,
 }
@@ -253,7 +257,7 @@ impl Simulate {
     fn report(&self) -> Report {
         let bucket = match self.output {
             Format::Jsonl => return Report::Lines,
-            Format::Json => None,
+            Format::Json | Format::Yaml => None,
             Format::Chart | Format::Csv => self.bucket,
         };
         let bucket = bucket.map(|bucket| u64::try_from(bucket.as_nanos()).unwrap_or(u64::MAX));
@@ -304,9 +308,10 @@ impl Simulate {
         let rows = || series.rows(usize::from(self.rows.unwrap_or(40)));
         match self.output {
             Format::Csv => output.text(series::csv(&rows())),
-            Format::Json => {
+            Format::Json | Format::Yaml => {
                 let (limit, algorithm) = (chosen.limit.name.as_str(), chosen.algorithm_name());
-                output.json(&Named { limit, algorithm, candidate: self.candidate, summary });
+                let named = Named { limit, algorithm, candidate: self.candidate, summary };
+                if self.output == Format::Yaml { print_yaml(&named, output) } else { output.json(&named) }
             }
             Format::Chart => {
                 let screen = output.screen();

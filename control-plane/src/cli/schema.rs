@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
 use gridrouter_config::ids::Kind;
 use gridrouter_config::schema::json_schema;
 use serde_json::{Map, Value};
 
 use super::Status;
+use super::format::print_yaml;
 use crate::output::Output;
 
 /// Print the JSON Schema of the documents, which editors use to complete and check them.
@@ -18,6 +19,17 @@ pub(super) struct Schema {
     /// Only this kind of document.
     #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)), ignore_case = true)]
     kind: Option<String>,
+    /// How to print it
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "json")]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// As editors want it.
+    Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 const EXAMPLES: &str = "\
@@ -26,7 +38,8 @@ An editor with the YAML language server reads it from a comment on a document's 
 
 Examples:
   gridctl schema
-  gridctl schema --kind Route";
+  gridctl schema --kind Route
+  gridctl schema --kind Limit -o yaml";
 
 impl Schema {
     pub(super) fn run(&self, output: &mut Output) -> Status {
@@ -39,7 +52,10 @@ impl Schema {
             output.error("the schema lacks this kind, which is a mistake in gridctl; please report it");
             return Status::Failed;
         };
-        output.json(&chosen);
+        match self.output {
+            Format::Json => output.json(&chosen),
+            Format::Yaml => print_yaml(&chosen, output),
+        }
         Status::Fine
     }
 }

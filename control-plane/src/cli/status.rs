@@ -1,16 +1,17 @@
 //! `gridctl status`: which generation is in force, and which routers have it.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use gridrouter_config::live::RouterStatus;
 use gridrouter_config::store::etcd::Head;
 use serde_json::{Value, json};
 
+use super::format::{Format, print_value};
 use super::{Status as Exit, attempt, open};
 use crate::acknowledge::{Goal, Standing, standings};
 use crate::output::Output;
-use crate::site::{Place, Site, in_our_words};
+use crate::site::{Opened, Site, in_our_words};
 use crate::table::{age, columns, now, plural, printable};
-use crate::target::Target;
+use crate::target::{Target, Where};
 
 /// Print which generation is in force, what is wrong with the store, and which live routers have it.
 #[derive(Debug, Args)]
@@ -35,25 +36,20 @@ Exit code: 0 every live router has the generation of the head and its documents,
 
 Examples:
   gridctl status --store etcd://127.0.0.1:2379
+  gridctl status --store etcd://127.0.0.1:2379 -o wide
   gridctl status --store etcd://127.0.0.1:2379 -o json";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// For tools.
-    Json,
-}
 
 impl Status {
     pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Exit {
         let outcome = attempt(output, |output| {
-            if let Ok(Target::Directory(path)) = &target {
+            if let Ok(Target { place: Where::Directory(path), .. }) = &target {
                 let path = path.display();
                 return Err(format!("directory {path} has no live routers; ask each router's /ready"));
             }
             let (mut place, site) = open(target, output)?;
-            let Place::Etcd { writer, .. } = &mut place else { return Err("the store has no routers".to_owned()) };
+            let Opened::Etcd { writer, .. } = &mut place.store else {
+                return Err("the store has no routers".to_owned());
+            };
             let routers = writer.routers().map_err(|error| in_our_words(&error.explain()))?;
             Ok((site, routers))
         });
@@ -66,8 +62,12 @@ impl Status {
         let faults = faults(&site);
         let healthy = faults.is_empty() && routers.iter().all(|(standing, _)| *standing == Standing::UpToDate);
         match self.output {
-            Format::Table => print(&site, &routers, &faults, output),
-            Format::Json => output.json(&as_json(&site, &routers, &faults, healthy)),
+            Format::Table => print(&site, &routers, &faults, false, output),
+            Format::Wide => print(&site, &routers, &faults, true, output),
+            Format::Name => routers.iter().for_each(|(_, router)| output.line(printable(&router.id))),
+            Format::Json | Format::Yaml => {
+                print_value(self.output, &as_json(&site, &routers, &faults, healthy), output);
+            }
         }
         if healthy { Exit::Fine } else { Exit::Problems }
     }
@@ -81,7 +81,13 @@ fn faults(site: &Site) -> Vec<(String, String)> {
     foreign.chain(complaint).chain(broken).chain(site.faults.clone()).collect()
 }
 
-fn print(site: &Site, routers: &[(Standing, RouterStatus)], faults: &[(String, String)], output: &mut Output) {
+fn print(
+    site: &Site,
+    routers: &[(Standing, RouterStatus)],
+    faults: &[(String, String)],
+    wide: bool,
+    output: &mut Output,
+) {
     let now = now();
     match site.head() {
         None => output.line("nothing has been published"),
@@ -98,21 +104,29 @@ fn print(site: &Site, routers: &[(Standing, RouterStatus)], faults: &[(String, S
     output.line(format_args!("routers     {there} of {} up to date\n", routers.len()));
     let row = |(standing, router): &(Standing, RouterStatus)| {
         let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        vec![
+        let digest = router.digest.get(..12).filter(|_| !wide).unwrap_or(&router.digest);
+        let mut row = vec![
             router.id.clone(),
             or_none(router.address.as_deref().unwrap_or_default()),
             or_none(&router.version),
             router.generation.to_string(),
-            or_none(router.digest.get(..12).unwrap_or(&router.digest)),
+            or_none(digest),
             router.state.as_str().to_owned(),
             router.quarantined.to_string(),
             age(router.since, now),
             age(router.started, now),
             standing.text(router),
-        ]
+        ];
+        if wide {
+            row.push(or_none(&router.lineage));
+        }
+        row
     };
-    let head =
-        ["ROUTER", "ADDRESS", "VERSION", "GENERATION", "DIGEST", "STATE", "QUARANTINED", "SINCE", "UP", "STANDING"];
+    let mut head =
+        vec!["ROUTER", "ADDRESS", "VERSION", "GENERATION", "DIGEST", "STATE", "QUARANTINED", "SINCE", "UP", "STANDING"];
+    if wide {
+        head.push("LINEAGE");
+    }
     output.text(columns(&head, &routers.iter().map(row).collect::<Vec<_>>()));
 }
 

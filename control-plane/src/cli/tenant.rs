@@ -5,14 +5,16 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::generation::check_sources;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{Grid, Model};
 use gridrouter_config::problem::did_you_mean;
 
-use super::Status;
+use super::format::{Shown, print_yaml_part};
 use super::store::StoreFlags;
+use super::{Status, complete};
 use crate::locate::{Location, Locator};
 use crate::output::Output;
 use crate::site::Place;
@@ -43,7 +45,7 @@ struct Where {
     #[arg(long, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
     config: Option<PathBuf>,
     /// The grid.
-    #[arg(long)]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::grids))]
     grid: String,
     /// The tenants' ids.
     #[arg(value_name = "ID")]
@@ -53,11 +55,11 @@ struct Where {
     stdin: bool,
     /// How to print the answers.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    output: Shown,
 }
 
 const EXAMPLES: &str = "\
-With `-o json` each line is one object:
+With `-o json` each line is one object, with `-o yaml` each document:
   tenant  the id as it was given
   bucket  its slot in the grid, 0 to 16383
   cell    the cell's name
@@ -71,14 +73,6 @@ Examples:
   gridctl tenant where --config config/examples/quickstart --grid shop acme globex
   gridctl tenant where --config config/examples/quickstart --grid shop -o json acme
   gridctl tenant where --store config/examples/quickstart --grid shop --stdin";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// Columns, for people.
-    Table,
-    /// One JSON object a line, for tools.
-    Json,
-}
 
 impl Tenant {
     pub(super) fn run(&self, store: &StoreFlags, input: &mut dyn BufRead, output: &mut Output) -> Status {
@@ -178,7 +172,7 @@ fn in_doubt(problems: usize, place: &str, look: &str) -> String {
 /// Prints answers one by one: a million of them are never held together.
 struct Answers<'a> {
     locator: Locator<'a>,
-    format: Format,
+    format: Shown,
     /// The widths of the table's columns of tenants and cells.
     widths: (usize, usize),
     output: &'a mut Output,
@@ -188,11 +182,16 @@ struct Answers<'a> {
 impl Answers<'_> {
     fn head(&mut self) {
         match self.format {
-            Format::Table => {
+            Shown::Table => {
                 let (left, right) = self.widths;
                 self.output.line(format_args!("{:<left$}  BUCKET  {:<right$}  BY", "TENANT", "CELL"));
             }
-            Format::Json => {}
+            Shown::Wide => {
+                let (left, right) = self.widths;
+                let head = format_args!("{:<left$}  BUCKET  {:<right$}  BY          STATE", "TENANT", "CELL");
+                self.output.line(head);
+            }
+            Shown::Json | Shown::Yaml => {}
         }
     }
 
@@ -229,11 +228,16 @@ impl Answers<'_> {
 
     fn print(&mut self, name: &Name) {
         let Location { tenant, bucket, cell, by, state } = match self.format {
-            Format::Json => return self.output.json_line(&self.locator.locate(name)),
-            Format::Table => self.locator.locate(name),
+            Shown::Json => return self.output.json_line(&self.locator.locate(name)),
+            Shown::Yaml => return print_yaml_part(&self.locator.locate(name), self.output),
+            Shown::Table | Shown::Wide => self.locator.locate(name),
         };
-        let state = state.map(|state| format!(", {state}")).unwrap_or_default();
         let (left, right) = self.widths;
+        if self.format == Shown::Wide {
+            let (cell, by, state) = (cell.unwrap_or("none"), by.as_str(), state.unwrap_or("active"));
+            return self.output.line(format_args!("{tenant:<left$}  {bucket:>6}  {cell:<right$}  {by:<10}  {state}"));
+        }
+        let state = state.map(|state| format!(", {state}")).unwrap_or_default();
         let (cell, by) = (cell.unwrap_or("none"), by.as_str());
         self.output.line(format_args!("{tenant:<left$}  {bucket:>6}  {cell:<right$}  {by}{state}"));
     }

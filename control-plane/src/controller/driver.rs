@@ -14,7 +14,7 @@ use gridrouter_config::store::etcd::writer::About;
 use super::ground::{Failure, Ground, Guard};
 use super::seat::{Position, Proof, Seat};
 use super::{Decision, Unreadable, View};
-use crate::target::Target;
+use crate::target::{Target, Where};
 
 /// How often a controller looks when nothing else is said.
 pub const PERIOD: Duration = Duration::from_secs(1);
@@ -251,12 +251,12 @@ impl<Step: FnMut(&View, u64) -> Decision> Driver<Step> {
 
 /// Who acts on a store; nothing while nobody does.
 pub fn leader(target: &Target) -> Result<Option<Leader>, String> {
-    match target {
-        Target::Etcd(_) => {
+    match &target.place {
+        Where::Etcd(_) => {
             let mut place = crate::site::Place::open(target)?;
             let writer = place.writer("has no election")?;
             writer.leader().map_err(|error| crate::site::in_our_words(&error.explain()))
         }
-        Target::Directory(root) => super::seat::leader(root),
+        Where::Directory(root) => super::seat::leader(root),
     }
 }

@@ -18,7 +18,7 @@ use super::{Proposal, Unreadable, View};
 use crate::directory::{self, Order, WriteError};
 use crate::plan::{Plan, Wanted};
 use crate::site::Site;
-use crate::target::Target;
+use crate::target::{Target, Where};
 
 /// A store, and what was read of it last.
 pub(super) enum Ground {
@@ -86,12 +86,12 @@ impl Guard<'_> {
 
 impl Ground {
     pub(super) fn open(target: &Target, kinds: Vec<Kind>) -> Result<Self, String> {
-        Ok(match target {
-            Target::Etcd(options) => {
+        Ok(match &target.place {
+            Where::Etcd(options) => {
                 let writer = Writer::new((**options).clone(), Random::new()).map_err(|error| error.explain())?;
                 Ground::Etcd(Box::new(InEtcd { writer, kinds, read: None }))
             }
-            Target::Directory(root) => {
+            Where::Directory(root) => {
                 let store = DirectoryStore::new(root.as_path());
                 Ground::Directory(Box::new(InFiles { root: root.clone(), store, kinds, read: None }))
             }

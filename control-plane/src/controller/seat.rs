@@ -7,7 +7,7 @@ use gridrouter_config::store::etcd::Random;
 use gridrouter_config::store::etcd::election::{Candidacy, Candidate, Leader, Leadership};
 
 use crate::directory::lock::{Lock, signed_by_leader};
-use crate::target::Target;
+use crate::target::{Target, Where};
 
 /// A place in the election.
 pub(super) enum Seat {
@@ -43,12 +43,12 @@ pub(super) struct Position {
 
 impl Seat {
     pub(super) fn take(target: &Target, candidacy: Candidacy) -> Result<Self, String> {
-        Ok(match target {
-            Target::Etcd(options) => {
+        Ok(match &target.place {
+            Where::Etcd(options) => {
                 let candidate = Candidate::start((**options).clone(), candidacy, Random::new());
                 Seat::Etcd(candidate.map_err(|error| error.explain())?)
             }
-            Target::Directory(root) => Seat::Directory(Bench { root: root.clone(), candidacy, lock: None, terms: 0 }),
+            Where::Directory(root) => Seat::Directory(Bench { root: root.clone(), candidacy, lock: None, terms: 0 }),
         })
     }
 

@@ -20,7 +20,7 @@ use crate::plan::analysis::judge;
 use crate::plan::shift::write::documents;
 use crate::plan::shift::{Next, Verdict, give_up, tick};
 use crate::site::in_our_words;
-use crate::target::Target;
+use crate::target::{Target, Where};
 
 /// The routers that are asked.
 pub enum Routers {
@@ -33,12 +33,12 @@ pub enum Routers {
 impl Routers {
     /// Those of a store, where it knows them; `listed` are asked instead if there are any.
     pub fn of(target: &Target, listed: &[String]) -> Result<Self, String> {
-        match target {
-            Target::Etcd(options) if listed.is_empty() => {
+        match &target.place {
+            Where::Etcd(options) if listed.is_empty() => {
                 let writer = Writer::new((**options).clone(), Random::new()).map_err(|error| error.explain())?;
                 Ok(Routers::Live(Box::new(writer)))
             }
-            Target::Etcd(_) | Target::Directory(_) => Ok(Routers::Listed(listed.to_vec())),
+            Where::Etcd(_) | Where::Directory(_) => Ok(Routers::Listed(listed.to_vec())),
         }
     }
 

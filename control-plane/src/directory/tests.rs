@@ -20,7 +20,7 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn plan(home: &TempDir, text: &str) -> Plan {
-    let site = Place::Directory(home.path().to_owned()).read().unwrap();
+    let site = Site::of_directory(home.path()).unwrap();
     Plan::new(&site, &Wanted::of_files(&[parse("new", text.as_bytes())]))
 }
 
@@ -101,7 +101,7 @@ fn one_writes_at_a_time_and_locks_are_no_documents() {
     drop(held);
     assert_eq!(done.recv(), Ok("wrote"));
     writing.join().unwrap();
-    let site = Place::Directory(home.path().to_owned()).read().unwrap();
+    let site = Site::of_directory(home.path()).unwrap();
     assert_eq!((site.documents.len(), site.faults.len(), site.broken.len()), (1, 0, 0));
 }
 

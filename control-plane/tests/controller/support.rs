@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use gridctl::contexts::Contexts;
 use gridctl::controller::driver::{Company, Driver, Moment, News, Settings, Turn};
 use gridctl::controller::{Decision, Proposal, View};
-use gridctl::target::{self, Target};
+use gridctl::target::{self, Said, Target};
 use gridrouter_config::ids::Kind;
 use gridrouter_config::live::LiveId;
 use gridrouter_config::raw;
@@ -64,7 +65,9 @@ pub(crate) fn store(server: &Server) -> String {
 }
 
 pub(crate) fn target(store: &str) -> Target {
-    target::settle(Some(store), EtcdSettings::default(), target::Settings::default()).unwrap()
+    let line = Said { store: Some(store.to_owned()), ..Said::default() };
+    let no_contexts = || Ok(Contexts::default());
+    target::settle(line, Said::default(), EtcdSettings::default(), target::Settings::default(), no_contexts).unwrap()
 }
 
 /// Services that go through the weights 1, 2 and 3 together: what the tests' controllers are for. Each is a file of its own

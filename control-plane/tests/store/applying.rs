@@ -67,21 +67,21 @@ fn what_others_need_is_not_deleted_and_the_list_says_who_they_are() {
     let server = Server::start();
     let store = server.store();
     apply(&store, GRID, &[]).out(0);
-    let out = on(&store, &["delete", "cell", "a"]).out(1);
+    let out = on(&store, &["delete", "cell", "a", "--yes"]).out(1);
     assert!(
         out.contains("Cell/a is still needed by 2 references:\n  Grid/shop, cells[0]\n  Tenant/acme, cell\n"),
         "{out}"
     );
-    let err = on(&store, &["delete", "cell", "aa"]).err(1);
+    let err = on(&store, &["delete", "cell", "aa", "--yes"]).err(1);
     assert!(err.contains("there is no Cell/aa; did you mean \"a\"?"), "{err}");
-    on(&store, &["delete", "cell", "zzz", "--ignore-missing"]).out(0);
-    on(&store, &["delete", "cells"]).err(2);
+    on(&store, &["delete", "cell", "zzz", "--ignore-missing", "--yes"]).out(0);
+    on(&store, &["delete", "cells", "--yes"]).err(2);
     assert_eq!(generation(&store), 1);
-    let out = on(&store, &["delete", "Tenant/acme", "Grid/shop", "ce/a"]).out(0);
+    let out = on(&store, &["delete", "Tenant/acme", "Grid/shop", "ce/a", "--yes"]).out(0);
     assert!(out.ends_with("generation 2 is in force: 3 deleted\n"), "{out}");
     assert_eq!(names(&store), ["Cell/b"]);
     apply(&store, GRID, &[]).out(0);
-    let out = run(command(&store, &["delete", "-f", "-"]), GRID).out(0);
+    let out = run(command(&store, &["delete", "-f", "-", "--yes"]), GRID).out(0);
     assert!(out.contains("4 deleted"), "{out}");
     assert_eq!(names(&store), Vec::<String>::new());
 }
@@ -91,7 +91,7 @@ fn a_long_list_of_those_who_need_a_document_is_cut() {
     let server = Server::start();
     let store = server.store();
     apply(&store, &format!("{GRID}{}", tenants(300, "b")), &[]).out(0);
-    let ran = on(&store, &["delete", "cell", "b"]);
+    let ran = on(&store, &["delete", "cell", "b", "--yes"]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.out.contains("Cell/b is still needed by 301 references:"), "{}", ran.out);
     assert!(ran.out.contains("  … and 281 more\n") && ran.out.lines().count() < 30, "{}", ran.out);
@@ -173,7 +173,7 @@ fn what_is_taken_in_is_part_of_the_change_and_can_be_taken_back() {
     assert!(of("Cell/e")["before"].is_null() && of("Tenant/acme")["after"].is_null(), "{changes}");
     assert_eq!(of("Tenant/acme")["before"]["cell"], "a");
     on(&store, &["status"]).out(0);
-    on(&store, &["undo", "2"]).out(0);
+    on(&store, &["undo", "2", "--yes"]).out(0);
     assert_eq!(super::support::head(&store)["digest"], before);
     on(&store, &["status"]).out(0);
 }
@@ -188,7 +188,7 @@ fn what_etcd_does_not_remember_any_more_is_taken_in_and_stays() {
     raw.client(async |client| client.compact(revision, None).await.map(drop));
     apply(&store, "{kind: Cell, name: d}", &["--take-in"]).out(0);
     on(&store, &["status"]).out(0);
-    on(&store, &["undo", "2"]).out(0);
+    on(&store, &["undo", "2", "--yes"]).out(0);
     assert_eq!(json(&store, &["get", "cell/b"], 0)["weight"], 7);
     on(&store, &["status"]).out(0);
 }
@@ -206,8 +206,8 @@ fn what_is_wrong_is_not_taken_in() {
     }
     raw.put("/gridrouter/config/tenant/t", r#"{"kind":"Tenant","name":"t","grid":"shop","cell":"gone"}"#);
     apply(&store, "{kind: Cell, name: c}", &["--take-in"]).err(1);
-    on(&store, &["delete", "tenant", "t"]).err(1);
-    on(&store, &["delete", "Tenant/t", "Cell/c"]).out(0);
+    on(&store, &["delete", "tenant", "t", "--yes"]).err(1);
+    on(&store, &["delete", "Tenant/t", "Cell/c", "--yes"]).out(0);
     on(&store, &["status"]).out(0);
     // Deleted without gridctl, and others need it.
     raw.delete_below("/gridrouter/config/cell/b");
@@ -234,7 +234,7 @@ fn a_document_that_is_not_written_as_gridctl_writes_it_is_written_again() {
     let head = super::support::head(&store);
     assert_eq!((head["generation"].as_u64(), head["documents"].as_u64()), (Some(2), Some(5)));
     on(&store, &["status"]).out(0);
-    on(&store, &["delete", "cell", "d"]).out(0);
+    on(&store, &["delete", "cell", "d", "--yes"]).out(0);
     assert_ne!(super::support::head(&store)["digest"], digest);
     let again = apply(&store, GRID, &[]).out(0);
     assert!(again.contains("changed    Cell/b\n") && again.contains("1 changed, 3 unchanged"), "{again}");

@@ -20,9 +20,9 @@ fn a_directory_is_a_store_that_keeps_comments_and_has_no_history() {
     assert_eq!(std::fs::read_to_string(home.path().join("cells.yaml")).unwrap(), "kind: Cell\nname: c\n");
     on(store, &["check", store]).out(0);
 
-    let out = on(store, &["delete", "cell", "a"]).out(1);
+    let out = on(store, &["delete", "cell", "a", "--yes"]).out(1);
     assert!(out.contains("Cell/a is still needed by 2 references"), "{out}");
-    on(store, &["delete", "cell", "c"]).out(0);
+    on(store, &["delete", "cell", "c", "--yes"]).out(0);
     assert!(!home.path().join("cells.yaml").exists());
     let again = apply(store, GRID, &["--prune", "--yes"]).out(0);
     assert!(again.contains("1 changed, 3 unchanged"), "{again}");
@@ -30,7 +30,7 @@ fn a_directory_is_a_store_that_keeps_comments_and_has_no_history() {
     assert!(export.starts_with("# gridctl export\n# documents: 4\n---\n"), "{export}");
 
     assert!(on(store, &["history"]).err(2).contains("keeps no history; keep it in git"));
-    assert!(on(store, &["undo", "1"]).err(2).contains("keeps no history; keep it in git"));
+    assert!(on(store, &["undo", "1", "--yes"]).err(2).contains("keeps no history; keep it in git"));
     assert!(on(store, &["status"]).err(2).contains("has no live routers"));
     assert!(apply(store, GRID, &["--wait"]).err(2).contains("no live routers to wait for"));
     assert!(on("/nowhere", &["get"]).err(2).contains("cannot read directory /nowhere"));

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod applying;
 #[cfg(test)]
+mod contexts;
+#[cfg(test)]
 mod directories;
 #[cfg(test)]
 mod moving;

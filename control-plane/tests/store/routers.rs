@@ -88,7 +88,7 @@ fn who_did_not_acknowledge_in_time_is_named() {
     assert!(err.contains("1 of 2 routers acknowledged generation 2; waiting for slow (at 1, ready)"), "{err}");
     assert!(err.contains("1 of 2 live routers did not acknowledge generation 2: slow (at 1, ready)"), "{err}");
     assert!(!err.contains("good"), "{err}");
-    let err = on(&store, &["delete", "cell", "c", "--wait=200ms"]).err(4);
+    let err = on(&store, &["delete", "cell", "c", "--wait=200ms", "--yes"]).err(4);
     assert!(err.contains("generation 3: slow"), "{err}");
 }
 

@@ -23,14 +23,14 @@ fn a_generation_is_taken_back_and_the_digest_is_the_one_from_before() {
 
     let dry = on(&store, &["undo", "2", "--dry-run"]).out(0);
     assert!(dry.contains("-weight: 5") && dry.contains("1 deleted, 1 changed"), "{dry}");
-    let out = on(&store, &["undo", "2"]).out(0);
+    let out = on(&store, &["undo", "2", "--yes"]).out(0);
     assert!(out.ends_with("generation 3 is in force: 1 deleted, 1 changed\n"), "{out}");
     assert_eq!(head(&store)["digest"], before);
     assert_eq!(head(&store)["message"], "undo generation 2");
-    let again = on(&store, &["undo", "2"]).out(0);
+    let again = on(&store, &["undo", "2", "--yes"]).out(0);
     assert!(again.contains("nothing to publish"), "{again}");
     // The undo can be undone.
-    on(&store, &["undo", "3"]).out(0);
+    on(&store, &["undo", "3", "--yes"]).out(0);
     assert_eq!(json(&store, &["get", "cell/b"], 0)["weight"], 5);
 }
 
@@ -41,12 +41,12 @@ fn what_was_changed_again_since_is_shown_and_kept() {
     apply(&store, GRID, &[]).out(0);
     apply(&store, "{kind: Cell, name: b, weight: 5}", &[]).out(0);
     apply(&store, "{kind: Cell, name: b, weight: 6}", &[]).out(0);
-    let ran = on(&store, &["undo", "2"]);
+    let ran = on(&store, &["undo", "2", "--yes"]);
     assert!(ran.err.contains("1 document changed again since generation 2: Cell/b"), "{}", ran.err);
     let out = ran.out(1);
     assert!(out.contains("-weight: 5\n+weight: 6\n"), "{out}");
     assert_eq!(generation(&store), 3);
-    on(&store, &["undo", "2", "--force"]).out(0);
+    on(&store, &["undo", "2", "--force", "--yes"]).out(0);
     assert_eq!(json(&store, &["get", "cell/b"], 0).get("weight"), None);
 }
 
@@ -56,7 +56,7 @@ fn what_others_need_by_now_is_not_taken_back() {
     let store = server.store();
     apply(&store, "{kind: Cell, name: a}\n---\n{kind: Cell, name: b}", &[]).out(0);
     apply(&store, GRID, &[]).out(0);
-    let out = on(&store, &["undo", "1"]).out(1);
+    let out = on(&store, &["undo", "1", "--yes"]).out(1);
     assert!(out.contains("Cell/a is still needed by 2 references:"), "{out}");
     assert_eq!(generation(&store), 2);
 }
@@ -68,7 +68,32 @@ fn a_large_generation_is_taken_back() {
     apply(&store, &format!("{GRID}{}", tenants(1_000, "a")), &[]).out(0);
     let before = head(&store)["digest"].clone();
     apply(&store, &tenants(1_000, "b"), &[]).out(0);
-    let out = on(&store, &["undo", "2"]).out(0);
+    let out = on(&store, &["undo", "2", "--yes"]).out(0);
     assert!(out.ends_with("1000 changed\n"), "{out}");
     assert_eq!(head(&store)["digest"], before);
+}
+
+#[test]
+fn the_history_is_searched_by_document_author_and_age() {
+    let server = Server::start();
+    let store = server.store();
+    apply(&store, GRID, &["--author", "ann"]).out(0);
+    apply(&store, "{kind: Cell, name: b, weight: 5}", &["--author", "Bob", "-m", "more"]).out(0);
+    apply(&store, &tenants(300, "a"), &["--author", "ann"]).out(0);
+    let found = |more: &[&str]| {
+        let out = on(&store, &[&["history", "-o", "name"], more].concat()).out(0);
+        out.lines().map(|line| line.parse::<u64>().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&[]), [3, 2, 1]);
+    assert_eq!(found(&["--document", "Cell/b"]), [2, 1]);
+    assert_eq!(found(&["--document", "cells/b", "--author", "bob"]), [2]);
+    // The entry names a hundred documents, and this one is none of them.
+    assert_eq!(found(&["--document", "tn/t000299"]), [3]);
+    assert_eq!(found(&["--document", "tn/unknown"]), Vec::<u64>::new());
+    assert_eq!(found(&["--author", "ann", "-n", "1"]), [3]);
+    assert_eq!(found(&["--since", "7d"]), [3, 2, 1]);
+    assert!(on(&store, &["history", "--document", "Cel/b"]).err(2).contains("did you mean \"Cell\"?"));
+    on(&store, &["history", "2", "--author", "ann"]).err(2);
+    let err = on(&store, &["undo", "2"]).err(2);
+    assert!(err.contains("this takes back what generation 2 changed; say --yes"), "{err}");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::keys::{DEFAULT_PREFIX, Keys};
 use crate::units::parse_duration;
@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const LEASE: Duration = Duration::from_secs(10);
 
 /// How etcd is reached, as written: in a file, by flags or in the environment. What is left out has a default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EtcdSettings {
     /// `http://` or `https://` URLs of the cluster's members.
@@ -34,7 +34,8 @@ pub struct EtcdSettings {
     pub prefix: Option<String>,
     /// The user, where etcd wants one.
     pub user: Option<String>,
-    /// Its password. A file keeps it out of process lists and backups.
+    /// Its password, which is never written. A file keeps it out of process lists and backups.
+    #[serde(skip_serializing)]
     pub password: Option<String>,
     /// A file with the password.
     pub password_file: Option<PathBuf>,

@@ -39,8 +39,9 @@ pub use self::record::History;
 pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 /// Operations in one transaction, for which etcd's servers have the limit 128.
 const OPERATIONS: usize = 100;
-/// How many generations the history keeps.
-const KEPT: u64 = 100;
+/// How many generations the history keeps. What changed in them stays where it is little; where it is more, it lies in
+/// parts, and goes after [`PARTS_KEPT`](crate::keys::PARTS_KEPT) generations.
+const KEPT: u64 = 1_000;
 /// The history of a change does not say what was in the documents when that is more than this.
 const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 
@@ -210,7 +211,8 @@ impl Writer {
         Ok(self.runtime.block_on(self.session.history(most))?)
     }
 
-    /// What a generation changed: nothing when the history does not know the generation any more.
+    /// What a generation changed: nothing when the history does not know the generation any more, or it was much and is long
+    /// ago.
     pub fn changes(&mut self, generation: u64) -> Result<Option<Vec<Changed>>, StoreError> {
         Ok(self.runtime.block_on(self.session.changes(generation))?)
     }

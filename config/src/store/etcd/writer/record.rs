@@ -1,17 +1,22 @@
 //! The history: who changed what, and what it was before.
 
-use etcd_client::{GetOptions, SortOrder, SortTarget};
+use etcd_client::{GetOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::HISTORY_BYTES;
 use crate::digest::Digest;
 use crate::keys::end_of;
-use crate::store::etcd::chunk::{self, CHUNK_BYTES, Changed};
+use crate::store::etcd::chunk::{self, Changed};
 use crate::store::etcd::client::{Etcd, Kind, Trouble};
 use crate::store::etcd::head::{Head, Staged};
 
 /// Documents that an entry names; the others are in its parts.
 const NAMED: usize = 100;
+/// The most of what changed that is in the entry itself, and stays as long as that: a thousand entries have to leave etcd
+/// most of its room.
+const INLINE_BYTES: usize = 16 * 1024;
+/// Entries that are read at once: their values, those of older versions among them, have to fit into one message.
+const AT_ONCE: usize = 10;
 
 /// A generation, as the history has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +43,7 @@ pub struct History {
     /// What was in them before and after, when that is little.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inline: Option<String>,
-    /// Where it is, when it is more. With neither, it was too much to keep.
+    /// Where it is, or was, when it is more. With neither, it was too much to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parts: Option<Staged>,
 }
@@ -55,7 +60,7 @@ pub(super) fn prepare(head: &Head, changes: &[Changed]) -> Result<Prepared, Stri
     if parts.iter().map(Vec::len).sum::<usize>() > HISTORY_BYTES {
         parts.clear();
     }
-    let small = matches!(parts.as_slice(), [one] if one.len() <= CHUNK_BYTES / 2);
+    let small = matches!(parts.as_slice(), [one] if one.len() <= INLINE_BYTES);
     let inline = if small { parts.pop().and_then(|bytes| String::from_utf8(bytes).ok()) } else { None };
     let history = History {
         generation: head.generation,
@@ -80,10 +85,16 @@ pub(super) async fn newest(etcd: &Etcd, most: usize) -> Result<Vec<History>, Tro
     // The parts lie between the entries: first the keys alone, then the values of those that are asked for.
     let options = GetOptions::new().with_range(end_of(&from)).with_keys_only();
     let (keys, ..) = etcd.get(&from, options.with_sort(SortTarget::Key, SortOrder::Descend)).await?;
-    let generations = keys.iter().filter_map(|kv| etcd.keys().generation_of(kv.key()));
+    let generations: Vec<u64> = keys.iter().filter_map(|kv| etcd.keys().generation_of(kv.key())).take(most).collect();
     let mut found = Vec::new();
-    for generation in generations.take(most) {
-        found.extend(entry(etcd, generation).await?);
+    for generations in generations.chunks(AT_ONCE) {
+        let get = |generation: &u64| TxnOp::get(etcd.keys().history(*generation), None);
+        let answer = etcd.txn(Txn::new().and_then(generations.iter().map(get).collect::<Vec<_>>())).await?;
+        for response in answer.op_responses() {
+            if let TxnOpResponse::Get(one) = response {
+                found.extend(one.kvs().first().and_then(|kv| serde_json::from_slice::<History>(kv.value()).ok()));
+            }
+        }
     }
     Ok(found)
 }
@@ -106,6 +117,10 @@ pub(super) async fn changes(etcd: &Etcd, generation: u64) -> Result<Option<Vec<C
     };
     let from = etcd.keys().history_parts(generation, writer);
     let (parts, _) = etcd.range(&from, &end_of(&from), 0).await?;
+    if parts.is_empty() {
+        // They are swept long before the entry.
+        return Ok(None);
+    }
     if parts.len() != *chunks {
         return Err(damaged(format!("has {} of {chunks} parts", parts.len())));
     }

@@ -1,0 +1,144 @@
+//! `gridctl completion` and `gridctl man`: what a shell and `man` want to know of this program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command, ValueEnum};
+use clap_complete::env::Shells;
+use clap_mangen::Man;
+
+use super::complete::VARIABLE;
+use super::{Status, attempt};
+use crate::output::Output;
+use crate::table::plural;
+
+/// Print what makes a shell complete verbs, flags, documents and contexts.
+///
+/// The shell asks this program for what fits, also for the names of documents in the store that is meant. Let it be read
+/// whenever the shell starts: it belongs to the version of gridctl that printed it.
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETION)]
+pub(super) struct Completion {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: Shell,
+}
+
+const COMPLETION: &str = "\
+Into ~/.bashrc, ~/.zshrc (below compinit) or ~/.config/fish/config.fish:
+  source <(gridctl completion bash)
+  source <(gridctl completion zsh)
+  gridctl completion fish | source
+
+Examples:
+  gridctl completion bash
+  gridctl completion fish";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+impl Shell {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Shell::Bash => "bash",
+            Shell::Zsh => "zsh",
+            Shell::Fish => "fish",
+        }
+    }
+}
+
+impl Completion {
+    pub(super) fn run(&self, output: &mut Output) -> Status {
+        let outcome = attempt(output, |output| {
+            let name = self.shell.as_str();
+            let shells = Shells::builtins();
+            let shell = shells.completer(name).ok_or_else(|| format!("{name} cannot be completed for"))?;
+            let mut script = Vec::new();
+            shell
+                .write_registration(VARIABLE, "gridctl", "gridctl", "gridctl", &mut script)
+                .map_err(|error| error.to_string())?;
+            output.text(String::from_utf8_lossy(&script));
+            Ok(Status::Fine)
+        });
+        outcome.unwrap_or_else(|status| status)
+    }
+}
+
+/// Print the manual page of a verb, or write those of all verbs into a directory.
+#[derive(Debug, Args)]
+#[command(after_help = MAN)]
+pub(super) struct Manual {
+    /// The verb, such as `tenant where`; gridctl itself without one
+    #[arg(value_name = "VERB")]
+    verb: Vec<String>,
+    /// Write a page for gridctl and for every verb into this directory, which is made if it is not there
+    #[arg(long, value_name = "DIR", conflicts_with = "verb")]
+    dir: Option<PathBuf>,
+}
+
+const MAN: &str = "\
+They are for `man -l gridctl.1`, or for /usr/local/share/man/man1.
+
+Examples:
+  gridctl man
+  gridctl man tenant where
+  gridctl man --dir man1/";
+
+impl Manual {
+    pub(super) fn run(&self, command: Command, output: &mut Output) -> Status {
+        let outcome = attempt(output, |output| {
+            let mut command = command.disable_help_subcommand(true);
+            command.build();
+            if let Some(directory) = &self.dir {
+                return write(&command, directory, output);
+            }
+            let page = page(self.find(&command)?)?;
+            output.text(page);
+            Ok(())
+        });
+        outcome.map_or_else(|status| status, |()| Status::Fine)
+    }
+
+    fn find<'a>(&self, command: &'a Command) -> Result<&'a Command, String> {
+        self.verb.iter().try_fold(command, |command, word| {
+            command.find_subcommand(word).ok_or_else(|| {
+                let known = command.get_subcommands().map(Command::get_name);
+                let help = gridrouter_config::problem::did_you_mean(word, known)
+                    .unwrap_or_else(|| "`gridctl --help` lists the verbs".to_owned());
+                format!("{} has no verb \"{}\"; {help}", command.get_name(), word.escape_debug())
+            })
+        })
+    }
+}
+
+/// A page, as `man` reads it.
+fn page(command: &Command) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    Man::new(command.clone()).render(&mut bytes).map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&bytes);
+    // What stands below the flags: exit codes and examples.
+    Ok(text.replace("\n.SH EXTRA\n", "\n.SH NOTES\n"))
+}
+
+/// Writes the pages of a command and all below it.
+fn write(command: &Command, directory: &Path, output: &mut Output) -> Result<(), String> {
+    let failed = |path: &Path, error: std::io::Error| format!("cannot write {}: {error}", path.display());
+    fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    let mut open = vec![command];
+    let mut pages = 0;
+    while let Some(command) = open.pop() {
+        let path = directory.join(Man::new(command.clone()).get_filename());
+        fs::write(&path, page(command)?).map_err(|error| failed(&path, error))?;
+        pages += 1;
+        open.extend(command.get_subcommands().filter(|verb| !verb.is_hide_set()));
+    }
+    output.note(format_args!("{} in {}", plural(pages, "page"), directory.display()));
+    Ok(())
+}

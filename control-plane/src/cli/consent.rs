@@ -1,0 +1,50 @@
+//! Asking a person before something is changed that is dangerous, or where a store is protected.
+
+use std::fmt::Display;
+use std::io::BufRead;
+
+use super::Status;
+use super::change::Job;
+use crate::output::{Answer, Output};
+use crate::plan::{Action, Plan};
+use crate::table::plural;
+
+/// When a change is only made after a yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// Only where it deletes what the command does not name.
+    WhereItDeletes,
+    /// Always. What it does, as in "this …".
+    Always(String),
+}
+
+/// Asks where it has to be asked. Without somebody to answer, nothing is changed.
+pub(super) fn confirm(job: &Job<'_>, plan: &Plan, input: &mut dyn BufRead, output: &mut Output) -> Result<(), Status> {
+    if job.flags.yes {
+        return Ok(());
+    }
+    if let Some(context) = job.place.context.as_ref().filter(|context| context.protected) {
+        let what = format!("this changes context {}, which is protected: {}", context.name, plan.summary());
+        let answer = output.ask_for(format_args!("{what}; type its name to go on:"), &context.name, input);
+        return obey(answer, what, output);
+    }
+    let deleted = plan.count(Action::Deleted);
+    let what = match &job.asks {
+        Asks::WhereItDeletes if deleted > 0 && job.wanted.only => {
+            format!("this deletes {} that the input does not have", plural(deleted, "document"))
+        }
+        Asks::WhereItDeletes => return Ok(()),
+        Asks::Always(what) => format!("this {what}"),
+    };
+    let answer = output.ask(format_args!("{what}; go on?"), input);
+    obey(answer, what, output)
+}
+
+fn obey(answer: Answer, what: impl Display, output: &mut Output) -> Result<(), Status> {
+    match answer {
+        Answer::Yes => return Ok(()),
+        Answer::No => output.error("nothing was changed"),
+        Answer::Nobody => output.error(format_args!("{what}; say --yes, or look first with --dry-run")),
+    }
+    Err(Status::Failed)
+}
