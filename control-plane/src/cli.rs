@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::store::StoreFlags;
 use crate::output::{Colour, Output};
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(shell) = std::env::var_os(complete::VARIABLE).filter(|shell| !shell.is_empty()) {
         let mut output = Output::standard(Colour::Never);
-        let status = complete::answer(&shell, &arguments, Arguments::command(), &mut output);
+        let status = complete::answer(&shell, &arguments, command(), &mut output);
         return ExitCode::from(if output.finish().is_err() { Status::Failed } else { status }.code());
     }
     ExitCode::from(run(&arguments, &mut io::stdin().lock(), Output::standard).code())
@@ -142,8 +142,13 @@ pub fn run(arguments: &[OsString], input: &mut dyn BufRead, open: impl FnOnce(Co
     if output.finish().is_err() { Status::Failed } else { status }
 }
 
+/// The program, with its verbs and flags.
+fn command() -> Command {
+    completion::reflowed(Arguments::command())
+}
+
 fn parse(arguments: &[OsString]) -> Result<Arguments, clap::Error> {
-    let matches = Arguments::command().try_get_matches_from(arguments)?;
+    let matches = command().try_get_matches_from(arguments)?;
     let mut parsed = Arguments::from_arg_matches(&matches)?;
     parsed.store.note_sources(&matches);
     Ok(parsed)
@@ -165,7 +170,7 @@ impl Verb {
             Verb::History(history) => history.run(store.target(), output),
             Verb::Import(import) => import.run(store.target(), input, output),
             Verb::Limit(limit) => limit.run(input, output),
-            Verb::Man(manual) => manual.run(Arguments::command(), output),
+            Verb::Man(manual) => manual.run(command(), output),
             Verb::Schema(schema) => schema.run(output),
             Verb::Status(status) => status.run(store.target(), output),
             Verb::Tenant(tenant) => tenant.run(store, input, output),

@@ -116,8 +116,8 @@ impl Contexts {
         let failed = |error: std::io::Error| format!("contexts file {} cannot be written: {error}", path.display());
         // Where the file is a link, what it leads to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let json = serde_json::to_value(self).map_err(|error| format!("contexts cannot be written: {error}"))?;
-        let text = yaml::from_json(without_nothing(json).to_string().as_bytes());
+        let json = serde_json::to_vec(self).map_err(|error| format!("contexts cannot be written: {error}"))?;
+        let text = yaml::from_json(&json);
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(directory).map_err(failed)?;
         let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -167,26 +167,9 @@ impl Contexts {
     }
 }
 
-/// A value without the fields that say nothing.
-fn without_nothing(value: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.into_iter().map(|(name, value)| (name, without_nothing(value)));
-            Value::Object(kept.filter(|(name, value)| !(value.is_null() || is_empty_list(name, value))).collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nothing).collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
-    }
-}
-
-fn is_empty_list(name: &str, value: &serde_json::Value) -> bool {
-    name == "endpoints" && value.as_array().is_some_and(Vec::is_empty)
-}
-
 /// A context as tools get it.
 pub fn as_json(context: &Context, current: bool) -> serde_json::Value {
-    let mut value = serde_json::to_value(context).map(without_nothing).unwrap_or_default();
+    let mut value = serde_json::to_value(context).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
         fields.insert("protected".to_owned(), context.protected.into());
         fields.insert("current".to_owned(), current.into());

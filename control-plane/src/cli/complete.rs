@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Arg, Args, Command, FromArgMatches};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use gridrouter_config::ids::{DocumentId, Kind};
@@ -28,6 +28,10 @@ pub(super) fn answer(shell: &OsStr, arguments: &[OsString], mut command: Command
     let words: Vec<OsString> = arguments.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
     let mut candidates = Vec::new();
     command.build();
+    let index = std::env::var("_CLAP_COMPLETE_INDEX").ok().and_then(|index| index.parse::<usize>().ok());
+    let current = index.map_or_else(|| words.last(), |index| words.get(index));
+    let wants_flags = current.is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
+    let mut command = quieter(command, wants_flags);
     let here = std::env::current_dir().ok();
     match shell.write_complete(&mut command, words, here.as_deref(), &mut candidates) {
         Ok(()) => {
@@ -36,6 +40,14 @@ pub(super) fn answer(shell: &OsStr, arguments: &[OsString], mut command: Command
         }
         Err(_) => Status::Failed,
     }
+}
+
+/// Flags are offered to whoever begins one, and the rare ones to whoever begins those; what is hidden is offered only
+/// where nothing else fits.
+fn quieter(command: Command, wants_flags: bool) -> Command {
+    let hide = |argument: &Arg| !argument.is_positional() && (!wants_flags || argument.is_hide_short_help_set());
+    let quiet = |argument: Arg| if hide(&argument) { argument.hide(true) } else { argument };
+    command.mut_args(quiet).mut_subcommands(|verb| quieter(verb, wants_flags))
 }
 
 /// The names of contexts.
@@ -105,7 +117,7 @@ fn names(kind: Kind, words: &[String]) -> Vec<DocumentId> {
 fn read(kind: Kind, words: &[String]) -> Result<Vec<DocumentId>, String> {
     let command = StoreFlags::augment_args(Command::new("gridctl"))
         .ignore_errors(true)
-        .arg(clap::Arg::new("rest").num_args(0..).action(clap::ArgAction::Append));
+        .arg(Arg::new("rest").num_args(0..).action(clap::ArgAction::Append));
     // A shell waits: nothing may take as long as a command may.
     let quick = ["--etcd-connect-timeout", "500ms", "--etcd-request-timeout", "1s"].map(str::to_owned);
     let first = words.first().cloned().into_iter();

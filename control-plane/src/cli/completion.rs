@@ -96,6 +96,7 @@ impl Manual {
         let outcome = attempt(output, |output| {
             let mut command = command.disable_help_subcommand(true);
             command.build();
+            let command = in_full(command);
             if let Some(directory) = &self.dir {
                 return write(&command, directory, output);
             }
@@ -118,10 +119,45 @@ impl Manual {
     }
 }
 
+/// With every flag in every page, also those that only the long help has.
+fn in_full(command: Command) -> Command {
+    command.mut_args(|argument| argument.hide_short_help(false)).mut_subcommands(in_full)
+}
+
+/// The same command, with the paragraphs below its flags on one line each: they are wrapped where the reader's terminal
+/// ends. What is indented stays as it is.
+pub(super) fn reflowed(command: Command) -> Command {
+    let command = match command.get_after_help() {
+        Some(text) => {
+            let text = paragraphs(&text.to_string());
+            command.after_help(text)
+        }
+        None => command,
+    };
+    command.mut_subcommands(reflowed)
+}
+
+fn paragraphs(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut before = "";
+    for line in text.lines() {
+        let plain = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        match plain(before) && plain(line) {
+            true => out.push(' '),
+            false if out.is_empty() => {}
+            false => out.push('\n'),
+        }
+        out.push_str(line);
+        before = line;
+    }
+    out
+}
+
 /// A page, as `man` reads it.
 fn page(command: &Command) -> Result<String, String> {
     let mut bytes = Vec::new();
-    Man::new(command.clone()).render(&mut bytes).map_err(|error| error.to_string())?;
+    let page = Man::new(command.clone()).source(concat!("gridctl ", env!("CARGO_PKG_VERSION"))).manual("GridRouter");
+    page.render(&mut bytes).map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&bytes);
     // What stands below the flags: exit codes and examples.
     Ok(text.replace("\n.SH EXTRA\n", "\n.SH NOTES\n"))
@@ -141,4 +177,15 @@ fn write(command: &Command, directory: &Path, output: &mut Output) -> Result<(),
     }
     output.note(format_args!("{} in {}", plural(pages, "page"), directory.display()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_are_one_line_and_what_is_indented_stays() {
+        let text = "A b\nc d.\n\nList:\n  one\n  two\nEnd\nof it.\n\nExamples:\n  x";
+        assert_eq!(paragraphs(text), "A b c d.\n\nList:\n  one\n  two\nEnd of it.\n\nExamples:\n  x");
+    }
 }

@@ -232,7 +232,8 @@ impl Show {
         let value = as_json(context, contexts.current.as_ref() == Some(name));
         match self.output {
             Shown::Json => output.json(&value),
-            Shown::Table | Shown::Wide | Shown::Yaml => print_yaml(&value, output),
+            Shown::Yaml => print_yaml(&value, output),
+            Shown::Table | Shown::Wide => print_yaml(context, output),
         }
         Ok(())
     }

@@ -4,8 +4,6 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
 
-use clap::Command;
-
 use super::*;
 
 /// What was written, also after the program is done.
@@ -52,7 +50,7 @@ fn every(command: &Command, words: &[String], each: &mut dyn FnMut(&Command, &[S
 }
 
 fn command() -> Command {
-    let mut command = Arguments::command();
+    let mut command = super::command();
     command.build();
     command
 }
@@ -79,7 +77,7 @@ fn every_verb_says_what_it_does_and_has_examples_that_parse() {
         let own = format!("gridctl {name}");
         assert!(lines.iter().any(|line| line.starts_with(own.trim_end())), "{name} has examples of others only");
         for line in help.lines().map(str::trim).filter(|line| line.starts_with("gridctl ")) {
-            let outcome = Arguments::command().try_get_matches_from(words_of(line));
+            let outcome = super::command().try_get_matches_from(words_of(line));
             assert!(outcome.is_ok(), "{name}: {line}\n{}", outcome.unwrap_err());
             tried += 1;
         }

@@ -28,30 +28,40 @@ const LEASE: Duration = Duration::from_secs(10);
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EtcdSettings {
     /// `http://` or `https://` URLs of the cluster's members.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
     /// What every key begins with [default: `/gridrouter/`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The user, where etcd wants one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Its password, which is never written. A file keeps it out of process lists and backups.
     #[serde(skip_serializing)]
     pub password: Option<String>,
     /// A file with the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
     /// PEM file with the authorities that sign the members' certificates [default: those of the system].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
     /// PEM file with the certificate that this side shows, with its chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cert: Option<PathBuf>,
     /// PEM file with that certificate's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
     /// The name in the members' certificates, where it is not the URL's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
     /// How long a connection may take, such as `2s` [default: 2s].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<String>,
     /// How long an answer may take [default: 5s].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<String>,
     /// Time from one HTTP/2 ping to the next [default: 6s, at least 5s].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<String>,
 }
 
