@@ -74,8 +74,8 @@ pub(super) struct Delete {
 }
 
 const DELETE: &str = "\
-Exit code: 0 they are gone; 1 a document is not there, or others refer to it, and nothing was deleted; 2 wrong usage, or
-the store cannot be reached; 3 somebody else was faster; 4 not acknowledged in time (--wait); 5 not known whether it was
+Exit code: 0 they are gone; 1 a document is not there, or others refer to it, and nothing was deleted; 2 wrong usage, nobody
+said yes, or the store cannot be reached; 3 somebody else was faster; 4 not acknowledged in time (--wait); 5 not known whether it was
 published.
 
 Examples:
@@ -176,7 +176,12 @@ fn is_there(site: &Site, id: &DocumentId) -> bool {
 /// What to say of a document that is not there.
 pub(super) fn not_there(site: &Site, id: &DocumentId) -> String {
     let same = site.documents.keys().filter(|other| other.kind == id.kind).map(|other| other.name.as_str());
+    let elsewhere = || {
+        let other = site.documents.keys().find(|other| other.name == id.name);
+        other.map(|other| format!("there is {other}"))
+    };
     let help = did_you_mean(id.name.as_str(), same)
+        .or_else(elsewhere)
         .unwrap_or_else(|| format!("`gridctl get {}` lists what there is", id.kind.as_str().to_lowercase()));
     format!("there is no {id}; {help}")
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use gridrouter_config::ids::Name;
 use gridrouter_config::live::LiveId;
@@ -65,7 +66,7 @@ struct Register {
     #[arg(long)]
     cell: Option<String>,
     /// The version that it is of: blue or green.
-    #[arg(long, default_value = "blue")]
+    #[arg(long, default_value = "blue", value_parser = PossibleValuesParser::new(["blue", "green"]))]
     track: String,
     /// How long it stays in force when it can no longer be taken out, 3s to 1h.
     #[arg(long, value_name = "DURATION", default_value = "10s")]

@@ -82,7 +82,7 @@ pub(super) struct Undo {
 
 const UNDO: &str = "\
 Exit code: 0 it is taken back, or was already; 1 documents were changed again since, or what would be in force is wrong;
-2 wrong usage, or the store cannot be reached; 3 somebody else was faster; 4 not acknowledged in time (--wait); 5 not
+2 wrong usage, nobody said yes, or the store cannot be reached; 3 somebody else was faster; 4 not acknowledged in time (--wait); 5 not
 known whether it was published.
 
 Examples:

@@ -114,7 +114,7 @@ fn registrations_are_listed_with_what_is_wrong() {
     let text = String::from_utf8_lossy(&bad.stdout).into_owned();
     assert_eq!(bad.status.code(), Some(1));
     assert!(
-        text.contains("NOT IN FORCE") && text.contains("neither blue nor green") && !text.contains('\u{1b}'),
+        text.contains("NOT IN FORCE") && text.contains("possible values: blue, green") && !text.contains('\u{1b}'),
         "{text}"
     );
     let json = run(&server, &["list", "-o", "json"]);
@@ -142,7 +142,7 @@ fn wrong_usage_is_told_at_once() {
         (&["--service", "s", "10.0.0.1"], "has no port"),
         (&["--service", "s", "--weight", "0", "10.0.0.1:1"], "write 1 to 10000"),
         (&["--service", "s", "--ttl", "1s", "10.0.0.1:1"], "3s to 1h"),
-        (&["--service", "s", "--track", "red", "10.0.0.1:1"], "neither blue nor green"),
+        (&["--service", "s", "--track", "red", "10.0.0.1:1"], "possible values: blue, green"),
         (&["--service", "s", "--id", "a/b", "10.0.0.1:1"], "use letters"),
         (&["--service", "s", "--store", "/tmp", "10.0.0.1:1"], "has no live endpoints"),
         (&["--service", "s", "--store", "etcd://", "10.0.0.1:1"], "empty host"),

@@ -74,6 +74,8 @@ fn what_others_need_is_not_deleted_and_the_list_says_who_they_are() {
     );
     let err = on(&store, &["delete", "cell", "aa", "--yes"]).err(1);
     assert!(err.contains("there is no Cell/aa; did you mean \"a\"?"), "{err}");
+    let err = on(&store, &["get", "route", "shop"]).err(1);
+    assert!(err.contains("there is no Route/shop; there is Grid/shop"), "{err}");
     on(&store, &["delete", "cell", "zzz", "--ignore-missing", "--yes"]).out(0);
     on(&store, &["delete", "cells", "--yes"]).err(2);
     assert_eq!(generation(&store), 1);
