@@ -1,6 +1,6 @@
 //! Who acts: the one with the leader's key in etcd, or with the lock of a directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gridrouter_config::store::etcd::Random;
@@ -19,7 +19,8 @@ pub(super) enum Seat {
 pub(super) struct Bench {
     root: PathBuf,
     candidacy: Candidacy,
-    lock: Option<Lock>,
+    /// The lock, and what it is signed with.
+    lock: Option<(Lock, Leader)>,
     /// How often it got the lock.
     terms: u64,
 }
@@ -71,7 +72,7 @@ impl Seat {
     pub(super) fn holds(&self) -> bool {
         match self {
             Seat::Etcd(_) => true,
-            Seat::Directory(bench) => bench.lock.as_ref().is_some_and(Lock::holds),
+            Seat::Directory(bench) => bench.holds(),
         }
     }
 
@@ -94,16 +95,25 @@ impl Seat {
 }
 
 impl Bench {
+    fn holds(&self) -> bool {
+        self.lock.as_ref().is_some_and(|(lock, _)| lock.holds())
+    }
+
     fn look(&mut self, now: u64) -> Result<Position, String> {
-        if !self.lock.as_ref().is_some_and(Lock::holds) {
-            self.lock = Lock::of_leader(&self.root)?;
-            if let Some(lock) = &self.lock {
+        if !self.holds() {
+            self.lock = None;
+            if let Some(lock) = Lock::of_leader(&self.root)? {
+                let own = self.own(now);
+                lock.sign(&serde_json::to_string(&own).unwrap_or_default())?;
                 self.terms += 1;
-                lock.sign(&serde_json::to_string(&self.own(now)).unwrap_or_default())?;
+                self.lock = Some((lock, own));
             }
         }
-        let proof = self.lock.as_ref().map(|_| Proof::Lock(self.terms));
-        Ok(Position { proof, leader: leader(&self.root)?, trouble: None })
+        let (proof, leader) = match &self.lock {
+            Some((_, own)) => (Some(Proof::Lock(self.terms)), Some(own.clone())),
+            None => (None, leader(&self.root)?),
+        };
+        Ok(Position { proof, leader, trouble: None })
     }
 
     fn own(&self, now: u64) -> Leader {
@@ -112,6 +122,6 @@ impl Bench {
 }
 
 /// Who acts in a directory; one that has not said so yet, or not well, has no name.
-pub(super) fn leader(root: &std::path::Path) -> Result<Option<Leader>, String> {
+pub(super) fn leader(root: &Path) -> Result<Option<Leader>, String> {
     Ok(signed_by_leader(root)?.map(|text| serde_json::from_str(&text).unwrap_or_default()))
 }

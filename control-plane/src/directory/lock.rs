@@ -35,6 +35,11 @@ impl Lock {
     /// The lock of the one who acts, unless somebody else has it.
     pub fn of_leader(root: &Path) -> Result<Option<Self>, String> {
         let path = root.join(LEADER);
+        // Whoever follows the directory is woken when a file is closed that could have been written to. Those who stand by
+        // ask often, and do not open it so.
+        if is_taken(&path)? {
+            return Ok(None);
+        }
         let file = open(&path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { path, file }).filter(Lock::holds)),
@@ -63,18 +68,27 @@ impl Lock {
 /// What the one who acts has signed its lock with; nothing while nobody acts.
 pub fn signed_by_leader(root: &Path) -> Result<Option<String>, String> {
     let path = root.join(LEADER);
-    let file = match File::open(&path) {
+    if !root.is_dir() {
+        return Err(format!("cannot read directory {}; is the name right?", root.display()));
+    }
+    if !is_taken(&path)? {
+        return Ok(None);
+    }
+    fs::read_to_string(&path).map(Some).map_err(|error| cannot(&path, &error))
+}
+
+/// Whether somebody has the lock. It is asked for by taking it, shared and for a moment: a candidate that fails because of
+/// this tries again.
+fn is_taken(path: &Path) -> Result<bool, String> {
+    let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && root.is_dir() => return Ok(None),
-        Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(cannot(path, &error)),
     };
-    // Held for a moment: a candidate that fails because of this tries again.
     match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => {
-            fs::read_to_string(&path).map(Some).map_err(|error| format!("{} cannot be read: {error}", path.display()))
-        }
-        Err(TryLockError::Error(error)) => Err(cannot(&path, &error)),
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(cannot(path, &error)),
     }
 }
 

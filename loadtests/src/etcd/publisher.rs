@@ -134,7 +134,8 @@ fn attempt(writer: &mut Writer, changes: &[Change]) -> Attempt {
             let why = error.to_string();
             match error {
                 PublishError::Lost(_) => Attempt::Lost { before, why },
-                PublishError::Refused(_) => Attempt::Refused(why),
+                // The drill's writer leads nobody.
+                PublishError::Refused(_) | PublishError::Deposed => Attempt::Refused(why),
                 PublishError::Store(_) => Attempt::Failed { before, why },
                 PublishError::Unknown(_) => Attempt::Unknown { before, why },
             }
