@@ -102,6 +102,11 @@ impl SourceDocument {
         SourceDocument::new(id, Arc::clone(&file), Node { at, value: Value::Map(Vec::new()) }, raw).map_err(wrong)
     }
 
+    /// The same document with other contents: what is wrong with it is still shown where it was written.
+    pub fn with(&self, raw: raw::Document) -> Result<SourceDocument, String> {
+        SourceDocument::new(self.id.clone(), Arc::clone(&self.file), self.node.clone(), raw)
+    }
+
     fn new(id: DocumentId, file: Arc<str>, node: Node, raw: raw::Document) -> Result<SourceDocument, String> {
         let canonical = serde_json::to_vec(&raw).map_err(|error| format!("cannot be written as JSON: {error}"))?;
         let digest = Digest::of(&keys::document(&id), &canonical);

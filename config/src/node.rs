@@ -24,13 +24,13 @@ impl Mark {
 }
 
 /// A value and where it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) at: Mark,
     pub(crate) value: Value,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Value {
     Scalar(Scalar),
     List(Vec<Node>),
@@ -40,7 +40,7 @@ pub(crate) enum Value {
 }
 
 /// One key of a map and its value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) key: Box<str>,
     pub(crate) key_at: Mark,
@@ -48,7 +48,7 @@ pub(crate) struct Entry {
 }
 
 /// Text and what YAML 1.2 takes it for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scalar {
     pub(crate) kind: ScalarKind,
     pub(crate) text: Box<str>,

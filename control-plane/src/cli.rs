@@ -18,6 +18,7 @@ mod history;
 mod limit;
 mod refusal;
 mod schema;
+mod shift;
 mod status;
 mod store;
 mod tenant;
@@ -109,6 +110,7 @@ enum Verb {
     Limit(limit::Limit),
     Man(completion::Manual),
     Schema(schema::Schema),
+    Shift(Box<shift::Shift>),
     Status(status::Status),
     Tenant(tenant::Tenant),
     Undo(history::Undo),
@@ -172,6 +174,7 @@ impl Verb {
             Verb::Limit(limit) => limit.run(input, output),
             Verb::Man(manual) => manual.run(command(), output),
             Verb::Schema(schema) => schema.run(output),
+            Verb::Shift(shift) => shift.run(store.target(), input, output),
             Verb::Status(status) => status.run(store.target(), output),
             Verb::Tenant(tenant) => tenant.run(store, input, output),
             Verb::Undo(undo) => undo.run(store.target(), input, output),

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod locate;
 pub mod observe;
 pub mod output;
+pub mod picture;
 pub mod plan;
 pub mod problems;
 pub mod simulate;

@@ -74,6 +74,7 @@ fn is_utf8(locale: &str) -> bool {
 
 /// Where a command prints. A reader that goes away, as `head` does, is no error: the rest is dropped. Any other failure
 /// to write is remembered, and the command's last word.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of three streams")]
 pub struct Output {
     out: Sink,
     err: Sink,
@@ -81,6 +82,8 @@ pub struct Output {
     person: bool,
     /// Whether standard error is a terminal, on which a line can be replaced.
     live: bool,
+    /// Whether lines on standard output can be taken back.
+    redraws: bool,
     /// Whether a line of progress stands on the terminal.
     progress: bool,
     /// What the bar that stands there shows: its words, and how much of it is full.
@@ -120,10 +123,12 @@ impl Output {
         let (out_colour, err_colour) = (colour.on(out.is_terminal()), colour.on(err.is_terminal()));
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let live = err.is_terminal() && !dumb;
+        let redraws = out.is_terminal() && !dumb;
         let person = err.is_terminal() && io::stdin().is_terminal();
         Self::to(BufWriter::with_capacity(1 << 16, out), out_colour, BufWriter::new(err), err_colour)
             .with_person(person)
             .with_live(live)
+            .with_redraws(redraws)
             .with_screen(Screen::standard())
     }
 
@@ -135,6 +140,7 @@ impl Output {
             err: sink(Box::new(err), err_colour),
             person: false,
             live: false,
+            redraws: false,
             progress: false,
             bar: None,
             screen: Screen::UNKNOWN,
@@ -145,6 +151,13 @@ impl Output {
     #[must_use]
     pub fn with_person(mut self, person: bool) -> Self {
         self.person = person;
+        self
+    }
+
+    /// Whether lines on standard output can be taken back: it is a terminal that knows how.
+    #[must_use]
+    pub fn with_redraws(mut self, redraws: bool) -> Self {
+        self.redraws = redraws;
         self
     }
 
@@ -206,6 +219,30 @@ impl Output {
         let cells = |cell: char, count: usize| String::from(cell).repeat(count);
         self.progress(format_args!("{what} {}{} {percent:>3}%", cells(left, full), cells(right, BAR - full)));
         self.bar = Some((what.to_owned(), percent));
+    }
+
+    /// Whether lines on standard output can be taken back.
+    pub fn can_redraw(&self) -> bool {
+        self.redraws
+    }
+
+    /// Prints lines in the place of those printed last, of which there are so many. Returns how many there are now. What is
+    /// longer than the screen is wide is cut, so that a line is one.
+    pub fn redraw(&mut self, before: usize, text: &str) -> usize {
+        self.clear();
+        let width = self.screen.width;
+        let lines = text.lines().count();
+        self.out.put(|to| {
+            if before > 0 {
+                write!(to, "\u{1b}[{before}A")?;
+            }
+            for line in text.lines() {
+                writeln!(to, "\u{1b}[2K{}", cut(line, width))?;
+            }
+            write!(to, "\u{1b}[J")?;
+            to.flush()
+        });
+        lines
     }
 
     /// Takes the line of progress away.
@@ -348,6 +385,24 @@ impl Output {
     }
 }
 
+/// The beginning of a line that fits; what steers colours takes no room.
+fn cut(line: &str, width: usize) -> String {
+    let (mut out, mut room, mut steering) = (String::new(), width, false);
+    for c in line.chars() {
+        if c == '\u{1b}' {
+            steering = true;
+        }
+        if steering {
+            out.push(c);
+            steering = c != 'm';
+        } else if room > 0 {
+            out.push(c);
+            room -= 1;
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -386,6 +441,23 @@ mod tests {
         let closed = output.is_closed();
         let outcome = output.finish();
         (closed, outcome, String::from_utf8(err.0.take()).unwrap())
+    }
+
+    #[test]
+    fn lines_are_cut_to_the_screen_and_keep_their_colours() {
+        assert_eq!(cut("abcdef", 4), "abcd");
+        assert_eq!(cut("ä\u{1b}[31mbcdef\u{1b}[0m", 3), "ä\u{1b}[31mbc\u{1b}[0m");
+    }
+
+    #[test]
+    fn what_is_drawn_again_takes_the_place_of_what_was() {
+        let out = Kept::default();
+        let mut output = Output::to(out.clone(), false, Kept::default(), false);
+        assert!(!output.can_redraw());
+        assert_eq!(output.redraw(0, "a\nb\n"), 2);
+        assert_eq!(output.redraw(2, "c\n"), 1);
+        let wanted = "\u{1b}[2Ka\n\u{1b}[2Kb\n\u{1b}[J\u{1b}[2A\u{1b}[2Kc\n\u{1b}[J";
+        assert_eq!(String::from_utf8(out.0.take()).unwrap(), wanted);
     }
 
     #[test]

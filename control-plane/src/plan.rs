@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use gridrouter_config::codec::{Parsed, SourceDocument};
 use gridrouter_config::generation::{Advanced, advance};
-use gridrouter_config::ids::DocumentId;
+use gridrouter_config::ids::{DocumentId, Kind};
 use gridrouter_config::problem::Problem;
 use gridrouter_config::store::etcd::writer::Change;
 use gridrouter_config::tenants::TenantTable;
@@ -27,6 +27,8 @@ pub struct Wanted {
     pub delete: BTreeSet<DocumentId>,
     /// Whether the store shall hold what is put and nothing else, but for what is taken in.
     pub only: bool,
+    /// Kinds of which documents stay although they are not put.
+    pub keeps: &'static [Kind],
 }
 
 impl Wanted {
@@ -160,7 +162,7 @@ impl Plan {
         if wanted.only {
             let broken = site.broken.iter().flat_map(|broken| &broken.ids);
             for id in site.documents.keys().chain(site.foreign.keys()).chain(broken) {
-                if !wanted.put.contains_key(id) {
+                if !wanted.put.contains_key(id) && !wanted.keeps.contains(&id.kind) {
                     plan.insert(id, Edit { before: version(site, id), after: None });
                 }
             }

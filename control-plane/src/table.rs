@@ -38,6 +38,12 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// A time of day in UTC, such as `18:03:59`.
+pub fn clock(seconds: u64) -> String {
+    let day = seconds % 86_400;
+    format!("{:02}:{:02}:{:02}", day / 3_600, day / 60 % 60, day % 60)
+}
+
 /// How long ago, such as `3m12s`: two units at most. Nothing was ever at second 0.
 pub fn age(then: u64, now: u64) -> String {
     if then == 0 {
@@ -66,6 +72,11 @@ mod tests {
     fn columns_line_up_and_nothing_steers_the_terminal() {
         let rows = [vec!["a".to_owned(), "x\u{1b}[2J".to_owned()], vec!["longer".to_owned(), String::new()]];
         assert_eq!(columns(&["NAME", "B"], &rows), "NAME    B\na       x [2J\nlonger\n");
+    }
+
+    #[test]
+    fn clocks_have_seconds() {
+        assert_eq!([0, 86_399, 1_700_000_000].map(clock), ["00:00:00", "23:59:59", "22:13:20"]);
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use gridrouter_config::check::{ModelDocument, convert};
 use gridrouter_config::codec::{Parsed, parse};
-use gridrouter_config::ids::DocumentId;
+use gridrouter_config::ids::{DocumentId, Kind};
 use gridrouter_config::problem::did_you_mean;
 
 use super::adopt::AdoptFlags;
@@ -17,6 +19,7 @@ use super::{Status, attempt, complete, open};
 use crate::kinds::{Selection, select};
 use crate::output::Output;
 use crate::plan::Wanted;
+use crate::plan::carry::carry_over;
 use crate::site::Site;
 use crate::sources::{self, Sources};
 use crate::target::Target;
@@ -86,10 +89,12 @@ Examples:
 impl Apply {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
-            let (sources, files) = read(&self.filenames, input, output)?;
+            let (sources, mut files) = read(&self.filenames, input, output)?;
             let (mut place, site) = self.adopt.open(target, output)?;
             let adopt = self.adopt.settle(&mut place, &site, None, output)?;
-            let wanted = Wanted { only: self.prune, ..Wanted::of_files(&files) };
+            carried(&site, &mut files)?;
+            // Shifts are started by gridctl, and are in no repository; a repository that has them says so.
+            let wanted = Wanted { only: self.prune, keeps: &[Kind::Shift], ..Wanted::of_files(&files) };
             let reason = String::new();
             let (flags, digest, asks) = (&self.change, None, Asks::WhereItDeletes);
             Ok((Job { flags, place, wanted, files, sources, reason, adopt, digest, asks }, site))
@@ -99,6 +104,19 @@ impl Apply {
             Err(status) => status,
         }
     }
+}
+
+/// What the documents do not say themselves, and is not theirs to say, is taken over from those that are there.
+fn carried(site: &Site, files: &mut [Parsed]) -> Result<(), String> {
+    for document in files.iter_mut().flat_map(|file| &mut file.documents) {
+        let Some(before) = site.documents.get(&document.id) else { continue };
+        let mut raw = document.raw.clone();
+        carry_over(&before.raw, &mut raw).map_err(|why| format!("{}: {why}", document.place()))?;
+        if raw != document.raw {
+            *document = Arc::new(document.with(raw)?);
+        }
+    }
+    Ok(())
 }
 
 /// Reads documents. With none there is nothing to do, and with --prune too much.
@@ -145,6 +163,14 @@ impl Delete {
             output.note("nothing was deleted");
             return Status::Problems;
         }
+        if let Some(shift) = ids.iter().find(|id| is_under_way(&site, id)) {
+            output.error(format_args!(
+                "{shift} is under way, and without it all traffic would go back to the track in use at once; say `gridctl shift \
+                 abort {}` first",
+                shift.name
+            ));
+            return Status::Problems;
+        }
         let wanted = Wanted { delete: ids, ..Wanted::default() };
         let (files, sources, reason) = (Vec::new(), Sources::default(), String::new());
         let asks = Asks::Always(format!("deletes {}", some(&wanted.delete.iter().cloned().collect::<Vec<_>>())));
@@ -167,6 +193,12 @@ impl Delete {
         let broken = files.iter().flat_map(|file| &file.broken).filter_map(|broken| broken.id.as_ref());
         Ok(good.chain(broken).cloned().collect())
     }
+}
+
+/// Whether this is a shift that decides where requests go.
+fn is_under_way(site: &Site, id: &DocumentId) -> bool {
+    let document = site.documents.get(id).filter(|_| id.kind == Kind::Shift);
+    matches!(document.map(|document| convert(document)), Some(Ok(ModelDocument::Shift(shift))) if shift.is_under_way())
 }
 
 fn is_there(site: &Site, id: &DocumentId) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use gridrouter_config::codec::Parsed;
 use gridrouter_config::ids::DocumentId;
-use gridrouter_config::store::etcd::writer::{About, Adopt, PublishError};
+use gridrouter_config::store::etcd::writer::{About, Adopt, PublishError, Writer};
 use gridrouter_config::units::parse_duration;
 use serde_json::{Map, Value, json};
 
@@ -301,40 +301,45 @@ impl Job<'_> {
 
     fn wait(&mut self, generation: u64, timeout: Duration, output: &mut Output) -> Status {
         let Opened::Etcd { writer, .. } = &mut self.place.store else { return Status::Fine };
-        match acknowledge::wait(writer, generation, timeout, output) {
-            Outcome::All(all, refuses) => {
-                match all {
-                    0 => output.note("no router is live; nobody was waited for"),
-                    1 => output.note(format_args!("the live router acknowledged generation {generation}")),
-                    n => output.note(format_args!("all {n} live routers acknowledged generation {generation}")),
-                }
-                if !refuses.is_empty() {
-                    let (verb, names) = (if refuses.len() == 1 { "refuses" } else { "refuse" }, names(&refuses));
-                    output.note(format_args!("{} {verb} documents: {names}", plural(refuses.len(), "router")));
-                }
+        acknowledged(writer, generation, timeout, output)
+    }
+}
+
+/// Waits until every live router has a generation, and says who has not.
+pub(super) fn acknowledged(writer: &mut Writer, generation: u64, timeout: Duration, output: &mut Output) -> Status {
+    match acknowledge::wait(writer, generation, timeout, output) {
+        Outcome::All(all, refuses) => {
+            match all {
+                0 => output.note("no router is live; nobody was waited for"),
+                1 => output.note(format_args!("the live router acknowledged generation {generation}")),
+                n => output.note(format_args!("all {n} live routers acknowledged generation {generation}")),
             }
-            Outcome::Missing(missing, there) => {
-                output.error(format_args!(
-                    "{} of {} did not acknowledge generation {generation}: {}; look with `gridctl status`",
-                    missing.len(),
-                    plural(missing.len() + there, "live router"),
-                    names(&missing)
-                ));
-                let elsewhere = |standing: Standing| matches!(standing, Standing::Held | Standing::AnotherHistory);
-                if missing.iter().any(|(_, standing)| elsewhere(*standing)) {
-                    output.note(
-                        "routers that hold on to another history follow this store once it is published with --adopt",
-                    );
-                }
-                return Status::Unacknowledged;
-            }
-            Outcome::Unknown(why) => {
-                output.error(format_args!("it is not known who acknowledged generation {generation}: {why}"));
-                return Status::Unacknowledged;
+            if !refuses.is_empty() {
+                let (verb, names) = (if refuses.len() == 1 { "refuses" } else { "refuse" }, names(&refuses));
+                output.note(format_args!("{} {verb} documents: {names}", plural(refuses.len(), "router")));
             }
         }
-        Status::Fine
+        Outcome::Missing(missing, there) => {
+            output.error(format_args!(
+                "{} of {} did not acknowledge generation {generation}: {}; look with `gridctl status`",
+                missing.len(),
+                plural(missing.len() + there, "live router"),
+                names(&missing)
+            ));
+            let elsewhere = |standing: Standing| matches!(standing, Standing::Held | Standing::AnotherHistory);
+            if missing.iter().any(|(_, standing)| elsewhere(*standing)) {
+                output.note(
+                    "routers that hold on to another history follow this store once it is published with --adopt",
+                );
+            }
+            return Status::Unacknowledged;
+        }
+        Outcome::Unknown(why) => {
+            output.error(format_args!("it is not known who acknowledged generation {generation}: {why}"));
+            return Status::Unacknowledged;
+        }
     }
+    Status::Fine
 }
 
 fn write_files(root: &Path, plan: &Plan, output: &mut Output) -> Attempt {
@@ -361,7 +366,8 @@ pub(super) fn some(ids: &[DocumentId]) -> String {
     }
 }
 
-fn default_author() -> String {
+/// Who somebody is who does not say it.
+pub(super) fn default_author() -> String {
     let user =
         ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
     let system = rustix::system::uname();

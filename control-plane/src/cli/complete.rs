@@ -83,6 +83,16 @@ pub(super) fn grids(current: &OsStr) -> Vec<CompletionCandidate> {
     offered(names(Kind::Grid, &words()).into_iter().map(|id| id.name.to_string()), current)
 }
 
+/// The names of shifts.
+pub(super) fn shifts(current: &OsStr) -> Vec<CompletionCandidate> {
+    offered(names(Kind::Shift, &words()).into_iter().map(|id| id.name.to_string()), current)
+}
+
+/// The names of services.
+pub(super) fn services(current: &OsStr) -> Vec<CompletionCandidate> {
+    offered(names(Kind::Service, &words()).into_iter().map(|id| id.name.to_string()), current)
+}
+
 /// Documents by both their words, `Kind/name`.
 pub(super) fn full_names(current: &OsStr) -> Vec<CompletionCandidate> {
     let words = words();

@@ -5,6 +5,7 @@ use std::io::BufRead;
 
 use super::Status;
 use super::change::Job;
+use crate::contexts::Context;
 use crate::output::{Answer, Output};
 use crate::plan::{Action, Plan};
 use crate::table::plural;
@@ -23,10 +24,8 @@ pub(super) fn confirm(job: &Job<'_>, plan: &Plan, input: &mut dyn BufRead, outpu
     if job.flags.yes {
         return Ok(());
     }
-    if let Some(context) = job.place.context.as_ref().filter(|context| context.protected) {
-        let what = format!("this changes context {}, which is protected: {}", context.name, plan.summary());
-        let answer = output.ask_for(format_args!("{what}; type its name to go on:"), &context.name, input);
-        return obey(answer, what, output);
+    if let Some(outcome) = protected(job.place.context.as_ref(), &plan.summary(), input, output) {
+        return outcome;
     }
     let deleted = plan.count(Action::Deleted);
     let what = match &job.asks {
@@ -36,6 +35,36 @@ pub(super) fn confirm(job: &Job<'_>, plan: &Plan, input: &mut dyn BufRead, outpu
         Asks::WhereItDeletes => return Ok(()),
         Asks::Always(what) => format!("this {what}"),
     };
+    let answer = output.ask(format_args!("{what}; go on?"), input);
+    obey(answer, what, output)
+}
+
+/// Asks for the name of a context that is protected; nothing where it is not.
+fn protected(
+    context: Option<&Context>,
+    summary: &str,
+    input: &mut dyn BufRead,
+    output: &mut Output,
+) -> Option<Result<(), Status>> {
+    let context = context.filter(|context| context.protected)?;
+    let what = format!("this changes context {}, which is protected: {summary}", context.name);
+    let answer = output.ask_for(format_args!("{what}; type its name to go on:"), &context.name, input);
+    Some(obey(answer, what, output))
+}
+
+/// The same for a change that is not a [`Job`]: what it does, as in "this …", where that is dangerous.
+pub(super) fn consent(
+    context: Option<&Context>,
+    summary: &str,
+    danger: Option<String>,
+    input: &mut dyn BufRead,
+    output: &mut Output,
+) -> Result<(), Status> {
+    if let Some(outcome) = protected(context, summary, input, output) {
+        return outcome;
+    }
+    let Some(what) = danger else { return Ok(()) };
+    let what = format!("this {what}");
     let answer = output.ask(format_args!("{what}; go on?"), input);
     obey(answer, what, output)
 }

@@ -90,6 +90,11 @@ Examples:
   gridctl undo --store etcd://127.0.0.1:2379 2 --wait --yes";
 
 impl Log {
+    /// The generations that changed one document.
+    pub(super) fn of_document(kind: &str, name: &str, n: usize, output: Format) -> Result<Self, String> {
+        Ok(Self { generation: None, n, filter: Filter::of_document(&format!("{kind}/{name}"))?, output, most: 0 })
+    }
+
     pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Status {
         let outcome = attempt(output, |output| {
             let mut place = open_place(target)?;

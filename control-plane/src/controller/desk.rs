@@ -22,8 +22,10 @@ pub enum Refused {
     No(String),
     /// Others were faster every time.
     Lost(String),
-    /// The store cannot be used, or did not say what became of it.
+    /// The store cannot be used.
     Away(String),
+    /// It is not known whether it was changed.
+    Unknown(String),
 }
 
 /// An operator's desk.
@@ -63,6 +65,7 @@ impl Desk {
                 Ok(generation) => return Ok(generation),
                 Err(Failure::Lost(why)) => lost = why,
                 Err(Failure::Refused(why)) => return Err(Refused::No(why)),
+                Err(Failure::Unknown(why)) => return Err(Refused::Unknown(why)),
                 Err(failure @ (Failure::Away(_) | Failure::Deposed | Failure::Killed)) => {
                     return Err(Refused::Away(text(&failure)));
                 }
@@ -74,7 +77,9 @@ impl Desk {
 
 fn text(failure: &Failure) -> String {
     match failure {
-        Failure::Lost(why) | Failure::Refused(why) | Failure::Away(why) => crate::site::in_our_words(why),
+        Failure::Lost(why) | Failure::Refused(why) | Failure::Away(why) | Failure::Unknown(why) => {
+            crate::site::in_our_words(why)
+        }
         Failure::Deposed | Failure::Killed => "somebody else acts".to_owned(),
     }
 }

@@ -166,7 +166,8 @@ impl<Step: FnMut(&View, u64) -> Decision> Driver<Step> {
                 self.trouble = Some(text);
                 Turn::Wait(self.settings.period)
             }
-            Err(Failure::Away(text)) => {
+            // Where it is not known, it is read again, and what is still to be done is done then.
+            Err(Failure::Away(text) | Failure::Unknown(text)) => {
                 self.away(text, company);
                 Turn::Wait(self.pause())
             }

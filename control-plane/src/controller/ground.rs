@@ -55,8 +55,10 @@ pub(super) enum Failure {
     Deposed,
     /// It cannot be done as it is.
     Refused(String),
-    /// The store cannot be used, or did not say what became of it.
+    /// The store cannot be used. Nothing was changed.
     Away(String),
+    /// The store did not say what became of it.
+    Unknown(String),
     /// A test wants this controller dead.
     Killed,
 }
@@ -198,8 +200,8 @@ impl From<PublishError> for Failure {
             PublishError::Lost(lost) => Failure::Lost(lost.to_string()),
             PublishError::Deposed => Failure::Deposed,
             PublishError::Refused(why) => Failure::Refused(why),
-            // Where it is not known, it is read again, and what is still to be done is done then.
-            PublishError::Store(_) | PublishError::Unknown(_) => Failure::Away(error.to_string()),
+            PublishError::Store(_) => Failure::Away(error.to_string()),
+            PublishError::Unknown(_) => Failure::Unknown(error.to_string()),
         }
     }
 }

@@ -49,6 +49,11 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 impl Filter {
+    /// Those that changed a document, `KIND/NAME`.
+    pub(super) fn of_document(text: &str) -> Result<Self, String> {
+        Ok(Self { document: Some(document(text)?), author: None, since: None })
+    }
+
     /// The newest generations that fit, so many at most. `now` is in seconds since 1970.
     pub(super) fn find(
         &self,

@@ -1,0 +1,271 @@
+//! The verbs that say how a shift goes on. They need no controller: what they want is written at once.
+
+use std::io::BufRead;
+use std::time::Duration;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use gridrouter_config::model::Shift;
+use gridrouter_config::raw::RollbackPace;
+use gridrouter_config::units::parse_duration;
+
+use super::scene::{RouterFlags, Scene, find, now, service};
+use crate::cli::change::{acknowledged, default_author};
+use crate::cli::consent::consent;
+use crate::cli::{Status, complete, open_place};
+use crate::controller::desk::Refused;
+use crate::controller::{Proposal, View};
+use crate::ledger::Ledger;
+use crate::output::Output;
+use crate::plan::shift::write::documents;
+use crate::plan::shift::{Command, Next, obey};
+use crate::table::printable;
+use crate::target::Target;
+
+/// The flags of all of them.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// The shift
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::shifts))]
+    name: String,
+    /// Why, for the history and the shift itself
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Who, for the history [default: that of the context, or $USER@host]
+    #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
+    author: Option<String>,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on without asking
+    #[arg(short, long)]
+    yes: bool,
+    /// Return when every live router acknowledged the change; after 30s, or this time, name those that did not
+    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
+          value_parser = parse_duration)]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    routers: RouterFlags,
+}
+
+const CODES: &str = "\
+Exit code: 0 done; 1 the shift is not where this can be done; 2 wrong usage, nobody said yes, or the store cannot be reached;
+3 somebody else was faster every time; 4 not acknowledged in time (--wait); 5 not known whether it was written.";
+
+/// Go to the next step now, or to the end.
+///
+/// What is left of the hold, the pause or the analysis is left out. It asks before it moves everything.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{CODES}\n\nExamples:\n  gridctl shift promote new --store etcd://127.0.0.1:2379\n  \
+    gridctl shift promote new --full --yes --store etcd://127.0.0.1:2379"))]
+pub(super) struct Promote {
+    /// Move everything in all cells now, whatever is left
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Keep a shift as it is until somebody says `resume`.
+///
+/// A shift whose analysis says that the new track is bad is rolled back all the same, unless it has `onFailure: pause`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{CODES}\n\nExamples:\n  gridctl shift pause new --store etcd://127.0.0.1:2379 -m \"lunch\""))]
+pub(super) struct Pause {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Go on with a shift from where it was paused.
+///
+/// What was left of the hold is left still. A step that ended without a clear verdict is held once more.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{CODES}\n\nExamples:\n  gridctl shift resume new --store etcd://127.0.0.1:2379"))]
+pub(super) struct Resume {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// End a shift, with everything on the old track at once.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{CODES}\n\nExamples:\n  gridctl shift abort new --yes --store etcd://127.0.0.1:2379"))]
+pub(super) struct Abort {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Take traffic back to the old track, also of a shift that has succeeded.
+///
+/// At once unless --stepwise is given. Stepwise, it goes back by the weights of the steps, and needs a controller.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{CODES}\n\nExamples:\n  gridctl shift rollback new --yes --store etcd://127.0.0.1:2379\n  \
+    gridctl shift rollback new --stepwise --store etcd://127.0.0.1:2379 -m \"slow\""))]
+pub(super) struct Rollback {
+    /// Go back by the weights of the steps, each for 10 s at the most
+    #[arg(long)]
+    stepwise: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Promote {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        let command = if self.full { Command::PromoteFully } else { Command::Promote };
+        self.flags.run(command, self.full, target, input, output)
+    }
+}
+
+impl Pause {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        self.flags.run(Command::Pause, false, target, input, output)
+    }
+}
+
+impl Resume {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        self.flags.run(Command::Resume, false, target, input, output)
+    }
+}
+
+impl Abort {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        self.flags.run(Command::Abort, true, target, input, output)
+    }
+}
+
+impl Rollback {
+    pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
+        let pace = if self.stepwise { RollbackPace::Stepwise } else { RollbackPace::AtOnce };
+        self.flags.run(Command::RollBack(pace), true, target, input, output)
+    }
+}
+
+/// What a command does to a shift.
+struct Act {
+    proposal: Proposal,
+    next: Next,
+    shift: std::sync::Arc<Shift>,
+}
+
+impl Flags {
+    fn run(
+        &self,
+        command: Command,
+        dangerous: bool,
+        target: Result<Target, String>,
+        input: &mut dyn BufRead,
+        output: &mut Output,
+    ) -> Status {
+        let opened = target.and_then(|target| Ok((Scene::open(&target, &self.routers)?, target)));
+        let (mut scene, target) = match opened {
+            Ok(opened) => opened,
+            Err(why) => return fail(Status::Failed, &why, output),
+        };
+        output.progress(format_args!("reading {target}"));
+        let view = match scene.desk.look() {
+            Ok(view) => view,
+            Err(why) => return fail(Status::Failed, &why, output),
+        };
+        let act = match self.decide(view, command) {
+            Ok(act) => act,
+            Err(why) => return fail(Status::Problems, &why, output),
+        };
+        let danger = (dangerous && !self.yes).then(|| danger(&mut scene, &act));
+        if self.dry_run {
+            let danger = danger.map(|danger| format!(": this {danger}")).unwrap_or_default();
+            output.line(format_args!("dry run, nothing was changed: {}{danger}", printable(&act.next.what)));
+            return Status::Fine;
+        }
+        let context = target.context.as_ref().filter(|_| !self.yes);
+        if let Err(status) = consent(context, &act.next.what, danger, input, output) {
+            return status;
+        }
+        output.progress("writing");
+        let author = self.author.clone().filter(|name| !name.is_empty());
+        let author = author.or_else(|| target.context.as_ref()?.author.clone()).unwrap_or_else(default_author);
+        let mut what = String::new();
+        let done = scene.desk.change(&author, |view| {
+            let act = self.decide(view, command)?;
+            what.clone_from(&act.next.what);
+            Ok(act.proposal)
+        });
+        match done {
+            Ok(generation) => self.end(generation, &what, target, output),
+            Err(Refused::No(why)) => fail(Status::Problems, &why, output),
+            Err(Refused::Lost(why)) => fail(Status::Lost, &why, output),
+            Err(Refused::Away(why)) => fail(Status::Failed, &why, output),
+            Err(Refused::Unknown(why)) => fail(Status::Unknown, &why, output),
+        }
+    }
+
+    fn decide(&self, view: &View, command: Command) -> Result<Act, String> {
+        let (raw, shift) = find(view, &self.name)?;
+        let service = service(view, &shift);
+        let in_use = |cell: &_| {
+            let tracks = service.and_then(|service| service.cells.get(cell));
+            tracks.is_some_and(|tracks| tracks.active.unwrap_or_default() == shift.to)
+        };
+        let in_use = raw.waves.iter().flat_map(|wave| &wave.cells).all(in_use);
+        let why = self.message.as_deref().unwrap_or_default();
+        let next = obey(&shift, command, why, in_use, now())?;
+        if next.active.is_some() && service.is_none() {
+            return Err(format!("there is no Service \"{}\"; say `gridctl shift abort {}`", shift.service, shift.name));
+        }
+        let reason = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        let message = format!("shift {}: {}{reason}", shift.name, next.what);
+        Ok(Act { proposal: Proposal { put: documents(raw, service, &next), message }, next, shift })
+    }
+
+    fn end(&self, generation: Option<u64>, what: &str, target: Target, output: &mut Output) -> Status {
+        let what = printable(what);
+        match generation {
+            Some(0) => output.line(format_args!("shift {} {what}", self.name)),
+            Some(generation) => {
+                output.line(format_args!("shift {} {what}; generation {generation} is in force", self.name));
+            }
+            None => output.line(format_args!("shift {} is like that already", self.name)),
+        }
+        let (Some(generation), Some(timeout)) = (generation.filter(|generation| *generation > 0), self.wait) else {
+            return Status::Fine;
+        };
+        let waited = open_place(Ok(target))
+            .and_then(|mut place| Ok(acknowledged(place.writer("has no live routers")?, generation, timeout, output)));
+        waited.unwrap_or_else(|why| fail(Status::Unacknowledged, &why, output))
+    }
+}
+
+/// What a change does to traffic now: the share that moves, and how many requests a second that is.
+fn danger(scene: &mut Scene, act: &Act) -> String {
+    const SECOND: Duration = Duration::from_secs(1);
+    let shift = &act.shift;
+    let (mut first, mut second) = (Ledger::default(), Ledger::default());
+    // Nobody unparks this thread.
+    let counted = scene.count(shift, &mut first).and_then(|()| {
+        std::thread::park_timeout(SECOND);
+        scene.count(shift, &mut second)
+    });
+    let of = |ledger: &Ledger, track| shift.cells().map(|cell| ledger.all(cell, track).requests).sum::<u64>();
+    let rate = |track| of(&second, track).saturating_sub(of(&first, track));
+    let (to, from) = (shift.to, shift.to.other());
+    let ends_on_new = act.next.active == Some(to);
+    let (leaves, towards) = if ends_on_new { (from, to) } else { (to, from) };
+    let shares = shift.cells().map(|cell| {
+        let share = shift.state.shares.get(cell).copied().unwrap_or_default();
+        let share = if shift.has_ended() { 100.0 } else { f64::from(share.hundredths()) / 100.0 };
+        let moved = if ends_on_new { 100.0 - share } else { share };
+        format!("{moved}% in {cell}")
+    });
+    let shares = shares.collect::<Vec<_>>().join(", ");
+    let requests = match counted {
+        Ok(()) if first.missing().is_empty() && shift.is_under_way() => {
+            format!("; {} requests/s are there now", rate(leaves))
+        }
+        Ok(()) | Err(_) => String::new(),
+    };
+    format!("moves what is on {} to {}: {shares}{requests}", leaves.as_str(), towards.as_str())
+}
+
+fn fail(status: Status, why: &str, output: &mut Output) -> Status {
+    output.error(printable(why));
+    status
+}

@@ -1,0 +1,110 @@
+//! What the verbs of shifts look at: the documents, the routers, and the time.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use gridrouter_config::check::{ModelDocument, convert};
+use gridrouter_config::ids::{DocumentId, Kind, Name};
+use gridrouter_config::model::Shift;
+use gridrouter_config::problem::did_you_mean;
+use gridrouter_config::raw;
+
+use crate::controller::View;
+use crate::controller::desk::Desk;
+use crate::controller::shift::{Routers, verdict};
+use crate::ledger::Ledger;
+use crate::observe::Observer;
+use crate::picture::{Before, Picture};
+use crate::target::Target;
+
+/// Which routers are asked.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RouterFlags {
+    /// Ask these routers what they count, by the address of their admin endpoints, instead of those that are live in etcd;
+    /// a directory has no list of them
+    #[arg(long = "router", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(super) routers: Vec<String>,
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A shift as it is written, and what that means.
+pub(super) fn find<'a>(view: &'a View, name: &str) -> Result<(&'a raw::Shift, Arc<Shift>), String> {
+    let id = DocumentId { kind: Kind::Shift, name: Name::parse(name)? };
+    let Some(document) = view.documents.get(&id) else {
+        if let Some(unreadable) = view.unreadable.iter().find(|one| one.id.as_ref() == Some(&id)) {
+            return Err(format!("shift \"{name}\" cannot be read: {}", unreadable.why));
+        }
+        let help = did_you_mean(name, names(view)).unwrap_or_else(|| "`gridctl shift list` lists them".to_owned());
+        return Err(format!("there is no shift \"{name}\"; {help}"));
+    };
+    match (&document.raw, convert(document)) {
+        (raw::Document::Shift(raw), Ok(ModelDocument::Shift(shift))) => Ok((raw, shift)),
+        (_, Err(problems)) => {
+            let why = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+            Err(format!("shift \"{name}\" is not right: {why}"))
+        }
+        (_, Ok(_)) => Err(format!("{id} is no shift")),
+    }
+}
+
+/// The names of all shifts.
+pub(super) fn names(view: &View) -> impl Iterator<Item = &str> {
+    view.documents.keys().filter(|id| id.kind == Kind::Shift).map(|id| id.name.as_str())
+}
+
+/// The service of a shift.
+pub(super) fn service<'a>(view: &'a View, shift: &Shift) -> Option<&'a raw::Service> {
+    let id = DocumentId { kind: Kind::Service, name: shift.service.clone() };
+    match &view.documents.get(&id)?.raw {
+        raw::Document::Service(service) => Some(service),
+        raw::Document::Listener(_)
+        | raw::Document::Grid(_)
+        | raw::Document::Cell(_)
+        | raw::Document::Route(_)
+        | raw::Document::Limit(_)
+        | raw::Document::Plan(_)
+        | raw::Document::Shift(_)
+        | raw::Document::Tenant(_) => None,
+    }
+}
+
+/// Whoever looks at shifts more than once.
+pub(super) struct Scene {
+    pub(super) desk: Desk,
+    routers: Routers,
+    observer: Observer,
+}
+
+impl Scene {
+    pub(super) fn open(target: &Target, flags: &RouterFlags) -> Result<Self, String> {
+        let (desk, routers) = (Desk::open(target)?, Routers::of(target, &flags.routers)?);
+        Ok(Self { desk, routers, observer: Observer::new()? })
+    }
+
+    /// Takes what routers have counted now.
+    pub(super) fn count(&mut self, shift: &Shift, ledger: &mut Ledger) -> Result<(), String> {
+        if shift.state.started > 0 {
+            ledger.take(shift, &self.observer.read(self.routers.list()?));
+        }
+        Ok(())
+    }
+
+    /// How a shift is now, and how it was.
+    pub(super) fn picture(
+        &mut self,
+        name: &str,
+        ledger: &mut Ledger,
+        before: Option<&Before>,
+    ) -> Result<Picture, String> {
+        let (_, shift) = find(self.desk.look()?, name)?;
+        self.count(&shift, ledger)?;
+        let verdict = verdict(&shift, ledger);
+        Ok(Picture::of(&shift, ledger, &verdict, before, now()))
+    }
+}
