@@ -201,7 +201,7 @@ fn decided<'a: 'r, 'r>(
     now: Nanos,
     admission: &mut Admission<'a>,
 ) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
-    decide(snapshot, facts, limits, now, admission)
+    decide(snapshot, facts, limits, || 0, now, admission)
 }
 
 #[inline(never)]

@@ -38,7 +38,7 @@ pub struct Cli {
     /// Data-plane threads [default: one a core]
     #[arg(long, global = true, value_name = "N", env = "GRIDROUTER_THREADS")]
     threads: Option<u16>,
-    /// Address of /live, /ready, /metrics, /snapshot and /explain, or `off` [default: 127.0.0.1:9901]
+    /// Address of /live, /ready, /metrics, /snapshot, /tracks and /explain, or `off` [default: 127.0.0.1:9901]
     #[arg(long, global = true, value_name = "ADDR", env = "GRIDROUTER_ADMIN")]
     admin: Option<String>,
     /// error, warn, info, debug, or filters such as gridrouter=debug [default: info]

@@ -225,7 +225,11 @@ fn follow(
         source.follow(&stop, current, &keep_open, |snapshot, names| {
             labels.lock().unwrap_or_else(PoisonError::into_inner).update(names);
             let snapshot = Arc::new(snapshot);
-            shared.snapshot.store(snapshot);
+            let (old, new) = (shared.snapshot.swap(Arc::clone(&snapshot)), &snapshot.model);
+            // Only then: who is told looks at the snapshot in force.
+            if !Arc::ptr_eq(&old.model.shifts, &new.shifts) || !Arc::ptr_eq(&old.model.services, &new.services) {
+                shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Shifted));
+            }
             keep_open();
         });
     })

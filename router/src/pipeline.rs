@@ -7,8 +7,10 @@ pub mod admission;
 pub(crate) mod aftermath;
 pub mod decide;
 pub mod explain;
+pub(crate) mod flight;
 pub(crate) mod own;
 pub mod told;
+pub mod track;
 mod waiting;
 
 use std::rc::Rc;
@@ -21,6 +23,7 @@ use http_body::Body;
 use self::admission::Admission;
 use self::aftermath::Aftermath;
 use self::decide::{Decision, Destination, Facts, Refusal};
+use self::flight::Flight;
 use self::told::Told;
 use self::waiting::Waiting;
 use crate::balance::smooth_weighted_round_robin::Tried;
@@ -148,7 +151,8 @@ fn begin(
         headers: &head.fields,
         target: &target,
     };
-    let decided = decide::decide(snapshot, &facts, &worker.shared.limits, now, &mut admission);
+    let dice = || worker.random();
+    let decided = decide::decide(snapshot, &facts, &worker.shared.limits, dice, now, &mut admission);
     let Decision { route, index, destination, placed } = match decided {
         Ok(decision) => decision,
         Err(refusal) => {
@@ -172,8 +176,9 @@ fn begin(
             let turn = (admission.wait_nanos > 0).then(|| Box::new(Waiting::new(worker, &admission, now)));
             Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: admission.told(), record, turn }))
         }
-        Destination::Endpoint { group, host, .. } => {
+        Destination::Endpoint { group, on, host, .. } => {
             record.group = Some(group.id);
+            record.flight = on.as_ref().map(|on| Flight::new(connection, on, now));
             let going = |mut record: Record| {
                 record.aftermath = Aftermath::of(worker, &admission, now);
                 Going { route: index, host: host.cloned(), target, told: admission.told(), record }
@@ -187,9 +192,9 @@ fn begin(
                 }
                 return Ok(Begun::Waiting(Box::new(ToWait { turn, group, going: going(record) })));
             }
-            match pick(worker, group, now) {
+            match pick(worker, group, record.flight.as_ref(), now) {
                 Some(picked) => Ok(Begun::Going(going(record), picked)),
-                None => Err(unfit(Reject::NoEndpoint, NO_ENDPOINT)),
+                None => Err(Box::new(unfit(Reject::NoEndpoint, NO_ENDPOINT).on_track(record.flight))),
             }
         }
     }
@@ -203,8 +208,20 @@ fn fits(route: &RoutePlan, wait_nanos: u64) -> bool {
 
 const NO_ENDPOINT: &str = "every endpoint is down, full or marked as failed";
 
-/// Picks the endpoint that a request is sent to first.
-fn pick(worker: &Rc<Worker>, group: &Arc<EndpointGroup>, now: Nanos) -> Option<Picked> {
+/// Picks the endpoint that a request is sent to first: one of its track. Only where that has none, and the shift allows it,
+/// it is one of the other track.
+fn pick(worker: &Rc<Worker>, group: &Arc<EndpointGroup>, flight: Option<&Flight>, now: Nanos) -> Option<Picked> {
+    let picked = pick_of(worker, group, now);
+    if picked.is_some() {
+        return picked;
+    }
+    let flight = flight?;
+    let picked = pick_of(worker, flight.fallback()?, now)?;
+    flight.falls_back();
+    Some(picked)
+}
+
+fn pick_of(worker: &Rc<Worker>, group: &Arc<EndpointGroup>, now: Nanos) -> Option<Picked> {
     let mut tried = Tried::default();
     let (group, endpoint) = worker.balancers.pick(group, now.seconds(), &mut tried)?;
     Some(Picked { choice: Choice::new(Rc::clone(worker), group, endpoint), tried })
@@ -225,8 +242,12 @@ async fn forward_later(
     if let Some(aftermath) = &mut record.aftermath {
         aftermath.begins(worker.now());
     }
+    if let Some(flight) = &record.flight {
+        flight.begins(worker.now());
+    }
+    let picked = pick(worker, group, record.flight.as_ref(), worker.now());
     let going = Going { record, ..going };
-    let Some(picked) = pick(worker, group, worker.now()) else {
+    let Some(picked) = picked else {
         tracing::debug!(client = %connection.origin.peer, "request refused: {NO_ENDPOINT}");
         let mut told = Fields::new();
         going.told.write(plan_of(snapshot, going.route).map(|(route, ..)| &*route.limits), &mut told);
@@ -289,17 +310,24 @@ fn depart<'c>(
 /// Sends a request on and brings the answer back.
 async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &mut Departure<'_>) -> Answer {
     let plan = plan_of(snapshot, departure.route);
+    let flight = departure.record.as_ref().and_then(|record| record.flight.as_ref());
     let answer = match plan {
-        Some((_, _, document)) => departure.journey.send(connection, &document.timeouts).await,
+        Some((_, _, document)) => departure.journey.send(connection, &document.timeouts, flight).await,
         None => Err(Reject::NoRoute),
     };
     let mut record = departure.record.take().unwrap_or_else(|| Record::new(connection.worker().now()));
+    if let Some(flight) = &record.flight {
+        record.group = Some(flight.group().id);
+    }
     match (answer, plan) {
         (Ok((head, lease)), Some((route, _, document))) => {
             let (status, mut fields) = (head.status, head.fields);
             record.status = status.as_u16();
             if let Some(aftermath) = &mut record.aftermath {
                 aftermath.answer_begins(status, &fields, connection.body_ended.get());
+            }
+            if let Some(flight) = &record.flight {
+                flight.answer_begins(&fields, lease.left().is_none());
             }
             headers::strip_hop_by_hop(&mut fields, Direction::Response, true);
             departure.told.write(Some(&route.limits), &mut fields);

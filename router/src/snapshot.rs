@@ -7,6 +7,8 @@
 pub mod compile;
 mod limits;
 pub mod names;
+pub mod split;
+mod targets;
 mod tenants;
 
 use std::net::SocketAddr;
@@ -15,8 +17,10 @@ use std::sync::Arc;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
+use gridrouter_config::track::Track;
 use http::{HeaderValue, StatusCode};
 
+use self::split::{RunPlan, SplitPlan};
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::http::fields::TwoLines;
 use crate::limit::Prepared;
@@ -45,6 +49,8 @@ pub struct Snapshot {
     pub grids: Vec<Option<Arc<GridPlan>>>,
     /// The cells, by their stable number.
     pub cells: Vec<Option<CellPlan>>,
+    /// The shifts that were begun, in each of their cells.
+    pub runs: Arc<[RunPlan]>,
     /// The tenants that have a document.
     pub tenants: Tenants,
     /// How long reading and compiling it took.
@@ -148,10 +154,12 @@ pub enum Targets {
 /// A service in one place.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Its endpoints.
+    /// Its endpoints: those of the track in use, or of the old one while a shift is under way.
     pub group: Arc<EndpointGroup>,
     /// The `Host` to send, where the place is a cell's ingress.
     pub host: Option<HeaderValue>,
+    /// Both tracks, while a shift is under way.
+    pub split: Option<Arc<SplitPlan>>,
 }
 
 /// The endpoints of one service in one cell on one track, among which requests are balanced.
@@ -161,6 +169,8 @@ pub struct EndpointGroup {
     pub id: u32,
     /// `<service>/<cell>/<track>`, for people and metrics.
     pub label: Arc<str>,
+    /// The track.
+    pub track: Track,
     /// The endpoints, in the document's order.
     pub endpoints: Box<[EndpointPlan]>,
     /// The same for the balancer.
@@ -263,15 +273,29 @@ pub fn replaced_prefix(action: &model::Action) -> Option<&str> {
     }
 }
 
-impl Targets {
-    /// The same, with every group that is equal to the one before taken over, so that nobody has to compare it again.
-    #[must_use]
-    pub(crate) fn keeping(self, before: &Targets) -> Targets {
-        let keep = |target: &mut Target, before: &Target| {
-            if target.group == before.group {
-                target.group = Arc::clone(&before.group);
+impl Target {
+    fn keep(&mut self, before: &Target) {
+        let split = before.split.as_ref();
+        let sides = split.map(|split| [&split.to.group, &split.from.group]);
+        let known = || std::iter::once(&before.group).chain(sides.into_iter().flatten());
+        let keep = |group: &mut Arc<EndpointGroup>| {
+            if let Some(known) = known().find(|known| *known == group) {
+                *group = Arc::clone(known);
             }
         };
+        keep(&mut self.group);
+        if let Some(split) = self.split.as_mut().and_then(Arc::get_mut) {
+            keep(&mut split.to.group);
+            keep(&mut split.from.group);
+        }
+    }
+}
+
+impl Targets {
+    /// The same, with every group that is equal to one before taken over, so that nobody has to compare it again.
+    #[must_use]
+    pub(crate) fn keeping(self, before: &Targets) -> Targets {
+        let keep = Target::keep;
         match (self, before) {
             (Targets::Direct(mut target), Targets::Direct(before)) => {
                 keep(Arc::make_mut(&mut target), before);

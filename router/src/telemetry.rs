@@ -6,6 +6,7 @@
 pub mod counters;
 pub(crate) mod limits;
 pub(crate) mod render;
+pub mod tracks;
 
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use crate::clock::Nanos;
 use crate::http::reject::Reject;
 use crate::listener::worker::Worker;
 use crate::pipeline::aftermath::Aftermath;
+use crate::pipeline::flight::Flight;
 use crate::upstream::response_body::BrokenOff;
 
 /// What will be recorded of one request when it is over: exactly once, however it ends.
@@ -30,11 +32,23 @@ pub(crate) struct Record {
     broken_off: Option<BrokenOff>,
     /// What it owes its limits until it is over.
     pub(crate) aftermath: Option<Box<Aftermath>>,
+    /// The track that it is on, while a shift is under way.
+    pub(crate) flight: Option<Flight>,
 }
 
 impl Record {
     pub(crate) fn new(began: Nanos) -> Self {
-        Self { began, route: None, group: None, status: 0, reject: None, bytes: 0, broken_off: None, aftermath: None }
+        Self {
+            began,
+            route: None,
+            group: None,
+            status: 0,
+            reject: None,
+            bytes: 0,
+            broken_off: None,
+            aftermath: None,
+            flight: None,
+        }
     }
 
     pub(crate) fn sent(&mut self, bytes: usize) {
@@ -54,6 +68,9 @@ impl Record {
         }
         if let Some(group) = self.group {
             counters.group(group, |group| group.request(self.status, took, self.bytes));
+        }
+        if let Some(flight) = &self.flight {
+            flight.count(self.status, self.reject, self.broken_off);
         }
         if let Some(reject) = self.reject {
             counters.shared.reject(reject);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use gridrouter_config::model::Model;
+use gridrouter_config::tracks::Tracks;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::json;
@@ -17,7 +18,7 @@ use crate::lifecycle::View;
 use crate::listener::worker::Message;
 use crate::pipeline::explain::Question;
 use crate::presence::Presence;
-use crate::telemetry::render;
+use crate::telemetry::{render, tracks};
 
 /// Whether the router can take requests: it has a configuration and is not about to end.
 pub(super) fn ready(view: &View) -> Response<Full<Bytes>> {
@@ -97,6 +98,14 @@ pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
             "threads": view.shared.threads.len(),
         }),
     )
+}
+
+/// What was counted of the tracks of shifts.
+pub(super) fn tracks(view: &View) -> Response<Full<Bytes>> {
+    let snapshot = view.shared.snapshot.load_full();
+    let threads: Vec<_> = view.shared.threads.iter().map(|thread| &*thread.counters).collect();
+    let shifts = tracks::sums(&snapshot.runs, &threads).into_iter().map(tracks::told).collect();
+    json(StatusCode::OK, &Tracks { generation: snapshot.generation, router_started: view.shared.started, shifts })
 }
 
 /// What would happen to a request: `method`, `host`, `path` (with its query, percent-encoded), `header` (repeatable,

@@ -67,10 +67,24 @@ pub(crate) struct Connection {
     pub(crate) body_ended: Cell<Nanos>,
     /// Nobody reads the body yet: the request waits for its turn.
     pub(crate) waits: Cell<bool>,
+    /// Whether that is because its track is left, and how the answer ends then.
+    pub(crate) leaving: Cell<Leaving>,
     /// The answer being made is the connection's last.
     ends: Cell<bool>,
     /// The client's address as text, made with its first request.
     address: RefCell<Option<Box<[u8]>>>,
+}
+
+/// How an answer ends whose track is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It is not left.
+    #[default]
+    Not,
+    /// Such that the client does not take it for whole.
+    Cut,
+    /// As if it were whole: its client comes back by itself.
+    Cleanly,
 }
 
 /// What comes next on a connection.
@@ -107,6 +121,7 @@ impl Connection {
             timed: Cell::default(),
             body_ended: Cell::new(Nanos(0)),
             waits: Cell::default(),
+            leaving: Cell::default(),
             ends: Cell::default(),
             address: RefCell::default(),
         });
@@ -283,6 +298,7 @@ impl Connection {
     /// The answer was sent, or given up.
     pub(crate) fn request_ends(&self, now: Millis) {
         self.request_deadline.set(Millis::NEVER);
+        self.leaving.set(Leaving::Not);
         self.since.set(now);
     }
 

@@ -20,6 +20,7 @@ use crate::clock::{self, Millis, Nanos};
 use crate::http1::wire::Spare;
 use crate::limit::table::LimitTable;
 use crate::pipeline::explain::{Explanation, Question};
+use crate::pipeline::flight::Flights;
 use crate::snapshot::Snapshot;
 use crate::telemetry::counters::{Counters, ThreadCounters};
 use crate::upstream::pool::Pool;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub threads: Vec<Thread>,
     /// Set when the process is asked to stop: no new connections, and `Connection: close` on every answer.
     pub draining: AtomicBool,
+    /// When the process was started, in milliseconds since 1970.
+    pub started: u64,
 }
 
 /// One thread as others see it.
@@ -86,6 +89,8 @@ pub enum Message {
     },
     /// The process is about to end: close connections as they become idle.
     Drain,
+    /// The snapshot says something new of shifts: find the answers that have to end because of it.
+    Shifted,
     /// Say what would happen to a request.
     Explain(Box<Question>, oneshot::Sender<Explanation>),
 }
@@ -102,8 +107,14 @@ impl Shared {
             limits: LimitTable::new(limit_bytes),
             threads: (0..threads.max(1)).map(thread).collect(),
             draining: AtomicBool::new(false),
+            started: unix_millis(),
         })
     }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Thread {
@@ -127,6 +138,7 @@ pub struct Worker {
     date: RefCell<Date>,
     pub(crate) balancers: Balancers,
     pub(crate) counters: Counters,
+    pub(crate) flights: Flights,
     random: Cell<u64>,
 }
 
@@ -193,6 +205,7 @@ impl Worker {
             date: RefCell::default(),
             balancers: Balancers::default(),
             counters: Counters::new(counters),
+            flights: Flights::default(),
             random: Cell::new(RandomState::new().hash_one(index) | 1),
         })
     }
@@ -297,6 +310,7 @@ async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) 
             }),
             Message::Connection { listener, stream, peer } => accept::adopt(&worker, listener, stream, peer),
             Message::Drain => worker.wheel.ring_all(),
+            Message::Shifted => worker.flights.review(&worker),
             Message::Explain(question, reply) => {
                 let _gone: Result<(), _> = reply.send(crate::pipeline::explain::explain(&worker, &question));
             }

@@ -1,8 +1,10 @@
-//! What happens to a request: route, tenant, cell, limits, endpoints. Pure: no await, no I/O, the time as an argument.
+//! What happens to a request: route, tenant, cell, track, limits, endpoints. Pure: no await, no I/O, the time and the dice
+//! as arguments.
 //!
 //! The order matters. The route comes first because it says where the tenant is found and what follows. The cell comes
 //! before the limits because a limit may be keyed by it, and because a request that has nowhere to go should cost its
-//! tenant nothing. The endpoint comes last: it is the only stage whose choice must be given back.
+//! tenant nothing. The track comes with the cell, once for each request: neither a retry nor a wait changes it. The
+//! endpoint comes last: it is the only stage whose choice must be given back.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,6 +15,7 @@ use http::{HeaderValue, Method, Uri};
 use ipnet::IpNet;
 
 use super::admission::{Admission, Limiter, OnRoute, Who, admit};
+use super::track::{self, OnTrack};
 use crate::clock::Nanos;
 use crate::http::fields::Fields;
 use crate::http::reject::Reject;
@@ -82,8 +85,10 @@ pub enum Destination<'a> {
     },
     /// To an endpoint of this group.
     Endpoint {
-        /// The endpoints.
+        /// The endpoints, those of the track that it is on.
         group: &'a Arc<EndpointGroup>,
+        /// The track, while a shift is under way.
+        on: Option<OnTrack<'a>>,
         /// The `Host` to send, where the place is a cell's ingress.
         host: Option<&'a HeaderValue>,
         /// Bytes of the path that the route's prefix took.
@@ -119,15 +124,17 @@ impl Refusal<'_, '_> {
     }
 }
 
-/// Decides on a request. What the limits said goes into `admission`, which is a new one.
+/// Decides on a request. What the limits said goes into `admission`, which is a new one. `dice` says any number, each as
+/// likely as another; it is asked only where chance decides.
 pub fn decide<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
     facts: &Facts<'r>,
     limits: &impl Limiter,
+    dice: impl FnOnce() -> u64,
     now: Nanos,
     admission: &mut Admission<'a>,
 ) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
-    let Found { route, index, tenant, place, destination } = match find(snapshot, facts) {
+    let Found { route, index, tenant, place, destination } = match find(snapshot, facts, dice) {
         Ok(found) => found,
         Err(refusal) => {
             // A request that goes nowhere meets the limits of its listener all the same.
@@ -159,7 +166,11 @@ struct Found<'a, 'r> {
     destination: Destination<'a>,
 }
 
-fn find<'a: 'r, 'r>(snapshot: &'a Snapshot, facts: &Facts<'r>) -> Result<Found<'a, 'r>, Refusal<'a, 'r>> {
+fn find<'a: 'r, 'r>(
+    snapshot: &'a Snapshot,
+    facts: &Facts<'r>,
+    dice: impl FnOnce() -> u64,
+) -> Result<Found<'a, 'r>, Refusal<'a, 'r>> {
     let (route, Match { route: index, prefix_len }) = route(snapshot, facts)?;
     let refuse = |(reject, why)| Refusal { route: Some(route), ..Refusal::of(reject, why) };
     let tenant = tenant_of(snapshot, route, facts).map_err(refuse)?;
@@ -173,7 +184,10 @@ fn find<'a: 'r, 'r>(snapshot: &'a Snapshot, facts: &Facts<'r>) -> Result<Found<'
             let target = plan.targets.of(place.map(|place| place.cell));
             let none = (Reject::NoEndpoint, "the service has no endpoints in the cell");
             let target = target.ok_or_else(|| refuse(none))?;
-            (Destination::Endpoint { group: &target.group, host: target.host.as_ref(), prefix_len }, place)
+            let split = target.split.as_ref();
+            let on = split.map(|split| track::choose(split, tenant.as_ref(), facts.headers, dice));
+            let group = on.as_ref().map_or(&target.group, OnTrack::group);
+            (Destination::Endpoint { group, on, host: target.host.as_ref(), prefix_len }, place)
         }
     };
     Ok(Found { route, index, tenant, place, destination })
@@ -198,7 +212,7 @@ fn route<'a, 'r>(snapshot: &'a Snapshot, facts: &Facts<'r>) -> Result<(&'a Arc<R
 /// A request's tenant.
 pub(super) struct Tenant<'a, 'r> {
     pub(super) id: Cow<'r, str>,
-    hash: u64,
+    pub(super) hash: u64,
     pub(super) plan: Option<TenantPlan<'a>>,
 }
 

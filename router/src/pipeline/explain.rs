@@ -1,6 +1,7 @@
 //! What would happen to a request, and why, without sending anything.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Uri, Version};
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::admission::{Admission, Limiter, Notice};
 use super::decide::{self, Destination, Facts};
+use super::track::{OnTrack, Why};
 use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
@@ -16,7 +18,7 @@ use crate::limit::table::LimitTable;
 use crate::limit::{NEVER, Outcome};
 use crate::listener::worker::Worker;
 use crate::placement;
-use crate::snapshot::{ActionPlan, RoutePlan, Snapshot};
+use crate::snapshot::{ActionPlan, EndpointGroup, RoutePlan, Snapshot};
 
 /// A request to explain.
 #[derive(Debug)]
@@ -72,6 +74,9 @@ pub struct Explanation {
     /// The track.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub track: Option<&'static str>,
+    /// The shift that chose the track, while one is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<ShiftExplanation>,
     /// The endpoint that the thread asked would pick next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -102,6 +107,22 @@ pub struct LimitExplanation {
     pub remaining: u64,
     /// Seconds until a refused request could pass; none if no time helps.
     pub retry_after_seconds: Option<f64>,
+}
+
+/// Why a request is on its track.
+#[derive(Debug, Serialize)]
+pub struct ShiftExplanation {
+    /// The shift.
+    pub shift: String,
+    /// The track that the traffic moves to.
+    pub to: &'static str,
+    /// How much of it is there, such as `10%`.
+    pub share: String,
+    /// What chose the track: `tester`, `tenant` or `request`.
+    pub by: &'static str,
+    /// The tenant's place among all, in percent: it is on the new track when the share is above that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<f64>,
 }
 
 /// One endpoint of the group.
@@ -158,7 +179,8 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
     let now = clock::now();
     let view = Peek(&worker.shared.limits);
     let mut admission = Admission::default();
-    match decide::decide(snapshot, facts, &view, now, &mut admission) {
+    let dice = || worker.random();
+    match decide::decide(snapshot, facts, &view, dice, now, &mut admission) {
         Err(refusal) => {
             if let Some(route) = refusal.route {
                 describe_route(route, out);
@@ -183,7 +205,10 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
                         ActionPlan::Redirect | ActionPlan::Forward(_) => "redirect",
                     };
                 }
-                Destination::Endpoint { group, .. } => describe_group(worker, group, now.seconds(), out),
+                Destination::Endpoint { group, on, .. } => {
+                    let fallback = on.as_ref().and_then(|on| describe_track(worker, on, now.seconds(), out));
+                    describe_group(worker, fallback.unwrap_or(group), now.seconds(), out);
+                }
             }
         }
     }
@@ -261,14 +286,44 @@ fn seconds(nanos: u64) -> f64 {
     Duration::from_nanos(nanos).as_secs_f64()
 }
 
-fn describe_group(
+/// Returns the endpoints of the other track, where the request would go there for want of any on its own.
+fn describe_track<'a>(
     worker: &Worker,
-    group: &std::sync::Arc<crate::snapshot::EndpointGroup>,
+    on: &OnTrack<'a>,
     now_secs: u64,
     out: &mut Explanation,
-) {
+) -> Option<&'a Arc<EndpointGroup>> {
+    let split = on.split;
+    let (shift, share, track) = (&split.document.name, split.share, on.track.as_str());
+    let to = split.to.track.as_str();
+    let percent = |rank: u64| (rank as f64 / 2_f64.powi(64) * 1e6).floor() / 1e4;
+    let (by, rank, why) = match on.why {
+        Why::Tester => ("tester", None, format!("shift {shift} moves testers to {track} first")),
+        Why::Tenant(rank) => {
+            let rank = percent(rank);
+            let why = format!("shift {shift} has {share} of the tenants on {to}; this one's rank is {rank}%: {track}");
+            ("tenant", Some(rank), why)
+        }
+        Why::Request => (
+            "request",
+            None,
+            format!("shift {shift} sends {share} of the requests to {to}, by chance; this one to {track}"),
+        ),
+    };
+    out.why.push(why);
+    out.shift = Some(ShiftExplanation { shift: shift.to_string(), to, share: share.to_string(), by, rank });
+    if !split.falls_back() || worker.balancers.peek(on.group(), now_secs).is_some() {
+        return None;
+    }
+    let other = &split.side(on.track.other()).group;
+    worker.balancers.peek(other, now_secs)?;
+    out.why.push(format!("no endpoint of {} can be picked: it falls back to the other track", on.group().label));
+    Some(other)
+}
+
+fn describe_group(worker: &Worker, group: &Arc<EndpointGroup>, now_secs: u64, out: &mut Explanation) {
     out.outcome = "forward";
-    out.track = Some("blue");
+    out.track = Some(group.track.as_str());
     let next = worker.balancers.peek(group, now_secs);
     for (index, endpoint) in group.endpoints.iter().enumerate() {
         let Some(view) = worker.balancers.view(group, index, now_secs) else { continue };

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use super::admission::Admission;
 use super::aftermath::Aftermath;
 use super::decide::Refusal;
+use super::flight::Flight;
 use super::told::Told;
 use super::waiting::Waiting;
 use crate::clock::Nanos;
@@ -84,6 +85,12 @@ impl Refused {
             retry_after: limit.and_then(|_| retry_after(admission.retry_after_nanos())),
             record,
         }
+    }
+
+    /// The same of a request that was on a track, which it is counted for.
+    pub(super) fn on_track(mut self, flight: Option<Flight>) -> Self {
+        self.record.flight = flight;
+        self
     }
 
     /// A request that waited for its turn, and then could not be sent on.

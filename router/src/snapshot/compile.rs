@@ -7,15 +7,15 @@ use std::time::Duration;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Model, Placement};
 use gridrouter_config::registrations::Registrations;
-use gridrouter_config::track::Track;
 
 use super::limits::{Limits, QuotaCache, quotas_of};
 use super::names::Names;
+use super::split;
+use super::targets::TargetCache;
 use super::{
-    ActionPlan, CellPlan, EndpointGroup, EndpointPlan, ForwardPlan, GridPlan, LimitPlans, ListenerPlan, RoutePlan,
-    Snapshot, Target, Targets, Tenants, replaced_prefix,
+    ActionPlan, CellPlan, ForwardPlan, GridPlan, LimitPlans, ListenerPlan, RoutePlan, Snapshot, Tenants,
+    replaced_prefix,
 };
-use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::placement::ring::{self, Candidate};
 use crate::routing::RouteTable;
 
@@ -33,7 +33,7 @@ pub fn compile(
     let compiled_in = Duration::ZERO;
     if let Some(old) = old.filter(|old| same.all() && Arc::ptr_eq(&old.registrations, &registrations)) {
         let (listeners, routes, grids) = (old.listeners.clone(), Arc::clone(&old.routes), old.grids.clone());
-        let cells = old.cells.clone();
+        let (cells, runs) = (old.cells.clone(), Arc::clone(&old.runs));
         return Snapshot {
             generation,
             digest,
@@ -43,6 +43,7 @@ pub fn compile(
             routes,
             grids,
             cells,
+            runs,
             tenants,
             compiled_in,
         };
@@ -52,7 +53,9 @@ pub fn compile(
     let limits = Limits::prepare(&model, names);
     let routes: Arc<[_]> = routes(&model, &registrations, old, &same, &limits, names).into();
     let listeners = listeners(&model, old, &routes, &limits, names);
-    Snapshot { generation, digest, model, registrations, listeners, routes, grids, cells, tenants, compiled_in }
+    let runs = old.filter(|_| same.shifts).map(|old| Arc::clone(&old.runs));
+    let runs = runs.unwrap_or_else(|| split::runs(&model, names));
+    Snapshot { generation, digest, model, registrations, listeners, routes, grids, cells, runs, tenants, compiled_in }
 }
 
 /// Which kinds are the same as in the snapshot before, to the pointer.
@@ -64,13 +67,14 @@ struct Unchanged {
     limits: bool,
     plans: bool,
     routes: bool,
+    shifts: bool,
     listeners: bool,
 }
 
 impl Unchanged {
     /// Whether nothing differs but tenants.
     fn all(&self) -> bool {
-        self.grids && self.cells && self.services && self.limits && self.routes && self.listeners
+        self.grids && self.cells && self.services && self.limits && self.routes && self.shifts && self.listeners
     }
 
     fn between(old: Option<&Snapshot>, new: &Model) -> Self {
@@ -82,6 +86,7 @@ impl Unchanged {
                 limits: false,
                 plans: false,
                 routes: false,
+                shifts: false,
                 listeners: false,
             };
         };
@@ -92,13 +97,14 @@ impl Unchanged {
             limits: Arc::ptr_eq(&old.limits, &new.limits),
             plans: Arc::ptr_eq(&old.plans, &new.plans),
             routes: Arc::ptr_eq(&old.routes, &new.routes),
+            shifts: Arc::ptr_eq(&old.shifts, &new.shifts),
             listeners: Arc::ptr_eq(&old.listeners, &new.listeners),
         }
     }
 }
 
 /// Puts `value` at `index` of a sparse table.
-fn put<T>(table: &mut Vec<Option<T>>, index: u32, value: T) {
+pub(super) fn put<T>(table: &mut Vec<Option<T>>, index: u32, value: T) {
     let index = index as usize;
     if table.len() <= index {
         table.resize_with(index + 1, || None);
@@ -108,7 +114,7 @@ fn put<T>(table: &mut Vec<Option<T>>, index: u32, value: T) {
     }
 }
 
-fn text(name: &Name) -> Arc<str> {
+pub(super) fn text(name: &Name) -> Arc<str> {
     name.as_str().into()
 }
 
@@ -164,9 +170,13 @@ fn routes(
         .filter(|_| reusable)
         .map(|old| old.routes.iter().map(|plan| (Arc::as_ptr(&plan.document), plan)).collect())
         .unwrap_or_default();
-    let mut targets = TargetCache { model, registrations, known: hashbrown::HashMap::new() };
-    // Of a service whose endpoints come and go by themselves, only the routes to it are compiled again.
-    let moved = old.map(|old| registrations.differing(&old.registrations)).unwrap_or_default();
+    let mut targets = TargetCache::new(model, registrations);
+    // Of a service whose endpoints come and go by themselves, or whose traffic moves, only the routes to it are compiled
+    // again.
+    let mut moved = old.map(|old| registrations.differing(&old.registrations)).unwrap_or_default();
+    if let Some(old) = old.filter(|_| !same.shifts) {
+        moved.extend(split::moved(&old.model, model));
+    }
     let stays = |route: &model::Route| match &route.action {
         model::Action::Forward(forward) => !moved.contains(&forward.service),
         model::Action::Redirect(_) | model::Action::Respond(_) => true,
@@ -214,7 +224,7 @@ fn route_plan(
         rewrites: replaced_prefix(&route.action).is_some(),
         tenant: route.tenant.as_ref().map(|rule| shared.rule(rule)),
         action,
-        limits: shared.limits(route, targets.model, limits),
+        limits: shared.limits(route, targets.model(), limits),
     })
 }
 
@@ -253,86 +263,6 @@ impl Shared {
         let made = || limits.of(&names);
         Arc::clone(self.limits.entry_ref(names.as_slice()).or_insert_with(made))
     }
-}
-
-/// The targets of each service in each grid, made once for all routes that share them.
-struct TargetCache<'a> {
-    model: &'a Model,
-    registrations: &'a Registrations,
-    known: hashbrown::HashMap<(Name, Option<Name>), Targets>,
-}
-
-impl TargetCache<'_> {
-    fn of(
-        &mut self,
-        service: &Name,
-        grid: Option<&Name>,
-        before: Option<&ActionPlan>,
-        names: &mut Names,
-    ) -> Option<Targets> {
-        let key = (service.clone(), grid.cloned());
-        if let Some(targets) = self.known.get(&key) {
-            return Some(targets.clone());
-        }
-        let document = self.model.services.get(service)?;
-        let targets = match grid {
-            None => {
-                let endpoints = self.registrations.joined(service, None, Track::Blue, &document.endpoints.blue);
-                let group = group(document, None, &endpoints, names);
-                Targets::Direct(Arc::new(Target { group, host: None }))
-            }
-            Some(grid) => self.in_cells(document, grid, names)?,
-        };
-        let targets = match before {
-            Some(ActionPlan::Forward(before)) => targets.keeping(&before.targets),
-            Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => targets,
-        };
-        self.known.insert(key, targets.clone());
-        Some(targets)
-    }
-
-    fn in_cells(&self, service: &model::Service, grid: &Name, names: &mut Names) -> Option<Targets> {
-        let mut table = Vec::new();
-        for name in &self.model.grids.get(grid)?.cells {
-            let Some(cell) = self.model.cells.get(name) else { continue };
-            let target = match service.cells.get(name) {
-                Some(tracks) => {
-                    let endpoints = self.registrations.joined(&service.name, Some(name), Track::Blue, &tracks.blue);
-                    Target { group: group(service, Some(name), &endpoints, names), host: None }
-                }
-                None => Target { group: group(service, Some(name), &cell.ingress, names), host: service.host.clone() },
-            };
-            put(&mut table, names.cells.of(text(name)), target);
-        }
-        Some(Targets::Cells(table.into()))
-    }
-}
-
-fn group(
-    service: &model::Service,
-    cell: Option<&Name>,
-    endpoints: &[model::Endpoint],
-    names: &mut Names,
-) -> Arc<EndpointGroup> {
-    let label: Arc<str> = format!("{}/{}/blue", service.name, cell.map_or("direct", Name::as_str)).into();
-    Arc::new(EndpointGroup {
-        id: names.groups.of(Arc::clone(&label)),
-        label,
-        endpoints: endpoints
-            .iter()
-            .map(|e| EndpointPlan { address: e.address, id: names.endpoints.of(e.address) })
-            .collect(),
-        peers: endpoints
-            .iter()
-            .map(|e| PeerConfig {
-                weight: e.weight,
-                backup: e.backup,
-                down: e.down,
-                max_connections: e.max_connections,
-            })
-            .collect(),
-        policy: Policy { max_fails: service.balance.max_fails, fail_timeout_secs: service.balance.fail_timeout_secs },
-    })
 }
 
 fn listeners(

@@ -70,6 +70,8 @@ pub struct Names {
     pub limits: Numbers<Arc<str>>,
     /// Endpoint groups, by `<service>/<cell>/<track>`.
     pub groups: Numbers<Arc<str>>,
+    /// Tracks of shifts, by `<shift>@<started>/<cell>/<track>`.
+    pub tracks: Numbers<Arc<str>>,
     /// Endpoints, by address.
     pub endpoints: Numbers<SocketAddr>,
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::limits::Refusals;
+use super::tracks::TrackCounters;
 use crate::clock::Nanos;
 use crate::http::reject::Reject;
 
@@ -13,6 +14,11 @@ use crate::http::reject::Reject;
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// One at zero.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Adds. Only the owning thread may call it.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
@@ -101,6 +107,8 @@ pub struct ThreadCounters {
     pub groups: Mutex<Vec<(u32, Arc<RequestCounters>)>>,
     /// Limits that looked at a request, by stable number.
     pub limits: Mutex<Vec<(u32, Arc<LimitCounters>)>>,
+    /// Tracks of shifts that had a request, by stable number.
+    pub tracks: Mutex<Vec<(u32, Arc<TrackCounters>)>>,
     /// The tenants that limits refused most.
     pub refusals: Refusals,
     /// Requests, however they ended.
@@ -159,6 +167,7 @@ pub(crate) struct Counters {
     routes: Known<RequestCounters>,
     groups: Known<RequestCounters>,
     limits: Known<LimitCounters>,
+    tracks: Known<TrackCounters>,
 }
 
 impl Counters {
@@ -176,6 +185,20 @@ impl Counters {
 
     pub(crate) fn limit(&self, id: u32, count: impl FnOnce(&LimitCounters)) {
         with(&self.limits, &self.shared.limits, id, count);
+    }
+
+    pub(crate) fn track(&self, id: u32, count: impl FnOnce(&TrackCounters)) {
+        with(&self.tracks, &self.shared.tracks, id, count);
+    }
+
+    /// Forgets what was counted of tracks, but for some: there is one with every run of every shift in every cell.
+    pub(crate) fn keep_tracks(&self, is_kept: impl Fn(u32) -> bool) {
+        for (id, slot) in (0..).zip(self.tracks.borrow_mut().iter_mut()) {
+            if slot.is_some() && !is_kept(id) {
+                *slot = None;
+            }
+        }
+        self.shared.tracks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| is_kept(*id));
     }
 }
 

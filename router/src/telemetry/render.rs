@@ -6,16 +6,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gridrouter_config::store::etcd::live::Standing;
+use gridrouter_config::track::Track;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::counters::{BUCKET_MICROS, LimitCounters, RequestCounters, ThreadCounters};
+use super::tracks::{self, RunSum, TrackSum, octaves};
 use crate::http::reject::Reject;
 use crate::lifecycle::View;
 use crate::presence::Presence;
 use crate::snapshot::CANDIDATE;
+use crate::snapshot::split::RunPlan;
 use crate::source::{Origin, Status};
 
 /// The metrics as text.
@@ -42,6 +45,7 @@ impl Collector for Everything {
         out.requests("upstream", "group", &labels.groups, &merge(&threads, |t| &t.groups, Requests::add))?;
         out.limits(&labels.limits, &merge(&threads, |t| &t.limits, Limits::add))?;
         out.refusals(&labels.limits, &threads)?;
+        out.tracks(&tracks::sums(&view.shared.snapshot.load().runs, &threads))?;
         out.gauges(view)?;
         let status = view.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         out.configuration(&status)?;
@@ -113,6 +117,13 @@ fn limit_labels(names: &[Arc<str>], id: u32) -> [(&'static str, &str); 2] {
         Some(name) => [("limit", name), ("values", "candidate")],
         None => [("limit", name), ("values", "live")],
     }
+}
+
+/// The name of a metric of tracks, what it says, and its value.
+type Series = (&'static str, &'static str, fn(&TrackSum) -> u64);
+
+fn track_labels(run: &RunPlan, track: Track) -> [(&'static str, &str); 3] {
+    [("shift", run.document.name.as_str()), ("cell", run.cell.as_str()), ("track", track.as_str())]
 }
 
 type Shared<T> = Mutex<Vec<(u32, Arc<T>)>>;
@@ -248,6 +259,47 @@ impl Out<'_, '_> {
         for ((id, tenant), count) in &most {
             let [name, _] = limit_labels(names, *id);
             metric.encode_family(&[name, ("tenant", tenant)])?.encode_gauge(count)?;
+        }
+        Ok(())
+    }
+
+    fn tracks(&mut self, sums: &[RunSum<'_>]) -> Result<(), Error> {
+        let series = || {
+            sums.iter().flat_map(|(run, sums)| {
+                let known = |((track, _), sum)| Some((track_labels(run, track), Option::as_ref(sum)?));
+                run.tracks().into_iter().zip(sums).filter_map(known)
+            })
+        };
+        let counters: [Series; 3] = [
+            ("track_requests", "Requests on a track of a shift", |sum| sum.counts.requests),
+            ("track_failed_requests", "Those that failed because of the track", |sum| sum.counts.failed),
+            ("track_fallbacks", "Requests that went to the other track for want of an endpoint", |sum| {
+                sum.counts.fallbacks
+            }),
+        ];
+        for (name, help, of) in counters {
+            let mut metric = self.metric(name, help, MetricType::Counter)?;
+            for (labels, sum) in series() {
+                counter(&mut metric.encode_family(&labels)?, of(sum))?;
+            }
+        }
+        let gauges: [Series; 2] = [
+            ("track_requests_in_flight", "Requests on a track whose answer is not over", |sum| sum.counts.in_flight),
+            ("track_requests_leaving", "Those that would be on the other track now", |sum| sum.counts.leaving),
+        ];
+        for (name, help, of) in gauges {
+            let mut metric = self.metric(name, help, MetricType::Gauge)?;
+            for (labels, sum) in series() {
+                metric.encode_family(&labels)?.encode_gauge(&of(sum))?;
+            }
+        }
+        let help = "From when a request could be sent on until the head of its answer had come";
+        let mut metric = self.metric("track_response_seconds", help, MetricType::Histogram)?;
+        for (labels, sum) in series() {
+            let buckets = octaves(&sum.counts.latency_micros);
+            let (seconds, count) = (sum.latency_nanos as f64 / 1e9, sum.counts.latency_micros.total());
+            let mut series = metric.encode_family(&labels)?;
+            series.encode_histogram::<[(&str, &str); 0]>(seconds, count, &buckets, None)?;
         }
         Ok(())
     }

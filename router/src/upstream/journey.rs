@@ -24,6 +24,7 @@ use crate::http1::out::Out;
 use crate::http1::response::Head;
 use crate::listener::balancers::Group;
 use crate::listener::worker::Worker;
+use crate::pipeline::flight::Flight;
 
 /// An endpoint chosen for a request, which its balancer is told about when the request is over.
 #[derive(Debug)]
@@ -147,11 +148,13 @@ impl Journey {
         Self { choice: Some(choice), tried, request, body, unsent: None, has_body }
     }
 
-    /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe.
+    /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe. If none of
+    /// them took anything of it, it goes to the other track where `flight` may.
     pub(crate) async fn send(
         &mut self,
         connection: &Connection,
         timeouts: &RouteTimeouts,
+        flight: Option<&Flight>,
     ) -> Result<(Head, Lease), Reject> {
         let mut fresh = false;
         loop {
@@ -190,10 +193,24 @@ impl Journey {
                     self.endpoint_failed(reject);
                     self.choice = self.choice.take().and_then(|failed| failed.next(&mut self.tried));
                     if self.choice.is_none() {
+                        self.fall_back(worker, flight);
+                    }
+                    if self.choice.is_none() {
                         return Err(reject);
                     }
                 }
             }
+        }
+    }
+
+    /// Chooses an endpoint of the other track, if the request may go there.
+    fn fall_back(&mut self, worker: &Rc<Worker>, flight: Option<&Flight>) {
+        let Some((flight, other)) = flight.and_then(|flight| Some((flight, flight.fallback()?))) else { return };
+        self.tried = Tried::default();
+        let picked = worker.balancers.pick(other, worker.now().seconds(), &mut self.tried);
+        self.choice = picked.map(|(group, index)| Choice::new(Rc::clone(worker), group, index));
+        if self.choice.is_some() {
+            flight.falls_back();
         }
     }
 

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::journey::Lease;
 use super::pace::Pace;
 use crate::clock::{self, Millis};
-use crate::http::connection::Connection;
+use crate::http::connection::{Connection, Leaving};
 use crate::telemetry::Record;
 
 /// Why a response broke off.
@@ -22,6 +22,8 @@ pub(crate) enum BrokenOff {
     Stalled,
     /// The whole request took too long.
     Deadline,
+    /// Its requests are on another track by now.
+    Left,
 }
 
 impl std::fmt::Display for BrokenOff {
@@ -30,6 +32,7 @@ impl std::fmt::Display for BrokenOff {
             BrokenOff::Upstream => "the endpoint broke its answer off",
             BrokenOff::Stalled => "the endpoint stopped sending its answer",
             BrokenOff::Deadline => "the request took too long",
+            BrokenOff::Left => "its track was left",
         })
     }
 }
@@ -128,6 +131,19 @@ impl ResponseBody {
         }
     }
 
+    /// The request's time is over.
+    fn run_out(&mut self) -> Poll<Next> {
+        match self.connection.leaving.get() {
+            Leaving::Not => self.break_off(BrokenOff::Deadline),
+            Leaving::Cut => self.break_off(BrokenOff::Left),
+            Leaving::Cleanly => {
+                self.source = Source::Over;
+                self.connection.end_after_answer();
+                Poll::Ready(None)
+            }
+        }
+    }
+
     fn break_off(&mut self, why: BrokenOff) -> Poll<Next> {
         self.source = Source::Over;
         self.record.broken_off(why);
@@ -180,7 +196,7 @@ impl ResponseBody {
             }
             let total = self.connection.request_deadline.get();
             if clock::now_millis() >= total {
-                return self.break_off(BrokenOff::Deadline);
+                return self.run_out();
             }
             self.connection.arm(total);
             return Poll::Pending;
@@ -218,7 +234,7 @@ impl ResponseBody {
                 let now = this.connection.worker().now_millis();
                 let (at, total) = (since.after(stall), this.connection.request_deadline.get());
                 if now >= at.min(total) {
-                    return this.break_off(if now >= total { BrokenOff::Deadline } else { BrokenOff::Stalled });
+                    return if now >= total { this.run_out() } else { this.break_off(BrokenOff::Stalled) };
                 }
                 this.connection.arm(at.min(total));
                 Poll::Pending

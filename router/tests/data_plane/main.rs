@@ -34,6 +34,8 @@ mod reload;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod shift;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod strictness;

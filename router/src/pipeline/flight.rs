@@ -1,0 +1,291 @@
+//! Requests on their tracks while a shift is under way: what becomes of them is counted, and those that would be on the
+//! other track by now are closed when their time to drain is over.
+//!
+//! Each thread knows its own. It looks through them when a snapshot says something new of shifts; meanwhile they cost
+//! nothing, and requests of services without a shift are not among them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridrouter_config::model::Model;
+use gridrouter_config::track::Track;
+use gridrouter_config::units::Percent;
+use http::{StatusCode, header};
+
+use super::track::{OnTrack, Why};
+use crate::clock::{Millis, Nanos};
+use crate::http::connection::{Connection, Leaving};
+use crate::http::fields::Fields;
+use crate::http::reject::Reject;
+use crate::listener::worker::Worker;
+use crate::placement::split::{is_within, rank};
+use crate::snapshot::split::{SplitPlan, share_in, testers_move, under_way};
+use crate::snapshot::{EndpointGroup, Snapshot};
+use crate::telemetry::tracks::TrackCounters;
+use crate::upstream::response_body::BrokenOff;
+
+/// How long an answer has at the least that begins when it should have ended.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// A split as requests hold it: counted by a counter of this thread's own.
+type Split = Rc<Arc<SplitPlan>>;
+
+/// A request on its track, from when it was decided on until its answer is over.
+#[derive(Debug)]
+pub(crate) struct Flight(Rc<State>);
+
+#[derive(Debug)]
+struct State {
+    connection: Rc<Connection>,
+    split: Split,
+    chosen: Track,
+    tester: bool,
+    tenant: Option<u64>,
+    /// The track that it went to: the other one, if the one chosen had no endpoint.
+    used: Cell<Track>,
+    /// When it could be sent on.
+    began: Cell<Nanos>,
+    /// How long the head of its answer took.
+    took: Cell<Option<Nanos>>,
+    /// Whether its answer can be ended before its end such that the client takes it for whole.
+    ends_cleanly: Cell<bool>,
+    /// When its answer is closed; never, unless it has to leave.
+    leaves: Cell<Millis>,
+    /// When it has to be over anyway.
+    deadline: Cell<Millis>,
+    /// Its position among the thread's.
+    position: Cell<usize>,
+}
+
+/// One thread's requests on tracks.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    all: RefCell<Vec<Rc<State>>>,
+    /// By the stable number of the new track.
+    splits: RefCell<Vec<Option<Split>>>,
+}
+
+impl Flights {
+    fn hold(&self, split: &Arc<SplitPlan>) -> Split {
+        let mut splits = self.splits.borrow_mut();
+        let index = split.to.counted as usize;
+        if splits.len() <= index {
+            splits.resize_with(index + 1, || None);
+        }
+        let fresh = || Rc::new(Arc::clone(split));
+        match splits.get_mut(index) {
+            Some(Some(known)) if Arc::ptr_eq(known, split) => Rc::clone(known),
+            Some(slot) => Rc::clone(slot.insert(fresh())),
+            None => fresh(),
+        }
+    }
+
+    fn add(&self, state: &Rc<State>) {
+        let mut all = self.all.borrow_mut();
+        state.position.set(all.len());
+        all.push(Rc::clone(state));
+    }
+
+    fn remove(&self, state: &State) {
+        let mut all = self.all.borrow_mut();
+        let position = state.position.get();
+        all.swap_remove(position);
+        if let Some(moved) = all.get(position) {
+            moved.position.set(position);
+        }
+    }
+
+    /// Finds those that have to leave, now that something new is said of shifts.
+    pub(crate) fn review(&self, worker: &Worker) {
+        let snapshot = worker.snapshot();
+        let now = worker.read_clock().millis();
+        for state in &*self.all.borrow() {
+            state.review(&snapshot, now);
+        }
+        self.splits.borrow_mut().clear();
+        let kept: hashbrown::HashSet<u32> = snapshot.runs.iter().flat_map(|run| [run.blue, run.green]).collect();
+        worker.counters.keep_tracks(|number| kept.contains(&number));
+    }
+}
+
+impl Flight {
+    pub(super) fn new(connection: &Rc<Connection>, on: &OnTrack<'_>, now: Nanos) -> Self {
+        let worker = connection.worker();
+        let state = Rc::new(State {
+            connection: Rc::clone(connection),
+            split: worker.flights.hold(on.split),
+            chosen: on.track,
+            tester: on.why == Why::Tester,
+            tenant: on.tenant,
+            used: Cell::new(on.track),
+            began: Cell::new(now),
+            took: Cell::default(),
+            ends_cleanly: Cell::default(),
+            leaves: Cell::new(Millis::NEVER),
+            deadline: Cell::new(Millis::NEVER),
+            position: Cell::default(),
+        });
+        worker.flights.add(&state);
+        state.counters(TrackCounters::begins);
+        Self(state)
+    }
+
+    /// The endpoints of the track that the request went to.
+    pub(crate) fn group(&self) -> &Arc<EndpointGroup> {
+        &self.0.split.side(self.0.used.get()).group
+    }
+
+    /// The endpoints of the other track, if the request may go there now.
+    pub(crate) fn fallback(&self) -> Option<&Arc<EndpointGroup>> {
+        let State { split, chosen, used, .. } = &*self.0;
+        let may = split.falls_back() && used.get() == *chosen;
+        may.then(|| &split.side(chosen.other()).group)
+    }
+
+    /// The request goes to the other track.
+    pub(crate) fn falls_back(&self) {
+        let state = &self.0;
+        let had_to_leave = state.leaves.replace(Millis::NEVER) != Millis::NEVER;
+        state.counters(|counters| {
+            counters.falls_back();
+            counters.ends();
+            if had_to_leave {
+                counters.leaves(false);
+            }
+        });
+        state.used.set(state.chosen.other());
+        state.counters(TrackCounters::begins);
+    }
+
+    /// The request has waited for its turn, which says nothing about the track.
+    pub(super) fn begins(&self, now: Nanos) {
+        self.0.began.set(now);
+    }
+
+    /// The head of the answer has come; `open_ended` says that nobody knows where it ends.
+    pub(super) fn answer_begins(&self, fields: &Fields, open_ended: bool) {
+        let state = &self.0;
+        let now = state.connection.worker().read_clock();
+        state.took.set(Some(Nanos(now.0.saturating_sub(state.began.get().0))));
+        state.ends_cleanly.set(open_ended && is_event_stream(fields));
+        state.deadline.set(state.connection.request_deadline.get());
+        if state.leaves.get() != Millis::NEVER {
+            state.leaves.set(state.leaves.get().max(now.millis().after(LAST_CALL)));
+            state.close_when_due();
+        }
+    }
+
+    /// Counts what became of the request.
+    pub(crate) fn count(&self, status: u16, reject: Option<Reject>, broken_off: Option<BrokenOff>) {
+        let took = self.0.took.get();
+        let failed = match (reject, took) {
+            (Some(reject), _) if reject.is_of_the_client() => return,
+            (Some(_), _) => true,
+            // Its client left before there was an answer.
+            (None, None) => return,
+            (None, Some(_)) => {
+                status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16()
+                    || matches!(broken_off, Some(BrokenOff::Upstream | BrokenOff::Stalled))
+            }
+        };
+        self.0.counters(|counters| counters.request(failed, took));
+    }
+}
+
+/// Clients of an event stream come back by themselves when it ends.
+fn is_event_stream(fields: &Fields) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let media_type = |value: &[u8]| {
+        let (name, rest) = value.split_at_checked(EVENT_STREAM.len())?;
+        Some(name.eq_ignore_ascii_case(EVENT_STREAM) && rest.first().is_none_or(|byte| b"; \t".contains(byte)))
+    };
+    fields.get(header::CONTENT_TYPE).and_then(media_type).unwrap_or_default()
+}
+
+impl State {
+    fn counters(&self, count: impl FnOnce(&TrackCounters)) {
+        let number = self.split.side(self.used.get()).counted;
+        self.connection.worker().counters.track(number, count);
+    }
+
+    fn review(&self, snapshot: &Snapshot, now: Millis) {
+        let leaves = self.has_to_leave(&snapshot.model);
+        if leaves == (self.leaves.get() != Millis::NEVER) {
+            return;
+        }
+        self.counters(|counters| counters.leaves(leaves));
+        if leaves {
+            let known = snapshot.model.shifts.get(&self.split.document.name);
+            self.leaves.set(now.after(known.unwrap_or(&self.split.document).drain));
+        } else {
+            self.leaves.set(Millis::NEVER);
+        }
+        self.close_when_due();
+    }
+
+    /// Makes the answer end when it has to, once it has begun. What has not begun is waited for: it may be short.
+    fn close_when_due(&self) {
+        if self.took.get().is_none() {
+            return;
+        }
+        let (leaves, deadline) = (self.leaves.get(), self.deadline.get());
+        let connection = &self.connection;
+        connection.leaving.set(match (leaves < deadline, self.ends_cleanly.get()) {
+            (false, _) => Leaving::Not,
+            (true, false) => Leaving::Cut,
+            (true, true) => Leaving::Cleanly,
+        });
+        connection.request_deadline.set(leaves.min(deadline));
+        connection.arm(leaves.min(deadline));
+    }
+
+    /// Whether a request like this one would be on the other track now, for certain.
+    fn has_to_leave(&self, model: &Model) -> bool {
+        let used = self.used.get();
+        match self.track_now(model) {
+            None => false,
+            Some(Now::InUse(track)) => track != used,
+            // One that fell back is where it is because of its track's endpoints, not of the share.
+            Some(Now::Split(track)) => track != used && track != self.chosen,
+        }
+    }
+
+    fn track_now(&self, model: &Model) -> Option<Now> {
+        let (service, cell) = (&self.split.document.service, &self.split.cell);
+        let Some(shift) = under_way(model, service, cell) else {
+            return Some(Now::InUse(model.services.get(service)?.cells.get(cell)?.active));
+        };
+        let old = &self.split.document;
+        let same = (&shift.name, shift.state.started) == (&old.name, old.state.started);
+        let share = share_in(shift, cell);
+        let moves = match self.tenant.filter(|_| shift.by == old.by) {
+            _ if same && self.tester && testers_move(shift) => true,
+            Some(tenant) => is_within(rank(tenant, shift.seed), share),
+            None if share == Percent::ALL => true,
+            None if share == Percent::NONE => false,
+            None => return None,
+        };
+        Some(Now::Split(if moves { shift.to } else { shift.to.other() }))
+    }
+}
+
+/// Where a request would go now.
+enum Now {
+    /// To the only track in use.
+    InUse(Track),
+    /// To one of two.
+    Split(Track),
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let state = &self.0;
+        state.counters(TrackCounters::ends);
+        if state.leaves.get() != Millis::NEVER {
+            state.counters(|counters| counters.leaves(false));
+        }
+        state.connection.worker().flights.remove(state);
+    }
+}

@@ -1,0 +1,130 @@
+//! Where services are reached: their endpoints in each cell and on each track, and which tracks requests are split over.
+
+use std::sync::Arc;
+
+use gridrouter_config::ids::Name;
+use gridrouter_config::model::{self, Model};
+use gridrouter_config::registrations::Registrations;
+use gridrouter_config::track::Track;
+
+use super::compile::{put, text};
+use super::names::Names;
+use super::split::{self, SidePlan, SplitPlan};
+use super::{ActionPlan, EndpointGroup, EndpointPlan, Target, Targets};
+use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
+
+/// The targets of each service in each grid, made once for all routes that share them.
+pub(super) struct TargetCache<'a> {
+    model: &'a Model,
+    registrations: &'a Registrations,
+    known: hashbrown::HashMap<(Name, Option<Name>), Targets>,
+}
+
+impl<'a> TargetCache<'a> {
+    pub(super) fn new(model: &'a Model, registrations: &'a Registrations) -> Self {
+        Self { model, registrations, known: hashbrown::HashMap::new() }
+    }
+
+    pub(super) fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    pub(super) fn of(
+        &mut self,
+        service: &Name,
+        grid: Option<&Name>,
+        before: Option<&ActionPlan>,
+        names: &mut Names,
+    ) -> Option<Targets> {
+        let key = (service.clone(), grid.cloned());
+        if let Some(targets) = self.known.get(&key) {
+            return Some(targets.clone());
+        }
+        let document = self.model.services.get(service)?;
+        let targets = match grid {
+            None => {
+                let group = self.group(document, None, &document.endpoints, document.endpoints.active, names);
+                Targets::Direct(Arc::new(Target { group, host: None, split: None }))
+            }
+            Some(grid) => self.in_cells(document, grid, names)?,
+        };
+        let targets = match before {
+            Some(ActionPlan::Forward(before)) => targets.keeping(&before.targets),
+            Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => targets,
+        };
+        self.known.insert(key, targets.clone());
+        Some(targets)
+    }
+
+    fn in_cells(&self, service: &model::Service, grid: &Name, names: &mut Names) -> Option<Targets> {
+        let mut table = Vec::new();
+        for name in &self.model.grids.get(grid)?.cells {
+            let Some(cell) = self.model.cells.get(name) else { continue };
+            let target = if let Some(tracks) = service.cells.get(name) {
+                self.in_cell(service, name, tracks, names)
+            } else {
+                let group = group(service, Some(name), Track::Blue, &cell.ingress, names);
+                Target { group, host: service.host.clone(), split: None }
+            };
+            put(&mut table, names.cells.of(text(name)), target);
+        }
+        Some(Targets::Cells(table.into()))
+    }
+
+    /// A service in a cell that it lists endpoints in: on the track in use, or on both while a shift moves its traffic.
+    fn in_cell(&self, service: &model::Service, cell: &Name, tracks: &model::Tracks, names: &mut Names) -> Target {
+        let Some(shift) = split::under_way(self.model, &service.name, cell) else {
+            let group = self.group(service, Some(cell), tracks, tracks.active, names);
+            return Target { group, host: None, split: None };
+        };
+        let mut side = |track| SidePlan {
+            track,
+            counted: split::number(shift, cell, track, names),
+            group: self.group(service, Some(cell), tracks, track, names),
+        };
+        let split = SplitPlan::new(shift, cell, side(shift.to), side(shift.to.other()));
+        Target { group: Arc::clone(&split.from.group), host: None, split: Some(Arc::new(split)) }
+    }
+
+    fn group(
+        &self,
+        service: &model::Service,
+        cell: Option<&Name>,
+        tracks: &model::Tracks,
+        track: Track,
+        names: &mut Names,
+    ) -> Arc<EndpointGroup> {
+        let endpoints = self.registrations.joined(&service.name, cell, track, tracks.of(track));
+        group(service, cell, track, &endpoints, names)
+    }
+}
+
+fn group(
+    service: &model::Service,
+    cell: Option<&Name>,
+    track: Track,
+    endpoints: &[model::Endpoint],
+    names: &mut Names,
+) -> Arc<EndpointGroup> {
+    let place = cell.map_or("direct", Name::as_str);
+    let label: Arc<str> = format!("{}/{place}/{}", service.name, track.as_str()).into();
+    Arc::new(EndpointGroup {
+        id: names.groups.of(Arc::clone(&label)),
+        label,
+        track,
+        endpoints: endpoints
+            .iter()
+            .map(|e| EndpointPlan { address: e.address, id: names.endpoints.of(e.address) })
+            .collect(),
+        peers: endpoints
+            .iter()
+            .map(|e| PeerConfig {
+                weight: e.weight,
+                backup: e.backup,
+                down: e.down,
+                max_connections: e.max_connections,
+            })
+            .collect(),
+        policy: Policy { max_fails: service.balance.max_fails, fail_timeout_secs: service.balance.fail_timeout_secs },
+    })
+}

@@ -1,0 +1,143 @@
+//! What is counted of the tracks of shifts.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use gridrouter_config::tracks::{BUCKETS, Latencies, ShiftTracks, TrackCounts, bucket_of};
+
+use super::counters::{Counter, ThreadCounters};
+use crate::clock::Nanos;
+use crate::snapshot::split::{RunPlan, share_in};
+
+/// What one thread counts of one track in one run of a shift in one cell. See [`TrackCounts`] for what the numbers mean.
+#[derive(Debug)]
+pub struct TrackCounters {
+    requests: Counter,
+    failed: Counter,
+    fallbacks: Counter,
+    begun: Counter,
+    over: Counter,
+    told_to_leave: Counter,
+    leave_no_more: Counter,
+    latencies: Box<[Counter; BUCKETS]>,
+    latency_nanos: Counter,
+}
+
+impl Default for TrackCounters {
+    fn default() -> Self {
+        Self {
+            requests: Counter::default(),
+            failed: Counter::default(),
+            fallbacks: Counter::default(),
+            begun: Counter::default(),
+            over: Counter::default(),
+            told_to_leave: Counter::default(),
+            leave_no_more: Counter::default(),
+            latencies: Box::new([const { Counter::new() }; BUCKETS]),
+            latency_nanos: Counter::default(),
+        }
+    }
+}
+
+impl TrackCounters {
+    /// A request went to the track.
+    pub(crate) fn begins(&self) {
+        self.begun.add(1);
+    }
+
+    /// It is over, or it went to the other track.
+    pub(crate) fn ends(&self) {
+        self.over.add(1);
+    }
+
+    /// It went to the other track, for want of an endpoint.
+    pub(crate) fn falls_back(&self) {
+        self.fallbacks.add(1);
+    }
+
+    /// A request of the track has to leave, or has to no more.
+    pub(crate) fn leaves(&self, leaves: bool) {
+        if leaves { &self.told_to_leave } else { &self.leave_no_more }.add(1);
+    }
+
+    /// What became of a request; `took` is how long the head of its answer took, if that came.
+    pub(crate) fn request(&self, failed: bool, took: Option<Nanos>) {
+        if let Some(took) = took {
+            if let Some(bucket) = self.latencies.get(bucket_of(took.0 / 1_000)) {
+                bucket.add(1);
+            }
+            self.latency_nanos.add(took.0);
+        }
+        self.failed.add(u64::from(failed));
+        self.requests.add(1);
+    }
+}
+
+/// The sum over all threads.
+#[derive(Debug, Default)]
+pub(crate) struct TrackSum {
+    pub(crate) counts: TrackCounts,
+    pub(crate) latency_nanos: u64,
+}
+
+impl TrackSum {
+    fn add(&mut self, counters: &TrackCounters) {
+        let counts = &mut self.counts;
+        // The later of two first, so that no difference is below zero, and none of a whole is missing in it.
+        let over = counters.over.get();
+        counts.in_flight += counters.begun.get().saturating_sub(over);
+        let left = counters.leave_no_more.get();
+        counts.leaving += counters.told_to_leave.get().saturating_sub(left);
+        counts.failed += counters.failed.get();
+        counts.requests += counters.requests.get();
+        counts.fallbacks += counters.fallbacks.get();
+        for (sum, counter) in counts.latency_micros.counts.iter_mut().zip(&*counters.latencies) {
+            *sum += counter.get();
+        }
+        self.latency_nanos += counters.latency_nanos.get();
+    }
+}
+
+/// One run of a shift in one cell, with both tracks in the order of [`RunPlan::tracks`]; none where nothing was counted.
+pub(crate) type RunSum<'a> = (&'a RunPlan, [Option<TrackSum>; 2]);
+
+/// What was counted of runs, over all threads: of those that are under way, and of others that anything was counted of.
+pub(crate) fn sums<'a>(runs: &'a [RunPlan], threads: &[&ThreadCounters]) -> Vec<RunSum<'a>> {
+    let mut by_number: BTreeMap<u32, TrackSum> = BTreeMap::new();
+    for thread in threads {
+        let known = thread.tracks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (number, counters) in known {
+            by_number.entry(number).or_default().add(&counters);
+        }
+    }
+    let of = |run: &'a RunPlan| (run, run.tracks().map(|(_, number)| by_number.remove(&number)));
+    let shown = |(run, sums): &RunSum<'_>| run.document.is_under_way() || sums.iter().any(Option::is_some);
+    runs.iter().map(of).filter(shown).collect()
+}
+
+/// The same, as it is told.
+pub(crate) fn told((run, sums): RunSum<'_>) -> ShiftTracks {
+    let shift = &run.document;
+    let counts = sums.into_iter().map(|sum| sum.unwrap_or_default().counts);
+    ShiftTracks {
+        shift: shift.name.to_string(),
+        started: shift.state.started,
+        service: shift.service.to_string(),
+        cell: run.cell.to_string(),
+        to: shift.to,
+        share: share_in(shift, &run.cell).to_string(),
+        tracks: run.tracks().into_iter().map(|(track, _)| track).zip(counts).collect(),
+    }
+}
+
+/// Upper bounds in seconds, an octave apart, and how many durations lie between them: for whoever wants few series.
+pub(crate) fn octaves(latencies: &Latencies) -> Vec<(f64, u64)> {
+    let bounds = latencies.bounds.iter().map(|bound| (*bound + 1) as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(latencies.counts.iter().copied()).collect();
+    let (first, rest) = buckets.split_at(buckets.len().min(1));
+    let octave = |octave: &[(f64, u64)]| {
+        let bound = octave.last().map_or(f64::INFINITY, |(bound, _)| *bound);
+        (bound, octave.iter().map(|(_, count)| count).sum())
+    };
+    first.iter().copied().chain(rest.chunks(8).map(octave)).collect()
+}
