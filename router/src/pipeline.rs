@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gridrouter_config::model;
-use http::{HeaderValue, Uri, Version};
+use http::{HeaderValue, Uri, Version, header};
 use http_body::Body;
 
 use self::admission::Admission;
@@ -326,8 +326,11 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
             if let Some(aftermath) = &mut record.aftermath {
                 aftermath.answer_begins(status, &fields, connection.body_ended.get());
             }
+            if lease.left().is_none() {
+                connection.is_renewed.set(is_event_stream(&fields));
+            }
             if let Some(flight) = &record.flight {
-                flight.answer_begins(&fields, lease.left().is_none());
+                flight.answer_begins();
             }
             headers::strip_hop_by_hop(&mut fields, Direction::Response, true);
             departure.told.write(Some(&route.limits), &mut fields);
@@ -354,6 +357,16 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
             own::reject(connection, reject, record, |fields| departure.told.write(limits, fields))
         }
     }
+}
+
+/// Clients of an event stream come back by themselves when it ends.
+fn is_event_stream(fields: &Fields) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let media_type = |value: &[u8]| {
+        let (name, rest) = value.split_at_checked(EVENT_STREAM.len())?;
+        Some(name.eq_ignore_ascii_case(EVENT_STREAM) && rest.first().is_none_or(|byte| b"; \t".contains(byte)))
+    };
+    fields.get(header::CONTENT_TYPE).and_then(media_type).unwrap_or_default()
 }
 
 /// What a route of this snapshot says of sending on.

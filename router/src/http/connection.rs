@@ -67,8 +67,12 @@ pub(crate) struct Connection {
     pub(crate) body_ended: Cell<Nanos>,
     /// Nobody reads the body yet: the request waits for its turn.
     pub(crate) waits: Cell<bool>,
-    /// Whether that is because its track is left, and how the answer ends then.
-    pub(crate) leaving: Cell<Leaving>,
+    /// Whether that is because its track was left, and how the answer ends then.
+    leaving: Cell<Leaving>,
+    /// When it would have to be over otherwise.
+    stays_until: Cell<Millis>,
+    /// Whether the answer is a stream that the client asks for again when it ends.
+    pub(crate) is_renewed: Cell<bool>,
     /// The answer being made is the connection's last.
     ends: Cell<bool>,
     /// The client's address as text, made with its first request.
@@ -122,6 +126,8 @@ impl Connection {
             body_ended: Cell::new(Nanos(0)),
             waits: Cell::default(),
             leaving: Cell::default(),
+            stays_until: Cell::new(Millis::NEVER),
+            is_renewed: Cell::default(),
             ends: Cell::default(),
             address: RefCell::default(),
         });
@@ -187,6 +193,31 @@ impl Connection {
     /// Who is woken when the connection is to be looked at.
     pub(super) fn register(&self, cx: &Context<'_>) {
         self.alarm.register(cx.waker());
+    }
+
+    /// Makes the answer end at `at`, because its track was left, if that is before it has to be over anyway.
+    pub(crate) fn leave(&self, at: Millis, deadline: Millis) {
+        self.leaving.set(match (at < deadline, self.is_renewed.get()) {
+            (false, _) => Leaving::Not,
+            (true, false) => Leaving::Cut,
+            (true, true) => Leaving::Cleanly,
+        });
+        self.stays_until.set(deadline);
+        self.request_deadline.set(at.min(deadline));
+        self.arm(at.min(deadline));
+    }
+
+    /// How the answer ends if its time is over.
+    pub(crate) fn leaving(&self) -> Leaving {
+        self.leaving.get()
+    }
+
+    /// When the request has to be over, whether or not its track was left.
+    pub(crate) fn own_deadline(&self) -> Millis {
+        match self.leaving.get() {
+            Leaving::Not => self.request_deadline.get(),
+            Leaving::Cut | Leaving::Cleanly => self.stays_until.get(),
+        }
     }
 
     /// Waits for the next request's head.
@@ -299,6 +330,7 @@ impl Connection {
     pub(crate) fn request_ends(&self, now: Millis) {
         self.request_deadline.set(Millis::NEVER);
         self.leaving.set(Leaving::Not);
+        self.is_renewed.set(false);
         self.since.set(now);
     }
 

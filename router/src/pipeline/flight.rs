@@ -4,6 +4,8 @@
 //! Each thread knows its own. It looks through them when a snapshot says something new of shifts; meanwhile they cost
 //! nothing, and requests of services without a shift are not among them.
 
+mod left;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,12 +14,12 @@ use std::time::Duration;
 use gridrouter_config::model::Model;
 use gridrouter_config::track::Track;
 use gridrouter_config::units::Percent;
-use http::{StatusCode, header};
+use http::StatusCode;
 
+use self::left::Left;
 use super::track::{OnTrack, Why};
 use crate::clock::{Millis, Nanos};
-use crate::http::connection::{Connection, Leaving};
-use crate::http::fields::Fields;
+use crate::http::connection::Connection;
 use crate::http::reject::Reject;
 use crate::listener::worker::Worker;
 use crate::placement::split::{is_within, rank};
@@ -49,8 +51,6 @@ struct State {
     began: Cell<Nanos>,
     /// How long the head of its answer took.
     took: Cell<Option<Nanos>>,
-    /// Whether its answer can be ended before its end such that the client takes it for whole.
-    ends_cleanly: Cell<bool>,
     /// When its answer is closed; never, unless it has to leave.
     leaves: Cell<Millis>,
     /// When it has to be over anyway.
@@ -65,6 +65,8 @@ pub(crate) struct Flights {
     all: RefCell<Vec<Rc<State>>>,
     /// By the stable number of the new track.
     splits: RefCell<Vec<Option<Split>>>,
+    /// The groups that were left by requests that are not among them.
+    pub(crate) left: Left,
 }
 
 impl Flights {
@@ -104,8 +106,13 @@ impl Flights {
         for state in &*self.all.borrow() {
             state.review(&snapshot, now);
         }
+        if self.left.review(&snapshot, now) {
+            // So that every answer that waits looks whether its group was left.
+            worker.wheel.ring_all();
+        }
         self.splits.borrow_mut().clear();
-        let kept: hashbrown::HashSet<u32> = snapshot.runs.iter().flat_map(|run| [run.blue, run.green]).collect();
+        let kept: hashbrown::HashSet<u32> =
+            snapshot.runs.iter().flat_map(|run| run.tracks().map(|(_, number)| number)).collect();
         worker.counters.keep_tracks(|number| kept.contains(&number));
     }
 }
@@ -122,7 +129,6 @@ impl Flight {
             used: Cell::new(on.track),
             began: Cell::new(now),
             took: Cell::default(),
-            ends_cleanly: Cell::default(),
             leaves: Cell::new(Millis::NEVER),
             deadline: Cell::new(Millis::NEVER),
             position: Cell::default(),
@@ -164,12 +170,11 @@ impl Flight {
         self.0.began.set(now);
     }
 
-    /// The head of the answer has come; `open_ended` says that nobody knows where it ends.
-    pub(super) fn answer_begins(&self, fields: &Fields, open_ended: bool) {
+    /// The head of the answer has come.
+    pub(super) fn answer_begins(&self) {
         let state = &self.0;
         let now = state.connection.worker().read_clock();
         state.took.set(Some(Nanos(now.0.saturating_sub(state.began.get().0))));
-        state.ends_cleanly.set(open_ended && is_event_stream(fields));
         state.deadline.set(state.connection.request_deadline.get());
         if state.leaves.get() != Millis::NEVER {
             state.leaves.set(state.leaves.get().max(now.millis().after(LAST_CALL)));
@@ -192,16 +197,6 @@ impl Flight {
         };
         self.0.counters(|counters| counters.request(failed, took));
     }
-}
-
-/// Clients of an event stream come back by themselves when it ends.
-fn is_event_stream(fields: &Fields) -> bool {
-    const EVENT_STREAM: &[u8] = b"text/event-stream";
-    let media_type = |value: &[u8]| {
-        let (name, rest) = value.split_at_checked(EVENT_STREAM.len())?;
-        Some(name.eq_ignore_ascii_case(EVENT_STREAM) && rest.first().is_none_or(|byte| b"; \t".contains(byte)))
-    };
-    fields.get(header::CONTENT_TYPE).and_then(media_type).unwrap_or_default()
 }
 
 impl State {
@@ -230,15 +225,7 @@ impl State {
         if self.took.get().is_none() {
             return;
         }
-        let (leaves, deadline) = (self.leaves.get(), self.deadline.get());
-        let connection = &self.connection;
-        connection.leaving.set(match (leaves < deadline, self.ends_cleanly.get()) {
-            (false, _) => Leaving::Not,
-            (true, false) => Leaving::Cut,
-            (true, true) => Leaving::Cleanly,
-        });
-        connection.request_deadline.set(leaves.min(deadline));
-        connection.arm(leaves.min(deadline));
+        self.connection.leave(self.leaves.get(), self.deadline.get());
     }
 
     /// Whether a request like this one would be on the other track now, for certain.

@@ -10,6 +10,7 @@ use gridrouter_config::units::Percent;
 
 use super::EndpointGroup;
 use super::names::Names;
+use super::targets::label;
 
 /// A service in a cell while a shift moves its traffic there: both tracks, and what says which one a request is on.
 #[derive(Debug)]
@@ -46,16 +47,33 @@ pub struct RunPlan {
     pub document: Arc<Shift>,
     /// The cell.
     pub cell: Name,
-    /// The stable number that requests on the blue track are counted under.
-    pub blue: u32,
-    /// That of the green one.
-    pub green: u32,
+    /// The blue track.
+    pub blue: RunSide,
+    /// The green one.
+    pub green: RunSide,
+}
+
+/// One track of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct RunSide {
+    /// The stable number that its requests are counted under.
+    pub counted: u32,
+    /// That of its endpoints.
+    pub group: u32,
 }
 
 impl RunPlan {
+    /// What is known of one of the two tracks.
+    pub fn side(&self, track: Track) -> RunSide {
+        match track {
+            Track::Blue => self.blue,
+            Track::Green => self.green,
+        }
+    }
+
     /// The tracks with the stable numbers that they are counted under.
     pub fn tracks(&self) -> [(Track, u32); 2] {
-        [(Track::Blue, self.blue), (Track::Green, self.green)]
+        [Track::Blue, Track::Green].map(|track| (track, self.side(track).counted))
     }
 }
 
@@ -123,8 +141,11 @@ pub(super) fn runs(model: &Model, names: &mut Names) -> Arc<[RunPlan]> {
     let mut runs = Vec::new();
     for shift in begun {
         for cell in shift.cells() {
-            let mut number = |track| number(shift, cell, track, names);
-            let (blue, green) = (number(Track::Blue), number(Track::Green));
+            let mut side = |track| RunSide {
+                counted: number(shift, cell, track, names),
+                group: names.groups.of(label(&shift.service, Some(cell), track)),
+            };
+            let (blue, green) = (side(Track::Blue), side(Track::Green));
             runs.push(RunPlan { document: Arc::clone(shift), cell: cell.clone(), blue, green });
         }
     }

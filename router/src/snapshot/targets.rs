@@ -99,6 +99,12 @@ impl<'a> TargetCache<'a> {
     }
 }
 
+/// The name of a service's endpoints in a cell, or outside of any, on a track.
+pub(super) fn label(service: &Name, cell: Option<&Name>, track: Track) -> Arc<str> {
+    let place = cell.map_or("direct", Name::as_str);
+    format!("{service}/{place}/{}", track.as_str()).into()
+}
+
 fn group(
     service: &model::Service,
     cell: Option<&Name>,
@@ -106,8 +112,7 @@ fn group(
     endpoints: &[model::Endpoint],
     names: &mut Names,
 ) -> Arc<EndpointGroup> {
-    let place = cell.map_or("direct", Name::as_str);
-    let label: Arc<str> = format!("{}/{place}/{}", service.name, track.as_str()).into();
+    let label = label(&service.name, cell, track);
     Arc::new(EndpointGroup {
         id: names.groups.of(Arc::clone(&label)),
         label,

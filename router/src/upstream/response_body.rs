@@ -131,9 +131,18 @@ impl ResponseBody {
         }
     }
 
+    /// Whether the endpoint's group was left since the request went there. One on a track is told.
+    #[cold]
+    fn look(&self) {
+        let (Some(group), None) = (self.record.group, &self.record.flight) else { return };
+        let connection = &self.connection;
+        let closes = connection.worker().flights.left.closes(group);
+        connection.leave(closes.unwrap_or(Millis::NEVER), connection.own_deadline());
+    }
+
     /// The request's time is over.
     fn run_out(&mut self) -> Poll<Next> {
-        match self.connection.leaving.get() {
+        match self.connection.leaving() {
             Leaving::Not => self.break_off(BrokenOff::Deadline),
             Leaving::Cut => self.break_off(BrokenOff::Left),
             Leaving::Cleanly => {
@@ -232,6 +241,9 @@ impl ResponseBody {
             Poll::Pending => {
                 let since = *waiting.get_or_insert_with(clock::now_millis);
                 let now = this.connection.worker().now_millis();
+                if this.connection.worker().flights.left.is_looked_for(now) {
+                    this.look();
+                }
                 let (at, total) = (since.after(stall), this.connection.request_deadline.get());
                 if now >= at.min(total) {
                     return if now >= total { this.run_out() } else { this.break_off(BrokenOff::Stalled) };

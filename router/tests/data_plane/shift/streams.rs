@@ -189,3 +189,43 @@ fn an_answer_that_has_not_begun_is_waited_for() {
     client.answer().assert_ok("late");
     client.get_with("/", &tenant(1)).assert_ok("green");
 }
+
+/// Answers that began before the shift did were on no track. They leave when nothing goes to the old one any more.
+#[test]
+fn what_began_before_the_shift_leaves_with_the_last_share() {
+    for (head, last) in [(EVENTS, &b"0\r\n\r\n"[..]), (CHUNKED, b"")] {
+        let (blue, _go) = streaming(head);
+        let green = Upstream::ok("green");
+        let site = Tracks::of(&blue, &green).builder().start();
+        let mut client = open(&site, 1);
+        assert_eq!(client.chunk(), b"first");
+        change(&site, &running("99%"));
+        assert!(matches!(client.ending_within(DRAIN + QUIET), Ending::Open(_)));
+        let began = Instant::now();
+        change(&site, &running("100%"));
+        let (Ending::Closed(rest) | Ending::Reset(rest)) = client.ending_within(PATIENCE) else { panic!("{head}") };
+        assert_fired(began, DRAIN);
+        assert_eq!(rest, last, "{head}");
+    }
+}
+
+#[test]
+fn what_began_before_the_shift_stays_if_all_comes_back_in_time() {
+    let (blue, go) = streaming(CHUNKED);
+    let green = Upstream::ok("green");
+    let site = Tracks::of(&blue, &green).builder().start();
+    let mut client = open(&site, 1);
+    let slow = |phase, share| shift(phase, share, "drain: 4s");
+    change(&site, &slow("Running", "100%"));
+    client.ending_within(QUIET);
+    let began = Instant::now();
+    change(&site, &slow("RollingBack", "0%"));
+    if began.elapsed() < Duration::from_secs(2) {
+        assert!(matches!(client.ending_within(Duration::from_secs(5)), Ending::Open(_)));
+        go.send(()).unwrap();
+        eventually(
+            "it ends by itself",
+            || matches!(client.ending_within(QUIET), Ending::Open(rest) if rest.ends_with(b"0\r\n\r\n")),
+        );
+    }
+}

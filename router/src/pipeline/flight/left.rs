@@ -1,0 +1,67 @@
+//! Groups that no request goes to any more because of a shift, and the answers of theirs that began before it did. Those
+//! requests were on no track, so nobody kept them; they look for themselves, while there is something to find.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use gridrouter_config::units::Percent;
+use hashbrown::HashMap;
+
+use crate::clock::Millis;
+use crate::snapshot::Snapshot;
+use crate::snapshot::split::{share_in, under_way};
+
+/// For how long after the last answer should have ended requests look: one whose client takes nothing is held up.
+const LOOK_ON: Duration = Duration::from_mins(1);
+
+/// One thread's view of the groups that were left.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// When answers of each are closed.
+    groups: RefCell<HashMap<u32, Millis>>,
+    /// Until when requests look.
+    until: Cell<Option<Millis>>,
+}
+
+impl Left {
+    /// Whether there may be something to find.
+    pub(crate) fn is_looked_for(&self, now: Millis) -> bool {
+        self.until.get().is_some_and(|until| now < until)
+    }
+
+    /// When answers of a group are closed, if it was left.
+    pub(crate) fn closes(&self, group: u32) -> Option<Millis> {
+        self.groups.borrow().get(&group).copied()
+    }
+
+    /// Takes over what a snapshot says. Returns whether it says anything new.
+    pub(super) fn review(&self, snapshot: &Snapshot, now: Millis) -> bool {
+        let mut groups = self.groups.borrow_mut();
+        let (mut new, mut until) = (HashMap::new(), now);
+        for (group, drain) in left_by(snapshot) {
+            let at = groups.get(&group).copied().unwrap_or_else(|| now.after(drain));
+            until = until.max(at);
+            new.insert(group, at);
+        }
+        let differs = *groups != new;
+        if differs {
+            *groups = new;
+            self.until.set(Some(until.after(LOOK_ON)));
+        }
+        differs
+    }
+}
+
+/// The groups that no request goes to, with how long answers of theirs may go on.
+fn left_by(snapshot: &Snapshot) -> impl Iterator<Item = (u32, Duration)> {
+    let model = &snapshot.model;
+    snapshot.runs.iter().filter_map(|run| {
+        let service = &run.document.service;
+        let in_use = match under_way(model, service, &run.cell) {
+            Some(shift) if share_in(shift, &run.cell) == Percent::ALL => shift.to,
+            Some(_) => return None,
+            None => model.services.get(service)?.cells.get(&run.cell)?.active,
+        };
+        Some((run.side(in_use.other()).group, run.document.drain))
+    })
+}
