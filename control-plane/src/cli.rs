@@ -97,9 +97,9 @@ Examples:
 enum Verb {
     Apply(apply::Apply),
     Check(check::Check),
-    Controller(controller::Controller),
     Completion(completion::Completion),
     Context(context::Named),
+    Controller(controller::Controller),
     Delete(apply::Delete),
     Diff(diff::Diff),
     Endpoint(endpoint::Endpoint),
@@ -161,9 +161,9 @@ impl Verb {
         match self {
             Verb::Apply(apply) => apply.run(store.target(), input, output),
             Verb::Check(check) => check.run(input, output),
-            Verb::Controller(controller) => controller.run(store.target(), output),
             Verb::Completion(completion) => completion.run(output),
             Verb::Context(context) => context.run(store, output),
+            Verb::Controller(controller) => controller.run(store.target(), output),
             Verb::Delete(delete) => delete.run(store.target(), input, output),
             Verb::Diff(diff) => diff.run(store.target(), input, output),
             Verb::Endpoint(endpoint) => endpoint.run(store.target(), output),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use gridrouter_config::live::LiveId;
 use gridrouter_config::store::etcd::election::{Candidacy, Leader};
 use gridrouter_config::units::parse_duration;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::format::{Shown, print_yaml};
 use super::{Status as Exit, attempt};
 use crate::controller::driver::{self, Company, Driver, News, Settings};
 use crate::controller::shift::Routers;
@@ -76,7 +77,7 @@ Examples:
 struct Status {
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    output: Shown,
 }
 
 const STATUS: &str = "\
@@ -85,14 +86,6 @@ Exit code: 0 one acts, 1 none does, 2 wrong usage or the store cannot be read.
 Examples:
   gridctl controller status --store etcd://10.0.0.1:2379
   gridctl controller status --store etcd://10.0.0.1:2379 -o json";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// For tools.
-    Json,
-}
 
 impl Controller {
     pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Exit {
@@ -169,9 +162,10 @@ impl Status {
     fn run(&self, target: &Target, output: &mut Output) -> Result<Exit, String> {
         let leader = driver::leader(target)?;
         match (self.output, &leader) {
-            (Format::Json, leader) => output.json(&json!({ "leader": leader })),
-            (Format::Table, None) => output.line("leader  none"),
-            (Format::Table, Some(leader)) => print(leader, output),
+            (Shown::Json, leader) => output.json(&json!({ "leader": leader })),
+            (Shown::Yaml, leader) => print_yaml(&json!({ "leader": leader }), output),
+            (Shown::Table | Shown::Wide, None) => output.line("leader  none"),
+            (Shown::Table | Shown::Wide, Some(leader)) => print(leader, output),
         }
         Ok(if leader.is_some() { Exit::Fine } else { Exit::Problems })
     }

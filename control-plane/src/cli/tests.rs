@@ -97,7 +97,7 @@ fn every_flag_says_what_it_is_for() {
 #[test]
 fn what_answers_can_be_printed_for_people_and_for_tools() {
     // These are a stream of a shape of their own, or nothing that is shown.
-    let without = ["completion", "man", "endpoint register", "schema", "export", "limit simulate"];
+    let without = ["completion", "man", "endpoint register", "controller run", "schema", "export", "limit simulate"];
     let leaf = |verb: &Command| verb.get_subcommands().all(|below| below.get_name() == "help");
     every(&command(), &[], &mut |verb, words| {
         let name = words.join(" ");
@@ -234,4 +234,15 @@ fn pages_are_made_for_every_verb() {
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), wanted);
     let (_, page, _) = run_on(false, &["man", "tenant", "where"], "");
     assert!(page.contains("gridctl tenant where"), "{page}");
+}
+
+#[test]
+fn the_help_of_get_has_every_kind() {
+    let (_, help, _) = run_on(false, &["get", "--help"], "");
+    for kind in gridrouter_config::ids::Kind::ALL {
+        let word = kind.as_str().to_lowercase();
+        let (_, rest) = help.split_once(&format!("{word} (")).unwrap_or_else(|| panic!("{word} is missing"));
+        let (short, _) = rest.split_once(')').unwrap();
+        assert_eq!(crate::kinds::parse_kind(short), Ok(kind));
+    }
 }

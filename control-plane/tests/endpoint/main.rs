@@ -114,7 +114,7 @@ fn registrations_are_listed_with_what_is_wrong() {
     let text = String::from_utf8_lossy(&bad.stdout).into_owned();
     assert_eq!(bad.status.code(), Some(1));
     assert!(
-        text.contains("NOT IN FORCE") && text.contains("possible values: blue, green") && !text.contains('\u{1b}'),
+        text.contains("NOT IN FORCE") && text.contains("neither blue nor green") && !text.contains('\u{1b}'),
         "{text}"
     );
     let json = run(&server, &["list", "-o", "json"]);
