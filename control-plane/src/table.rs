@@ -59,6 +59,23 @@ pub fn age(then: u64, now: u64) -> String {
     }
 }
 
+/// A moment in seconds since 1970, such as `2026-11-21T18:53:56Z`. Nothing was ever at second 0.
+pub fn utc(time: u64) -> String {
+    if time == 0 {
+        return "-".to_owned();
+    }
+    // Days since 1 March of the year 0, in eras of 400 years: a leap day is then the last day of its year.
+    let days = time / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let march = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * march + 2) / 5 + 1, if march < 10 { march + 3 } else { march - 9 });
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (time / 3_600 % 24, time / 60 % 60, time % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// A count with its noun.
 pub fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
@@ -77,6 +94,22 @@ mod tests {
     #[test]
     fn clocks_have_seconds() {
         assert_eq!([0, 86_399, 1_700_000_000].map(clock), ["00:00:00", "23:59:59", "22:13:20"]);
+    }
+
+    #[test]
+    fn moments_are_days_and_times() {
+        let moments = [0, 1, 951_782_399, 951_782_400, 1_709_164_800, 1_767_225_599, 4_107_542_400];
+        let texts = [
+            "-",
+            "1970-01-01T00:00:01Z",
+            "2000-02-28T23:59:59Z",
+            "2000-02-29T00:00:00Z",
+            "2024-02-29T00:00:00Z",
+            "2025-12-31T23:59:59Z",
+            "2100-03-01T00:00:00Z",
+        ];
+        assert_eq!(moments.map(utc), texts);
+        assert!(utc(u64::MAX).ends_with('Z'));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::output::Output;
 use crate::plan::{Wanted, document_yaml};
 use crate::site::{Site, in_our_words};
 use crate::sources::Sources;
-use crate::table::{age, columns, now, plural, printable};
+use crate::table::{age, columns, now, plural, printable, utc};
 use crate::target::Target;
 use crate::yaml;
 
@@ -122,8 +122,9 @@ impl Log {
                 output.text(columns(&["GENERATION", "AGE", "AUTHOR", "CHANGED", "MESSAGE"], &rows));
             }
             Format::Wide => {
-                let row = |one: &History| [short(one), vec![one.digest.to_string(), named(one)]].concat();
-                let head = ["GENERATION", "AGE", "AUTHOR", "CHANGED", "MESSAGE", "DIGEST", "DOCUMENTS"];
+                let row =
+                    |one: &History| [short(one), vec![utc(one.time), one.digest.to_string(), named(one)]].concat();
+                let head = ["GENERATION", "AGE", "AUTHOR", "CHANGED", "MESSAGE", "TIME", "DIGEST", "DOCUMENTS"];
                 output.text(columns(&head, &entries.iter().map(row).collect::<Vec<_>>()));
             }
             Format::Name => entries.iter().for_each(|one| output.line(one.generation)),
@@ -136,8 +137,8 @@ impl Log {
     }
 
     fn one(&self, writer: &mut Writer, generation: u64, output: &mut Output) -> Result<Status, String> {
-        let all = writer.history(usize::MAX).map_err(|error| in_our_words(&error.explain()))?;
-        let entry = all.iter().find(|one| one.generation == generation);
+        let entry = writer.entry(generation).map_err(|error| in_our_words(&error.explain()))?;
+        let entry = entry.as_ref();
         let Some(changes) = changes(writer, generation, entry, output)? else { return Ok(Status::Problems) };
         match self.output {
             Format::Table | Format::Wide => {
@@ -185,7 +186,7 @@ fn entry_json(one: &History) -> serde_json::Value {
 /// Who, when and why.
 fn title(one: &History) -> String {
     let message = if one.message.is_empty() { String::new() } else { format!(": {}", one.message) };
-    let text = format!("by {}, {} ago{message}", one.author, age(one.time, now()));
+    let text = format!("by {}, {}, {} ago{message}", one.author, utc(one.time), age(one.time, now()));
     format!("generation {} {}", one.generation, printable(&text))
 }
 

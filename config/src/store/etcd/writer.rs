@@ -211,6 +211,11 @@ impl Writer {
         Ok(self.runtime.block_on(self.session.history(most))?)
     }
 
+    /// One generation, as the history has it: nothing when it does not know the generation any more.
+    pub fn entry(&mut self, generation: u64) -> Result<Option<History>, StoreError> {
+        Ok(self.runtime.block_on(self.session.entry(generation))?)
+    }
+
     /// What a generation changed: nothing when the history does not know the generation any more, or it was much and is long
     /// ago.
     pub fn changes(&mut self, generation: u64) -> Result<Option<Vec<Changed>>, StoreError> {
@@ -412,6 +417,10 @@ impl Session {
 
     async fn history(&mut self, most: usize) -> Result<Vec<History>, Trouble> {
         self.read(async |etcd| record::newest(etcd, most).await).await
+    }
+
+    async fn entry(&mut self, generation: u64) -> Result<Option<History>, Trouble> {
+        self.read(async |etcd| record::entry(etcd, generation).await).await
     }
 
     async fn changes(&mut self, generation: u64) -> Result<Option<Vec<Changed>>, Trouble> {
