@@ -75,7 +75,8 @@ impl Leader {
 /// How a candidate stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Its leadership, while it is certain that nobody else can have one.
+    /// Its leadership, while its lease certainly lives. Where somebody deletes the key by hand, that shows within a second, and in
+    /// the fence at once.
     pub leadership: Option<Leadership>,
     /// Who leads, itself or another one, as far as is known.
     pub leader: Option<Leader>,
