@@ -40,7 +40,8 @@ pub enum Verdict {
 pub struct Next {
     /// Its state.
     pub state: ShiftState,
-    /// The track that is in use from now on, where that changes: in all cells of the shift.
+    /// The track that is in use from now on, in all cells of the shift, where this decides over that. Whatever ends a shift
+    /// does: where files are written one by one, and somebody dies in between, the other track may be the one in use.
     pub active: Option<Track>,
     /// What happens, in a few words for the history.
     pub what: String,
@@ -316,7 +317,7 @@ fn end(shift: &Shift, phase: ShiftPhase, reason: &str, what: String, now: u64) -
         reason: reason.to_owned(),
         ..shift.state.clone()
     };
-    Next { state, active: None, what }
+    Next { state, active: shift.is_under_way().then(|| shift.to.other()), what }
 }
 
 /// Begins to go back from these shares.
@@ -368,7 +369,7 @@ fn step_back(shift: &Shift, now: u64) -> Option<Next> {
     let state = ShiftState { since: now, ..shift.state.clone() };
     if state.shares.is_empty() {
         let state = ShiftState { phase: ShiftPhase::RolledBack, stopped: Some(now), ..state };
-        return Some(Next { state, active: None, what: "rolled back".to_owned() });
+        return Some(Next { state, active: Some(shift.to.other()), what: "rolled back".to_owned() });
     }
     let state = lower(shift, state);
     Some(Next { what: format!("rolls back, now {}", back_at(&state)), state, active: None })

@@ -9,4 +9,6 @@ mod dying;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod shifts;
+#[cfg(test)]
 mod support;

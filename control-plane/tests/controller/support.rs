@@ -115,8 +115,17 @@ pub(crate) fn turn<Step: FnMut(&View, u64) -> Decision>(
     driver: &mut Driver<Step>,
     crash: &mut dyn FnMut(Moment) -> bool,
 ) -> (Turn, Vec<News>) {
+    turn_at(driver, NOW, crash)
+}
+
+/// The same at another time.
+pub(crate) fn turn_at<Step: FnMut(&View, u64) -> Decision>(
+    driver: &mut Driver<Step>,
+    now: u64,
+    crash: &mut dyn FnMut(Moment) -> bool,
+) -> (Turn, Vec<News>) {
     let mut news = Vec::new();
-    let turn = driver.turn(NOW, &mut Company { tell: &mut |one| news.push(one), crash });
+    let turn = driver.turn(now, &mut Company { tell: &mut |one| news.push(one), crash });
     (turn, news)
 }
 

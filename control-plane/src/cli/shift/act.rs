@@ -208,7 +208,8 @@ impl Flags {
         let in_use = raw.waves.iter().flat_map(|wave| &wave.cells).all(in_use);
         let why = self.message.as_deref().unwrap_or_default();
         let next = obey(&shift, command, why, in_use, now())?;
-        if next.active.is_some() && service.is_none() {
+        // Without its service, a shift can only be ended.
+        if next.active.is_some() && service.is_none() && command != Command::Abort {
             return Err(format!("there is no Service \"{}\"; say `gridctl shift abort {}`", shift.service, shift.name));
         }
         let reason = if why.is_empty() { String::new() } else { format!(" ({why})") };
