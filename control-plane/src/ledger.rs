@@ -115,10 +115,10 @@ impl Ledger {
         let mut report = ShiftReport::default();
         for cell in shift.cells() {
             let (new, old) = (self.all(cell, shift.to), self.all(cell, shift.to.other()));
-            report.requests += new.requests;
-            report.failed += new.failed;
-            report.old_requests += old.requests;
-            report.old_failed += old.failed;
+            report.requests = report.requests.saturating_add(new.requests);
+            report.failed = report.failed.saturating_add(new.failed);
+            report.old_requests = report.old_requests.saturating_add(old.requests);
+            report.old_failed = report.old_failed.saturating_add(old.failed);
         }
         let before = shift.state.report.unwrap_or_default();
         ShiftReport {
@@ -204,6 +204,15 @@ mod tests {
         ledger.take(&shift, &[gone]);
         assert_eq!(seen(&ledger, &shift), [5, 1, 7, 0, 97]);
         assert_eq!(ledger.seen(&shift, shift.cells()).missing, ["router r cannot be read: connection refused"]);
+    }
+
+    #[test]
+    fn numbers_that_no_router_can_mean_do_no_harm() {
+        let (mut ledger, shift) = (Ledger::default(), shift(100, 100));
+        let most = (u64::MAX, u64::MAX);
+        ledger.take(&shift, &[reading("r", 1, 100, most, most), reading("q", 1, 100, most, most)]);
+        assert_eq!(seen(&ledger, &shift), [u64::MAX; 5]);
+        assert_eq!(ledger.report(&shift).failed, u64::MAX);
     }
 
     #[test]

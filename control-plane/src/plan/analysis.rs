@@ -42,7 +42,7 @@ pub fn p99(counts: &TrackCounts) -> Option<u64> {
 /// How many took longer than this, in microseconds. Of those in the bucket that it is in, nobody knows, and none counts.
 fn slower_than(latencies: &Latencies, micros: u64) -> u64 {
     let bucket = latencies.bounds.partition_point(|bound| *bound < micros);
-    latencies.counts.iter().skip(bucket + 1).sum()
+    latencies.counts.iter().skip(bucket + 1).fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// Says what the analysis has to say.
@@ -62,10 +62,19 @@ pub fn judge(analysis: &Analysis, seen: &Seen) -> Verdict {
         return Verdict::Unclear(format!("{} of {least} requests on the new track", new.requests));
     }
     let compares = analysis.max_error_increase.is_some() || analysis.max_p99_factor.is_some();
-    if compares && old(analysis, seen).is_none() {
+    let old = old(analysis, seen);
+    if compares && old.is_none() {
         return Verdict::Unclear(format!("{} of {least} requests on the old track", seen.old.requests));
     }
-    Verdict::Good
+    // Requests that nobody answered, and those of routers that measure otherwise, have no time.
+    let timed = |counts: &TrackCounts, track: &str| {
+        let timed = counts.latency_micros.total();
+        (timed < least).then(|| Verdict::Unclear(format!("times of {timed} of {least} requests on the {track} track")))
+    };
+    let new_timed =
+        if analysis.max_p99.is_some() || analysis.max_p99_factor.is_some() { timed(new, "new") } else { None };
+    let old_timed = analysis.max_p99_factor.and(old).and_then(|old| timed(old, "old"));
+    new_timed.or(old_timed).unwrap_or(Verdict::Good)
 }
 
 /// The old track's requests, where there are enough: those of the same time, or else those since the shift began.
@@ -96,7 +105,7 @@ fn bad(analysis: &Analysis, seen: &Seen) -> Option<String> {
     }
     let is_slow = |limit: u64| {
         let slow = slower_than(&new.latency_micros, limit);
-        slow >= FEWEST_SLOW && slow * 100 > new.latency_micros.total()
+        slow >= FEWEST_SLOW && slow > new.latency_micros.total() / 100
     };
     let shown_p99 = |counts: &TrackCounts| p99(counts).map_or_else(|| "unknown".to_owned(), shown);
     if let Some(limit) = analysis.max_p99.map(|limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))
@@ -229,6 +238,22 @@ mod tests {
         // With everything on the new track, the old one is what it was before.
         let seen = Seen { new: slow, old: TrackCounts::default(), old_before: old, missing: Vec::new() };
         assert_eq!(says(&judge(&factor, &seen)).0, "bad");
+    }
+
+    /// Such as those of endpoints that accept a connection and close it.
+    #[test]
+    fn requests_that_nobody_answered_are_not_quick() {
+        let limit = Analysis { max_p99: Some(Duration::from_millis(8)), ..ANALYSIS };
+        let answered = |timed: u64| done(1_000, 1_000 - timed, &[(1, timed)]);
+        let verdict = |timed| judge(&limit, &seen(answered(timed), TrackCounts::default()));
+        assert_eq!(says(&verdict(0)), ("unclear", "times of 0 of 100 requests on the new track"));
+        assert_eq!(says(&verdict(99)).0, "unclear");
+        assert_eq!(verdict(100), Verdict::Good, "nobody asked for errors");
+        let factor = Analysis { max_p99_factor: Some(2.0), ..ANALYSIS };
+        let old_unknown = judge(&factor, &seen(answered(1_000), answered(0)));
+        assert_eq!(says(&old_unknown), ("unclear", "times of 0 of 100 requests on the old track"));
+        let most = done(u64::MAX, 0, &[(1, u64::MAX / 2), (30, u64::MAX / 2)]);
+        assert_eq!(says(&judge(&limit, &seen(most, TrackCounts::default()))).0, "bad");
     }
 
     #[test]
