@@ -17,7 +17,7 @@ use gridrouter_config::units::Percent;
 use http::StatusCode;
 
 use self::left::Left;
-use super::track::{OnTrack, Why};
+use super::track::OnTrack;
 use crate::clock::{Millis, Nanos};
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
@@ -93,7 +93,9 @@ impl Flights {
     fn remove(&self, state: &State) {
         let mut all = self.all.borrow_mut();
         let position = state.position.get();
-        all.swap_remove(position);
+        if position < all.len() {
+            all.swap_remove(position);
+        }
         if let Some(moved) = all.get(position) {
             moved.position.set(position);
         }
@@ -124,7 +126,7 @@ impl Flight {
             connection: Rc::clone(connection),
             split: worker.flights.hold(on.split),
             chosen: on.track,
-            tester: on.why == Why::Tester,
+            tester: on.is_tester,
             tenant: on.tenant,
             used: Cell::new(on.track),
             began: Cell::new(now),
