@@ -3,7 +3,8 @@
 //!
 //! `the same request` has everything in the processor's cache. `any request` takes another tenant and another route
 //! each time, so it shows what the tables cost in cache misses; the request itself is made anew each time, outside of
-//! the measurement, as hyper hands over one that it has just read.
+//! the measurement, as hyper hands over one that it has just read. `… on tracks` has a shift under way that gave the new
+//! track of every cell a tenth of the tenants.
 //!
 //! The stages are functions that are not inlined, so that instructions can be counted by stage on a machine that is
 //! busy otherwise:
@@ -33,8 +34,10 @@ use gridrouter::snapshot::compile::compile;
 use gridrouter::snapshot::names::Names;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
+use gridrouter_config::raw::{OnNoEndpoint, ShiftBy, ShiftPhase};
 use gridrouter_config::tenants::TenantTable;
-use gridrouter_config::units::Rate;
+use gridrouter_config::track::Track;
+use gridrouter_config::units::{Percent, Rate};
 use http::{Method, Uri, Version, header};
 
 const ROUTES: usize = 10_000;
@@ -88,7 +91,33 @@ fn route(number: usize) -> model::Route {
     }
 }
 
-fn model() -> model::Model {
+/// A shift of the service in every cell, at a tenth.
+fn shift_of_all() -> model::Shift {
+    model::Shift {
+        name: name("orders-2"),
+        service: name("orders"),
+        to: Track::Green,
+        by: ShiftBy::Tenant,
+        waves: vec![model::Wave { cells: (0..CELLS).map(cell).collect(), bake: Duration::ZERO }],
+        steps: vec![model::ShiftStep::Weight { weight: Percent::ALL, hold: Duration::ZERO }],
+        testers: model::Testers {
+            headers: vec![("x-preview".parse().expect("a header"), header::HeaderValue::from_static("orders-2"))],
+            tenants: vec![name("our-own")],
+        },
+        on_no_endpoint: OnNoEndpoint::Reject,
+        analysis: None,
+        drain: Duration::from_secs(30),
+        seed: 7,
+        state: model::ShiftState {
+            phase: ShiftPhase::Running,
+            shares: (0..CELLS).map(|number| (cell(number), Percent::of_hundredths(1_000))).collect(),
+            ..model::ShiftState::default()
+        },
+    }
+}
+
+/// `shift` says whether one is under way.
+fn model(shift: bool) -> model::Model {
     let endpoint = |port| model::Endpoint {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
         weight: 100,
@@ -96,8 +125,11 @@ fn model() -> model::Model {
         down: false,
         max_connections: 0,
     };
-    let tracks =
-        |number| model::Tracks { blue: vec![endpoint(8_000), endpoint(8_001 + number)], ..model::Tracks::default() };
+    let tracks = |number| model::Tracks {
+        blue: vec![endpoint(8_000), endpoint(8_001 + number)],
+        green: vec![endpoint(9_000), endpoint(9_001 + number)],
+        ..model::Tracks::default()
+    };
     let mut tenants = TenantTable::default();
     for number in 0..TENANTS {
         let tenant = name(&format!("tenant-{number}"));
@@ -162,7 +194,7 @@ fn model() -> model::Model {
             }),
             |limit| &limit.name,
         ),
-        shifts: model::Map::default(),
+        shifts: by_name(shift.then(shift_of_all).into_iter(), |shift| &shift.name),
         plans: Arc::default(),
         tenants,
     }
@@ -239,10 +271,19 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
 }
 
 fn requests(criterion: &mut Criterion) {
-    let snapshot = compile(Arc::new(model()), Arc::default(), 1, "".into(), None, &mut Names::default());
+    let snapshot = |shift| {
+        let model = Arc::new(model(shift));
+        compile(model, Arc::default(), 1, "".into(), None, &mut Names::default())
+    };
+    let (plain, shifting) = (snapshot(false), snapshot(true));
     let limits = LimitTable::new(64 << 20);
     let mut now = 0;
-    for (name, step) in [("decide/the same request", 0), ("decide/any request", 73_571)] {
+    for (name, snapshot, step) in [
+        ("decide/the same request", &plain, 0),
+        ("decide/any request", &plain, 73_571),
+        ("decide/the same request on tracks", &shifting, 0),
+        ("decide/any request on tracks", &shifting, 73_571),
+    ] {
         let mut next = 4_711;
         criterion.bench_function(name, |bencher| {
             bencher.iter_custom(|times| {
@@ -252,7 +293,7 @@ fn requests(criterion: &mut Criterion) {
                     next = (next + step) % TENANTS;
                     let mut asked = Asked::new(next);
                     let began = Instant::now();
-                    live(&snapshot, &limits, black_box(&mut asked), now);
+                    live(snapshot, &limits, black_box(&mut asked), now);
                     spent += began.elapsed();
                 }
                 spent

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gridrouter_config::check::{ModelDocument, convert};
 use gridrouter_config::ids::{DocumentId, Kind, Name};
-use gridrouter_config::model::{self, Analysis};
-use gridrouter_config::raw::{self, Document};
+use gridrouter_config::model;
+use gridrouter_config::raw::{self, Document, ShiftPhase};
 use gridrouter_config::store::etcd::Random;
 use gridrouter_config::store::etcd::writer::Writer;
 use gridrouter_config::track::Track;
@@ -16,11 +16,20 @@ use gridrouter_config::track::Track;
 use super::{Decision, Proposal, View};
 use crate::ledger::{Ledger, Reading};
 use crate::observe::{Observer, Router};
-use crate::plan::analysis::judge;
+use crate::plan::analysis::{Seen, judge};
 use crate::plan::shift::write::documents;
 use crate::plan::shift::{Next, Verdict, give_up, tick};
 use crate::site::in_our_words;
 use crate::target::{Target, Where};
+
+/// When the report of a shift that has ended is looked after once more, in milliseconds from its end.
+const CLOSING: std::ops::Range<u64> = 2_000..60_000;
+
+/// How often Prometheus is asked, in milliseconds.
+const ASKING: u64 = 5_000;
+/// How long a shift that cannot be carried out is kept, in milliseconds: a file that is being written, or deleted by mistake,
+/// may be back soon.
+const PATIENCE: u64 = 10_000;
 
 /// The routers that are asked.
 pub enum Routers {
@@ -62,31 +71,61 @@ pub struct Shifts {
     routers: Routers,
     observer: Observer,
     ledgers: BTreeMap<Name, Ledger>,
+    /// Runs whose closing report was looked after, by when they were started.
+    closed: BTreeMap<Name, u64>,
+    /// Since when shifts cannot be carried out.
+    obstacles: BTreeMap<Name, u64>,
+    /// What Prometheus said last, and when it was asked.
+    answers: BTreeMap<Name, (u64, Answers)>,
 }
 
 impl Shifts {
     /// One that has seen nothing yet.
     pub fn new(routers: Routers) -> Result<Self, String> {
-        Ok(Self { routers, observer: Observer::new()?, ledgers: BTreeMap::new() })
+        Ok(Self {
+            routers,
+            observer: Observer::new()?,
+            ledgers: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            obstacles: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        })
     }
 
     /// What is to be done now.
     pub fn step(&mut self, view: &View, now: u64) -> Decision {
         let shifts: Vec<_> = view.documents.values().filter_map(|document| read(&document.raw, document)).collect();
-        let live: BTreeSet<&Name> =
-            shifts.iter().filter(|(_, shift)| !shift.has_ended()).map(|(_, one)| &one.name).collect();
-        self.ledgers.retain(|name, _| live.contains(name));
-        let readings = if shifts.iter().any(|(_, shift)| shift.is_under_way()) { self.readings() } else { Vec::new() };
+        let closing =
+            |shift: &model::Shift| is_closing(shift, now) && self.closed.get(&shift.name) != Some(&shift.state.started);
+        let open: Vec<_> = shifts.iter().filter(|(_, shift)| !shift.has_ended() || closing(shift)).collect();
+        let names: BTreeSet<&Name> = open.iter().map(|(_, shift)| &shift.name).collect();
+        self.ledgers.retain(|name, _| names.contains(name));
+        self.answers.retain(|name, _| names.contains(name));
+        self.obstacles.retain(|name, _| names.contains(name));
+        self.closed.retain(|name, _| view.documents.contains_key(&id(Kind::Shift, name)));
+        let counted = open.iter().any(|(_, shift)| shift.state.phase != ShiftPhase::Pending);
+        let readings = if counted { self.readings() } else { Vec::new() };
         let mut notes = Vec::new();
-        for (raw, shift) in shifts.iter().filter(|(_, shift)| !shift.has_ended()) {
+        for (raw, shift) in open {
             let service = service(view, &shift.service);
-            let next = if let Some(why) = obstacle(shift, service) {
-                Some(give_up(shift, &why, now))
+            let ledger = self.ledgers.entry(shift.name.clone()).or_default();
+            ledger.take(shift, &readings);
+            notes.extend(ledger.missing().iter().cloned());
+            let next = if shift.has_ended() {
+                self.closed.insert(shift.name.clone(), shift.state.started);
+                close(shift, ledger)
+            } else if let Some(why) = unreadable(view, &shift.service).filter(|_| service.is_none()) {
+                // Routers have an earlier version of it in force, which nobody here knows.
+                notes.push(format!("shift {} waits: {why}", shift.name));
+                None
+            } else if let Some(why) = obstacle(shift, service) {
+                let since = *self.obstacles.entry(shift.name.clone()).or_insert(now);
+                notes.push(format!("shift {}: {why}", shift.name));
+                (now.saturating_sub(since) >= PATIENCE).then(|| give_up(shift, &why, now))
             } else {
-                let ledger = self.ledgers.entry(shift.name.clone()).or_default();
-                ledger.take(shift, &readings);
-                notes.extend(ledger.missing().iter().cloned());
-                tick(shift, &verdict(shift, ledger), now).map(|next| reported(next, shift, ledger))
+                self.obstacles.remove(&shift.name);
+                let answers = answers(&self.observer, &mut self.answers, shift, now);
+                tick(shift, &verdict(shift, ledger, answers), now).map(|next| reported(next, shift, ledger))
             };
             if let Some(next) = next {
                 let message = format!("shift {}: {}", shift.name, next.what);
@@ -116,9 +155,12 @@ fn read<'a>(
     }
 }
 
+fn id(kind: Kind, name: &Name) -> DocumentId {
+    DocumentId { kind, name: name.clone() }
+}
+
 fn service<'a>(view: &'a View, name: &Name) -> Option<&'a raw::Service> {
-    let id = DocumentId { kind: Kind::Service, name: name.clone() };
-    match &view.documents.get(&id)?.raw {
+    match &view.documents.get(&id(Kind::Service, name))?.raw {
         Document::Service(service) => Some(service),
         Document::Listener(_)
         | Document::Grid(_)
@@ -129,6 +171,13 @@ fn service<'a>(view: &'a View, name: &Name) -> Option<&'a raw::Service> {
         | Document::Shift(_)
         | Document::Tenant(_) => None,
     }
+}
+
+/// Why a service cannot be read, where it may be there.
+fn unreadable(view: &View, name: &Name) -> Option<String> {
+    let wanted = id(Kind::Service, name);
+    let fits = |one: &&super::Unreadable| one.id.as_ref().is_none_or(|id| *id == wanted);
+    view.unreadable.iter().find(fits).map(|one| one.why.clone())
 }
 
 /// Why a shift cannot be carried out, where that is so.
@@ -146,24 +195,51 @@ fn obstacle(shift: &model::Shift, service: Option<&raw::Service>) -> Option<Stri
 
 /// What is to be said of a shift's new track: of the cells that are moving, and of those that have moved already. A fault
 /// in a cell that has just begun must not drown among the requests of the others.
-pub fn verdict(shift: &model::Shift, ledger: &Ledger) -> Verdict {
+pub fn verdict(shift: &model::Shift, ledger: &Ledger, answers: &Answers) -> Verdict {
     let Some(analysis) = &shift.analysis else { return Verdict::Good };
     let (before, now) = shift.waves.split_at(shift.state.wave.min(shift.waves.len()));
     let moving = now.iter().take(1).flat_map(|wave| &wave.cells);
     let moved = before.iter().flat_map(|wave| &wave.cells);
-    match of_cells(analysis, shift, ledger, moved) {
+    let seen = |seen: Seen| Seen { answers: answers.clone(), ..seen };
+    match judge(analysis, &seen(ledger.seen(shift, moved))) {
         bad @ Verdict::Bad(_) => bad,
-        Verdict::Good | Verdict::Unclear(_) => of_cells(analysis, shift, ledger, moving),
+        Verdict::Good | Verdict::Unclear(_) => judge(analysis, &seen(ledger.seen(shift, moving))),
     }
 }
 
-fn of_cells<'a>(
-    analysis: &Analysis,
+/// What Prometheus answered, query by query.
+pub type Answers = Vec<Result<f64, String>>;
+
+/// What Prometheus says of a shift under way. It is asked anew when a step begins and every few seconds.
+fn answers<'a>(
+    observer: &Observer,
+    known: &'a mut BTreeMap<Name, (u64, Answers)>,
     shift: &model::Shift,
-    ledger: &Ledger,
-    cells: impl Iterator<Item = &'a Name>,
-) -> Verdict {
-    judge(analysis, &ledger.seen(shift, cells))
+    now: u64,
+) -> &'a Answers {
+    let (asked, answers) = known.entry(shift.name.clone()).or_default();
+    let queries = shift.analysis.as_ref().and_then(|analysis| analysis.prometheus.as_ref());
+    let due = *asked < shift.state.since || now.saturating_sub(*asked) >= ASKING;
+    if let Some(prometheus) = queries.filter(|_| due && shift.is_under_way()) {
+        (*asked, *answers) = (now, observer.ask(prometheus));
+    }
+    answers
+}
+
+/// Whether a shift has ended so lately that its last requests may not have been in its report, and so long ago that they
+/// are over.
+fn is_closing(shift: &model::Shift, now: u64) -> bool {
+    let ago = shift.state.stopped.map(|stopped| now.saturating_sub(stopped));
+    shift.has_ended() && shift.state.started > 0 && ago.is_some_and(|ago| CLOSING.contains(&ago))
+}
+
+/// The closing report, where it says more than what was written.
+fn close(shift: &model::Shift, ledger: &Ledger) -> Option<Next> {
+    let report = ledger.report(shift);
+    let what =
+        format!("closing report: {} of {} requests on {} failed", report.failed, report.requests, shift.to.as_str());
+    let state = model::ShiftState { report: Some(report), ..shift.state.clone() };
+    (shift.state.report != Some(report)).then_some(Next { state, active: None, what })
 }
 
 /// With what the tracks did so far; where the shift has just begun, nothing was done yet.

@@ -297,7 +297,7 @@ fn describe_track<'a>(
     let (shift, share, track) = (&split.document.name, split.share, on.track.as_str());
     let to = split.to.track.as_str();
     let percent = |rank: u64| (rank as f64 / 2_f64.powi(64) * 1e6).floor() / 1e4;
-    let (by, rank, why) = match on.why {
+    let (by, rank, why) = match on.why() {
         Why::Tester => ("tester", None, format!("shift {shift} moves testers to {track} first")),
         Why::Tenant(rank) => {
             let rank = percent(rank);

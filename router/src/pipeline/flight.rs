@@ -17,14 +17,14 @@ use gridrouter_config::units::Percent;
 use http::StatusCode;
 
 use self::left::Left;
-use super::track::{OnTrack, Why};
+use super::track::OnTrack;
 use crate::clock::{Millis, Nanos};
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
 use crate::listener::worker::Worker;
 use crate::placement::split::{is_within, rank};
-use crate::snapshot::split::{SplitPlan, share_in, testers_move, under_way};
-use crate::snapshot::{EndpointGroup, Snapshot};
+use crate::snapshot::EndpointGroup;
+use crate::snapshot::split::{SplitPlan, UnderWay, share_in, testers_move};
 use crate::telemetry::tracks::TrackCounters;
 use crate::upstream::response_body::BrokenOff;
 
@@ -93,7 +93,9 @@ impl Flights {
     fn remove(&self, state: &State) {
         let mut all = self.all.borrow_mut();
         let position = state.position.get();
-        all.swap_remove(position);
+        if position < all.len() {
+            all.swap_remove(position);
+        }
         if let Some(moved) = all.get(position) {
             moved.position.set(position);
         }
@@ -103,8 +105,9 @@ impl Flights {
     pub(crate) fn review(&self, worker: &Worker) {
         let snapshot = worker.snapshot();
         let now = worker.read_clock().millis();
+        let under_way = UnderWay::of(&snapshot.model);
         for state in &*self.all.borrow() {
-            state.review(&snapshot, now);
+            state.review(&snapshot.model, &under_way, now);
         }
         if self.left.review(&snapshot, now) {
             // So that every answer that waits looks whether its group was left.
@@ -124,7 +127,7 @@ impl Flight {
             connection: Rc::clone(connection),
             split: worker.flights.hold(on.split),
             chosen: on.track,
-            tester: on.why == Why::Tester,
+            tester: on.is_tester,
             tenant: on.tenant,
             used: Cell::new(on.track),
             began: Cell::new(now),
@@ -205,14 +208,14 @@ impl State {
         self.connection.worker().counters.track(number, count);
     }
 
-    fn review(&self, snapshot: &Snapshot, now: Millis) {
-        let leaves = self.has_to_leave(&snapshot.model);
+    fn review(&self, model: &Model, under_way: &UnderWay<'_>, now: Millis) {
+        let leaves = self.has_to_leave(model, under_way);
         if leaves == (self.leaves.get() != Millis::NEVER) {
             return;
         }
         self.counters(|counters| counters.leaves(leaves));
         if leaves {
-            let known = snapshot.model.shifts.get(&self.split.document.name);
+            let known = model.shifts.get(&self.split.document.name);
             self.leaves.set(now.after(known.unwrap_or(&self.split.document).drain));
         } else {
             self.leaves.set(Millis::NEVER);
@@ -229,9 +232,9 @@ impl State {
     }
 
     /// Whether a request like this one would be on the other track now, for certain.
-    fn has_to_leave(&self, model: &Model) -> bool {
+    fn has_to_leave(&self, model: &Model, under_way: &UnderWay<'_>) -> bool {
         let used = self.used.get();
-        match self.track_now(model) {
+        match self.track_now(model, under_way) {
             None => false,
             Some(Now::InUse(track)) => track != used,
             // One that fell back is where it is because of its track's endpoints, not of the share.
@@ -239,9 +242,9 @@ impl State {
         }
     }
 
-    fn track_now(&self, model: &Model) -> Option<Now> {
+    fn track_now(&self, model: &Model, under_way: &UnderWay<'_>) -> Option<Now> {
         let (service, cell) = (&self.split.document.service, &self.split.cell);
-        let Some(shift) = under_way(model, service, cell) else {
+        let Some(shift) = under_way.find(service, cell) else {
             return Some(Now::InUse(model.services.get(service)?.cells.get(cell)?.active));
         };
         let old = &self.split.document;

@@ -17,8 +17,8 @@ pub struct OnTrack<'a> {
     pub split: &'a Arc<SplitPlan>,
     /// The one that was chosen.
     pub track: Track,
-    /// Why.
-    pub why: Why,
+    /// Whether it is a tester's.
+    pub is_tester: bool,
     /// The hash of the tenant's id, where the share is one of tenants and the request has one.
     pub tenant: Option<u64>,
 }
@@ -39,6 +39,15 @@ impl<'a> OnTrack<'a> {
     pub fn group(&self) -> &'a Arc<EndpointGroup> {
         &self.split.side(self.track).group
     }
+
+    /// Why it was chosen.
+    pub fn why(&self) -> Why {
+        match self.tenant {
+            _ if self.is_tester => Why::Tester,
+            Some(hash) => Why::Tenant(rank(hash, self.split.document.seed)),
+            None => Why::Request,
+        }
+    }
 }
 
 /// Chooses the track of a request. The dice are thrown only for one that goes by itself.
@@ -49,16 +58,10 @@ pub(super) fn choose<'a>(
     dice: impl FnOnce() -> u64,
 ) -> OnTrack<'a> {
     let hash = tenant.filter(|_| split.is_by_tenant()).map(|tenant| tenant.hash);
-    let (moves, why) = match hash {
-        _ if split.testers && is_tester(split, tenant, headers) => (true, Why::Tester),
-        Some(hash) => {
-            let rank = rank(hash, split.document.seed);
-            (is_within(rank, split.share), Why::Tenant(rank))
-        }
-        None => (is_within(dice(), split.share), Why::Request),
-    };
+    let is_tester = split.testers && is_tester(split, tenant, headers);
+    let moves = is_tester || is_within(hash.map_or_else(dice, |hash| rank(hash, split.document.seed)), split.share);
     let side = if moves { &split.to } else { &split.from };
-    OnTrack { split, track: side.track, why, tenant: hash }
+    OnTrack { split, track: side.track, is_tester, tenant: hash }
 }
 
 fn is_tester(split: &SplitPlan, tenant: Option<&Tenant<'_, '_>>, headers: &Fields) -> bool {

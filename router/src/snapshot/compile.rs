@@ -53,7 +53,7 @@ pub fn compile(
     let limits = Limits::prepare(&model, names);
     let routes: Arc<[_]> = routes(&model, &registrations, old, &same, &limits, names).into();
     let listeners = listeners(&model, old, &routes, &limits, names);
-    let runs = old.filter(|_| same.shifts).map(|old| Arc::clone(&old.runs));
+    let runs = old.filter(|_| same.shifts && same.services).map(|old| Arc::clone(&old.runs));
     let runs = runs.unwrap_or_else(|| split::runs(&model, names));
     Snapshot { generation, digest, model, registrations, listeners, routes, grids, cells, runs, tenants, compiled_in }
 }

@@ -7,6 +7,7 @@ use gridrouter_config::model::{Model, Shift};
 use gridrouter_config::raw::{OnNoEndpoint, ShiftBy, ShiftPhase};
 use gridrouter_config::track::Track;
 use gridrouter_config::units::Percent;
+use hashbrown::HashMap;
 
 use super::EndpointGroup;
 use super::names::Names;
@@ -51,6 +52,8 @@ pub struct RunPlan {
     pub blue: RunSide,
     /// The green one.
     pub green: RunSide,
+    /// The one that no request goes to, if there is one.
+    pub left: Option<Track>,
 }
 
 /// One track of a run.
@@ -123,10 +126,20 @@ pub(crate) fn testers_move(shift: &Shift) -> bool {
     }
 }
 
-/// The shift that moves a service's traffic in a cell, if one is under way. The check sees to it that there is no other.
-pub(crate) fn under_way<'a>(model: &'a Model, service: &Name, cell: &Name) -> Option<&'a Arc<Shift>> {
-    let mut shifts = model.shifts.values();
-    shifts.find(|shift| shift.is_under_way() && shift.service == *service && shift.cells().any(|name| name == cell))
+/// The shifts that are under way, by service and cell. The check sees to it that there are no two in one place.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'a>(HashMap<(&'a Name, &'a Name), &'a Arc<Shift>>);
+
+impl<'a> UnderWay<'a> {
+    pub(crate) fn of(model: &'a Model) -> Self {
+        let shifts = model.shifts.values().filter(|shift| shift.is_under_way());
+        Self(shifts.flat_map(|shift| shift.cells().map(move |cell| ((&shift.service, cell), shift))).collect())
+    }
+
+    /// The shift that moves a service's traffic in a cell.
+    pub(crate) fn find(&self, service: &Name, cell: &Name) -> Option<&'a Arc<Shift>> {
+        self.0.get(&(service, cell)).copied()
+    }
 }
 
 /// The stable number that a track's requests are counted under in this run of the shift.
@@ -137,6 +150,7 @@ pub(super) fn number(shift: &Shift, cell: &Name, track: Track, names: &mut Names
 
 /// The shifts that were begun, in each of their cells.
 pub(super) fn runs(model: &Model, names: &mut Names) -> Arc<[RunPlan]> {
+    let under_way = UnderWay::of(model);
     let begun = model.shifts.values().filter(|shift| shift.state.phase != ShiftPhase::Pending);
     let mut runs = Vec::new();
     for shift in begun {
@@ -146,10 +160,20 @@ pub(super) fn runs(model: &Model, names: &mut Names) -> Arc<[RunPlan]> {
                 group: names.groups.of(label(&shift.service, Some(cell), track)),
             };
             let (blue, green) = (side(Track::Blue), side(Track::Green));
-            runs.push(RunPlan { document: Arc::clone(shift), cell: cell.clone(), blue, green });
+            let left = left(model, &under_way, &shift.service, cell);
+            runs.push(RunPlan { document: Arc::clone(shift), cell: cell.clone(), blue, green, left });
         }
     }
     runs.into()
+}
+
+/// The track of a service in a cell that no request goes to, if there is one.
+fn left(model: &Model, under_way: &UnderWay<'_>, service: &Name, cell: &Name) -> Option<Track> {
+    match under_way.find(service, cell) {
+        Some(shift) if share_in(shift, cell) == Percent::ALL => Some(shift.to.other()),
+        Some(_) => None,
+        None => Some(model.services.get(service)?.cells.get(cell)?.active.other()),
+    }
 }
 
 /// The services of which a shift differs.

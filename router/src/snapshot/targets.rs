@@ -9,7 +9,7 @@ use gridrouter_config::track::Track;
 
 use super::compile::{put, text};
 use super::names::Names;
-use super::split::{self, SidePlan, SplitPlan};
+use super::split::{self, SidePlan, SplitPlan, UnderWay};
 use super::{ActionPlan, EndpointGroup, EndpointPlan, Target, Targets};
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 
@@ -17,12 +17,13 @@ use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 pub(super) struct TargetCache<'a> {
     model: &'a Model,
     registrations: &'a Registrations,
+    under_way: UnderWay<'a>,
     known: hashbrown::HashMap<(Name, Option<Name>), Targets>,
 }
 
 impl<'a> TargetCache<'a> {
     pub(super) fn new(model: &'a Model, registrations: &'a Registrations) -> Self {
-        Self { model, registrations, known: hashbrown::HashMap::new() }
+        Self { model, registrations, under_way: UnderWay::of(model), known: hashbrown::HashMap::new() }
     }
 
     pub(super) fn model(&self) -> &'a Model {
@@ -73,7 +74,7 @@ impl<'a> TargetCache<'a> {
 
     /// A service in a cell that it lists endpoints in: on the track in use, or on both while a shift moves its traffic.
     fn in_cell(&self, service: &model::Service, cell: &Name, tracks: &model::Tracks, names: &mut Names) -> Target {
-        let Some(shift) = split::under_way(self.model, &service.name, cell) else {
+        let Some(shift) = self.under_way.find(&service.name, cell) else {
             let group = self.group(service, Some(cell), tracks, tracks.active, names);
             return Target { group, host: None, split: None };
         };

@@ -2,6 +2,7 @@
 
 mod choice;
 mod counts;
+mod registered;
 mod reloads;
 mod simulation;
 mod streams;

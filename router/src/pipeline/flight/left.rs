@@ -4,12 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use gridrouter_config::units::Percent;
 use hashbrown::HashMap;
 
 use crate::clock::Millis;
 use crate::snapshot::Snapshot;
-use crate::snapshot::split::{share_in, under_way};
 
 /// For how long after the last answer should have ended requests look: one whose client takes nothing is held up.
 const LOOK_ON: Duration = Duration::from_mins(1);
@@ -54,14 +52,5 @@ impl Left {
 
 /// The groups that no request goes to, with how long answers of theirs may go on.
 fn left_by(snapshot: &Snapshot) -> impl Iterator<Item = (u32, Duration)> {
-    let model = &snapshot.model;
-    snapshot.runs.iter().filter_map(|run| {
-        let service = &run.document.service;
-        let in_use = match under_way(model, service, &run.cell) {
-            Some(shift) if share_in(shift, &run.cell) == Percent::ALL => shift.to,
-            Some(_) => return None,
-            None => model.services.get(service)?.cells.get(&run.cell)?.active,
-        };
-        Some((run.side(in_use.other()).group, run.document.drain))
-    })
+    snapshot.runs.iter().filter_map(|run| Some((run.side(run.left?).group, run.document.drain)))
 }

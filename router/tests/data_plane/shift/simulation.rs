@@ -111,7 +111,7 @@ impl Simulation {
         let decision = decide(&self.snapshot, &facts, &self.limits, || dice, Nanos(0), &mut admission).unwrap();
         let Destination::Endpoint { group, on, .. } = decision.destination else { panic!("it is forwarded") };
         assert!(on.is_none_or(|on| on.track == group.track), "the group is the track's");
-        (group.label.to_string(), on.map(|on| (on.track, on.why)))
+        (group.label.to_string(), on.map(|on| (on.track, on.why())))
     }
 
     /// The tenants on the new track.

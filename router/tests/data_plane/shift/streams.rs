@@ -190,6 +190,36 @@ fn an_answer_that_has_not_begun_is_waited_for() {
     client.get_with("/", &tenant(1)).assert_ok("green");
 }
 
+#[test]
+fn testers_leave_when_the_shift_is_rolled_back() {
+    let blue = Upstream::ok("blue");
+    let (green, _go) = streaming(EVENTS);
+    let lines = "drain: 1s\ntesters: {tenants: [tenant-1]}";
+    let site = start(&Tracks::of(&blue, &green), &shift("Running", "0%", lines));
+    let mut client = open(&site, 1);
+    change(&site, &shift("Paused", "1%", lines));
+    assert_eq!(count(&site, "green", "leaving"), 0);
+    change(&site, &shift("RollingBack", "0%", lines));
+    assert_eq!(client.ending_within(PATIENCE), Ending::Closed(b"5\r\nfirst\r\n0\r\n\r\n".to_vec()));
+}
+
+/// One that fell back is on the other track because its own had no endpoint, which another share does not change.
+#[test]
+fn what_fell_back_does_not_have_to_leave() {
+    let (blue, _go) = streaming(EVENTS);
+    let green = Upstream::ok("green");
+    let tracks = Tracks { green_is: ", down: true", ..Tracks::of(&blue, &green) };
+    let lines = "drain: 1s\nonNoEndpoint: fallback\nby: request";
+    let site = start(&tracks, &shift("Running", "100%", lines));
+    let mut client = open(&site, 1);
+    assert_eq!(count(&site, "blue", "inFlight"), 1);
+    for share in ["99%", "100%"] {
+        change(&site, &shift("Running", share, lines));
+        assert!(matches!(client.ending_within(DRAIN + QUIET), Ending::Open(_)), "{share}");
+        assert_eq!(count(&site, "blue", "leaving"), 0, "{share}");
+    }
+}
+
 /// Answers that began before the shift did were on no track. They leave when nothing goes to the old one any more.
 #[test]
 fn what_began_before_the_shift_leaves_with_the_last_share() {
