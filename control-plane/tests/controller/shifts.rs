@@ -197,9 +197,11 @@ fn act(store: &str, tale: Story, crash: &mut dyn FnMut(Moment) -> bool) {
     let clock = Arc::new(AtomicU64::new(since.max(NOW)));
     let routers = Routers::Listed(vec![router(tale, Arc::clone(&clock))]);
     let mut controllers = Controllers::new(routers).unwrap();
+    // Two seconds after its end, a shift's report is closed.
     let ended = Cell::new(false);
     let step = |view: &View, now: u64| {
-        ended.set(shift_of(view).2.has_ended());
+        let shift = shift_of(view).2;
+        ended.set(shift.has_ended() && shift.state.stopped.is_some_and(|stopped| now > stopped + 2_000));
         controllers.step(view, now)
     };
     let settings = Settings { kinds: KINDS.to_vec(), ..settings("one") };
@@ -326,31 +328,31 @@ fn in_etcd(tale: Story) -> usize {
 
 #[test]
 fn in_a_directory_a_shift_comes_to_its_end_whenever_its_controller_is_killed() {
-    // Eight transitions, the last of them two files.
-    assert_eq!(in_a_directory(Story::Succeeds), 18);
-    assert_eq!(in_a_directory(Story::GetsBad), 10);
+    // Eight transitions, the last of them two files, and the closing report.
+    assert_eq!(in_a_directory(Story::Succeeds), 20);
+    assert_eq!(in_a_directory(Story::GetsBad), 12);
 }
 
 #[test]
 fn in_a_directory_a_shift_comes_to_its_end_whenever_an_operator_is_killed() {
-    assert_eq!(in_a_directory(Story::TakenBack), 10);
-    assert_eq!(in_a_directory(Story::TakenBackAtOnce), 6);
-    assert_eq!(in_a_directory(Story::Aborted), 2);
+    assert_eq!(in_a_directory(Story::TakenBack), 12);
+    assert_eq!(in_a_directory(Story::TakenBackAtOnce), 8);
+    assert_eq!(in_a_directory(Story::Aborted), 4);
 }
 
 #[test]
 fn in_etcd_a_shift_comes_to_its_end_whenever_its_controller_is_killed() {
-    assert_eq!(in_etcd(Story::Succeeds), 16);
+    assert_eq!(in_etcd(Story::Succeeds), 18);
 }
 
 #[test]
 fn in_etcd_a_shift_that_gets_bad_is_rolled_back_whenever_its_controller_is_killed() {
-    assert_eq!(in_etcd(Story::GetsBad), 10);
+    assert_eq!(in_etcd(Story::GetsBad), 12);
 }
 
 #[test]
 fn in_etcd_a_shift_comes_to_its_end_whenever_an_operator_is_killed() {
-    assert_eq!(in_etcd(Story::TakenBack), 8);
-    assert_eq!(in_etcd(Story::TakenBackAtOnce), 4);
-    assert_eq!(in_etcd(Story::Aborted), 2);
+    assert_eq!(in_etcd(Story::TakenBack), 10);
+    assert_eq!(in_etcd(Story::TakenBackAtOnce), 6);
+    assert_eq!(in_etcd(Story::Aborted), 4);
 }
