@@ -18,7 +18,7 @@ use crate::controller::{Proposal, View};
 use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::plan::shift::write::documents;
-use crate::plan::shift::{Command, Next, obey};
+use crate::plan::shift::{Command, Next, obey, place};
 use crate::table::printable;
 use crate::target::Target;
 
@@ -183,9 +183,10 @@ impl Flags {
         output.progress("writing");
         let author = self.author.clone().filter(|name| !name.is_empty());
         let author = author.or_else(|| target.context.as_ref()?.author.clone()).unwrap_or_else(default_author);
-        let mut what = String::new();
+        let (mut what, seen) = (String::new(), act.shift);
         let done = scene.desk.change(&author, |view| {
             let act = self.decide(view, command)?;
+            same_matter(command, &seen, &act.shift)?;
             what.clone_from(&act.next.what);
             Ok(act.proposal)
         });
@@ -235,6 +236,21 @@ impl Flags {
     }
 }
 
+/// Whether a shift is still what somebody had in mind who looked at it. The error says what it is now. A controller that
+/// took the next step at the same moment must not make two steps of one word.
+fn same_matter(command: Command, seen: &Shift, now: &Shift) -> Result<(), String> {
+    let (name, state, before) = (&now.name, &now.state, &seen.state);
+    if before.started > 0 && state.started != before.started {
+        return Err(format!("shift \"{name}\" was started again meanwhile; look with `gridctl shift status {name}`"));
+    }
+    let is_step = matches!(command, Command::Promote | Command::Resume);
+    if is_step && (state.wave, state.step) != (before.wave, before.step) {
+        let place = place(now, state);
+        return Err(format!("shift \"{name}\" went on meanwhile: it is {place}; say it again if it shall go further"));
+    }
+    Ok(())
+}
+
 /// What a change does to traffic now: the share that moves, and how many requests a second that is.
 fn danger(scene: &mut Scene, act: &Act) -> String {
     const SECOND: Duration = Duration::from_secs(1);
@@ -269,4 +285,40 @@ fn danger(scene: &mut Scene, act: &Act) -> String {
 fn fail(status: Status, why: &str, output: &mut Output) -> Status {
     output.error(printable(why));
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use gridrouter_config::check::{ModelDocument, convert};
+    use gridrouter_config::codec::parse;
+
+    use super::*;
+
+    fn shift(started: u64, step: usize) -> Shift {
+        let text = format!(
+            "{{kind: Shift, name: x, service: s, to: green, waves: [{{cells: [a]}}], steps: [{{weight: 1%, hold: 1m}}, \
+             {{weight: 100%, hold: 1m}}], state: {{phase: Running, started: {started}, since: 9, step: {step}}}}}"
+        );
+        let parsed = parse("a.yaml", text.as_bytes());
+        let Ok(ModelDocument::Shift(shift)) = convert(&parsed.documents[0]) else { panic!("{text}") };
+        (*shift).clone()
+    }
+
+    #[test]
+    fn a_step_that_was_taken_meanwhile_is_not_taken_twice() {
+        let (seen, on) = (shift(5, 0), shift(5, 1));
+        let went_on =
+            Err("shift \"x\" went on meanwhile: it is at 100% (step 2 of 2); say it again if it shall go further"
+                .to_owned());
+        for command in [Command::Promote, Command::Resume] {
+            assert_eq!(same_matter(command, &seen, &on), went_on);
+            assert_eq!(same_matter(command, &seen, &seen), Ok(()));
+        }
+        for command in [Command::Pause, Command::PromoteFully, Command::Abort] {
+            assert_eq!(same_matter(command, &seen, &on), Ok(()), "it means the same wherever the shift is");
+            let again = same_matter(command, &seen, &shift(6, 0)).unwrap_err();
+            assert!(again.starts_with("shift \"x\" was started again meanwhile; "), "{again}");
+            assert_eq!(same_matter(command, &shift(0, 0), &on), Ok(()), "it had not begun");
+        }
+    }
 }
