@@ -183,13 +183,25 @@ fn unreadable(view: &View, name: &Name) -> Option<String> {
 /// Why a shift cannot be carried out, where that is so.
 fn obstacle(shift: &model::Shift, service: Option<&raw::Service>) -> Option<String> {
     let Some(service) = service else { return Some(format!("there is no Service \"{}\"", shift.service)) };
+    let (name, to) = (&shift.service, shift.to.as_str());
     shift.cells().find_map(|cell| {
         let tracks = service.cells.get(cell.as_str());
         let listed = tracks.is_some_and(|tracks| match shift.to {
             Track::Blue => tracks.blue.is_some(),
             Track::Green => tracks.green.is_some(),
         });
-        (!listed).then(|| format!("Service \"{}\" has no `{}` in cell \"{cell}\"", shift.service, shift.to.as_str()))
+        if !listed {
+            return Some(format!("Service \"{name}\" has no `{to}` in cell \"{cell}\""));
+        }
+        // Its first step would take all but a little of the traffic away from there.
+        let begins = shift.state.phase == ShiftPhase::Pending;
+        let in_use = tracks.is_some_and(|tracks| tracks.active.unwrap_or_default() == shift.to);
+        (begins && in_use).then(|| {
+            format!(
+                "Service \"{name}\" uses {to} in cell \"{cell}\" already; leave that cell out, or say `to: {}`",
+                shift.to.other().as_str()
+            )
+        })
     })
 }
 
@@ -250,3 +262,6 @@ fn reported(next: Next, shift: &model::Shift, ledger: &Ledger) -> Next {
     let state = model::ShiftState { report: Some(ledger.report(shift)), ..next.state };
     Next { state, ..next }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,6 +160,15 @@ impl Start {
             None => other_track(service)?,
         };
         let waves = self.waves(service)?;
+        let uses =
+            |cell: &&String| service.cells.get(*cell).is_some_and(|tracks| tracks.active.unwrap_or_default() == to);
+        if let Some(cell) = waves.iter().flat_map(|wave| &wave.cells).find(uses) {
+            let (to, other) = (to.as_str(), to.other().as_str());
+            return Err(format!(
+                "service \"{}\" uses {to} in cell \"{cell}\" already; leave that cell out with --wave, or say --to {other}",
+                self.service
+            ));
+        }
         let steps = self.steps.split(',').map(step).collect::<Result<Vec<_>, _>>()?;
         let mut shift = Shift {
             name: self.name.clone(),
