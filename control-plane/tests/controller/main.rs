@@ -12,3 +12,5 @@ mod processes;
 mod shifts;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod watching;

@@ -170,7 +170,7 @@ impl Running {
         Self::start(gridctl(store, &["controller", "run", "--id", id, "--period", "100ms"]))
     }
 
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (told, out) = channel();
@@ -181,10 +181,21 @@ impl Running {
     /// Waits for a line that it prints.
     #[track_caller]
     pub(crate) fn says(&self, wanted: &str) {
+        self.says_what(wanted, |line| line == wanted);
+    }
+
+    /// The same for a part of a line.
+    #[track_caller]
+    pub(crate) fn says_something_of(&self, wanted: &str) {
+        self.says_what(wanted, |line| line.contains(wanted));
+    }
+
+    #[track_caller]
+    fn says_what(&self, wanted: &str, is: impl Fn(&str) -> bool) {
         let start = Instant::now();
         let mut said = Vec::new();
         while let Ok(line) = self.out.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
-            if line == wanted {
+            if is(&line) {
                 return;
             }
             said.push(line);
