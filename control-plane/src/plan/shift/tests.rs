@@ -344,3 +344,22 @@ fn whatever_ends_on_the_old_track_makes_it_the_one_in_use() {
     assert_eq!(active(obey(&pending, Command::Abort, "", true, 9)), None);
     assert_eq!(active(Ok(give_up(&pending, "gone", 9))), None);
 }
+
+/// Such as an operator's on another machine, or that of a controller that is gone.
+#[test]
+fn a_clock_that_is_ahead_does_not_hold_up_the_others() {
+    let state = |phase: &str| {
+        format!("{TWO_WAVES}\nstate: {{phase: {phase}, step: 2, shares: {{a: 1%}}, started: 1, since: 3600000}}")
+    };
+    let running = shift(&state("Running"));
+    assert_eq!(tick(&running, &Verdict::Good, 3_595_000), None, "clocks are never quite the same");
+    let next = tick(&running, &Verdict::Good, 3_500_000).unwrap();
+    assert_eq!(next.what, "counts its time from now: the clock of whoever wrote it was 100 s ahead of this one");
+    assert_eq!(next.state, ShiftState { since: 3_500_000, ..running.state.clone() });
+    let bad = tick(&running, &Verdict::Bad("errors".to_owned()), 3_500_000).unwrap();
+    assert_eq!(bad.state.phase, RollingBack);
+    let back = shift(&state("RollingBack"));
+    let back = Shift { state: tick(&back, &Verdict::Good, 1_000).unwrap().state, ..back };
+    assert!(tick(&back, &Verdict::Good, 11_000).unwrap().state.shares.is_empty());
+    assert_eq!(tick(&shift(&state("Paused")), &Verdict::Good, 1_000), None);
+}
