@@ -57,19 +57,30 @@ impl Ledger {
         self.missing.clear();
         for reading in readings {
             match &reading.tracks {
-                Ok(tracks) => self.take_one(shift, &reading.router, tracks),
+                Ok(tracks) => {
+                    let has_it = self.take_one(shift, &reading.router, tracks);
+                    if shift.is_under_way() && !has_it {
+                        let (router, generation) = (&reading.router, tracks.generation);
+                        self.missing.push(format!(
+                            "router {router} does not follow the shift: it is at generation {generation}"
+                        ));
+                    }
+                }
                 Err(why) => self.missing.push(format!("router {} cannot be read: {why}", reading.router)),
             }
         }
     }
 
-    fn take_one(&mut self, shift: &Shift, router: &str, tracks: &Tracks) {
+    /// Whether the router has this run of the shift at all.
+    fn take_one(&mut self, shift: &Shift, router: &str, tracks: &Tracks) -> bool {
         let state = &shift.state;
         let own = |one: &&gridrouter_config::tracks::ShiftTracks| {
             one.shift == shift.name.as_str() && one.started == state.started
         };
         let mut counts = Counts::new();
+        let mut has_it = false;
         for one in tracks.shifts.iter().filter(own) {
+            has_it = true;
             counts.extend(one.tracks.iter().map(|(track, counts)| ((one.cell.clone(), *track), counts.clone())));
         }
         let life = (router.to_owned(), tracks.router_started);
@@ -79,6 +90,7 @@ impl Ledger {
             self.base.insert(life.clone(), counts.clone());
         }
         self.last.insert(life, counts);
+        has_it
     }
 
     /// What is known of the tracks in some cells since the step began.
@@ -129,7 +141,7 @@ impl Ledger {
         }
     }
 
-    /// Routers that could not be read, and why.
+    /// Routers that could not be read, or do not follow the shift, and why.
     pub fn missing(&self) -> &[String] {
         &self.missing
     }
@@ -204,6 +216,17 @@ mod tests {
         ledger.take(&shift, &[gone]);
         assert_eq!(seen(&ledger, &shift), [5, 1, 7, 0, 97]);
         assert_eq!(ledger.seen(&shift, shift.cells()).missing, ["router r cannot be read: connection refused"]);
+    }
+
+    /// One that is stuck at an older generation, or refused the shift, sends everything to the old track.
+    #[test]
+    fn a_router_that_does_not_follow_a_shift_is_missed() {
+        let (mut ledger, shift) = (Ledger::default(), shift(100, 100));
+        ledger.take(&shift, &[reading("q", 1, 100, (10, 1), (90, 0)), reading("r", 1, 50, (10, 1), (90, 0))]);
+        assert_eq!(ledger.missing(), ["router r does not follow the shift: it is at generation 1"]);
+        assert_eq!(seen(&ledger, &shift), [10, 1, 90, 0, 90]);
+        ledger.take(&shift, &[reading("q", 1, 100, (10, 1), (90, 0)), reading("r", 1, 100, (10, 1), (90, 0))]);
+        assert_eq!(ledger.missing(), [""; 0]);
     }
 
     #[test]
