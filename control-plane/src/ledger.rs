@@ -55,6 +55,10 @@ impl Ledger {
             self.base = self.last.clone();
         }
         self.missing.clear();
+        if readings.is_empty() && shift.analysis.is_some() && shift.is_under_way() {
+            self.missing
+                .push("there is no router to ask; those of a directory have to be named with --router".to_owned());
+        }
         for reading in readings {
             match &reading.tracks {
                 Ok(tracks) => {
@@ -119,6 +123,11 @@ impl Ledger {
             add(&mut all, counts.get(&(cell.to_string(), track)));
         }
         all
+    }
+
+    /// Whether any router was ever read.
+    pub fn is_known(&self) -> bool {
+        !self.last.is_empty()
     }
 
     /// What the tracks did since the shift began. Nothing of what an earlier controller has seen is lost, as far as it was
@@ -216,6 +225,29 @@ mod tests {
         ledger.take(&shift, &[gone]);
         assert_eq!(seen(&ledger, &shift), [5, 1, 7, 0, 97]);
         assert_eq!(ledger.seen(&shift, shift.cells()).missing, ["router r cannot be read: connection refused"]);
+    }
+
+    /// Such as in the first moments after etcd was away: what was seen before says nothing of now.
+    #[test]
+    fn without_routers_nothing_is_known() {
+        let (mut ledger, mut shift) = (Ledger::default(), shift(100, 100));
+        ledger.take(&shift, &[]);
+        assert_eq!((ledger.missing(), ledger.is_known()), (&[][..], false));
+        shift.analysis = Some(gridrouter_config::model::Analysis {
+            min_requests: 1,
+            max_error_ratio: None,
+            max_error_increase: None,
+            max_p99: None,
+            max_p99_factor: None,
+            prometheus: None,
+            on_failure: gridrouter_config::raw::OnFailure::Rollback,
+            rollback: gridrouter_config::raw::RollbackPace::AtOnce,
+        });
+        ledger.take(&shift, &[reading("r", 1, 100, (10, 1), (90, 0))]);
+        assert_eq!((ledger.missing(), ledger.is_known()), (&[][..], true));
+        ledger.take(&shift, &[]);
+        let missing = ledger.seen(&shift, shift.cells()).missing;
+        assert_eq!(missing, ["there is no router to ask; those of a directory have to be named with --router"]);
     }
 
     /// One that is stuck at an older generation, or refused the shift, sends everything to the old track.
