@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::model::Shift;
-use gridrouter_config::raw::RollbackPace;
+use gridrouter_config::raw::{RollbackPace, ShiftBy};
 use gridrouter_config::units::parse_duration;
 
 use super::scene::{RouterFlags, Scene, find, now, service};
@@ -266,15 +266,19 @@ fn danger(scene: &mut Scene, act: &Act) -> String {
     let (to, from) = (shift.to, shift.to.other());
     let ends_on_new = act.next.active == Some(to);
     let (leaves, towards) = if ends_on_new { (from, to) } else { (to, from) };
+    let what = match shift.by {
+        ShiftBy::Tenant => "tenants",
+        ShiftBy::Request => "requests",
+    };
     let shares = shift.cells().map(|cell| {
         let share = shift.state.shares.get(cell).copied().unwrap_or_default();
         let share = if shift.has_ended() { 100.0 } else { f64::from(share.hundredths()) / 100.0 };
         let moved = if ends_on_new { 100.0 - share } else { share };
-        format!("{moved}% in {cell}")
+        format!("{moved}% of {what} in {cell}")
     });
     let shares = shares.collect::<Vec<_>>().join(", ");
     let requests = match counted {
-        Ok(()) if first.missing().is_empty() && shift.is_under_way() => {
+        Ok(()) if first.is_known() && first.missing().is_empty() && shift.is_under_way() => {
             format!("; {} requests/s are there now", rate(leaves))
         }
         Ok(()) | Err(_) => String::new(),
