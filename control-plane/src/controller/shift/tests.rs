@@ -50,3 +50,29 @@ fn a_shift_to_the_track_in_use_is_not_begun() {
     let begun = controller.step(&view("by: tenant", &service("blue")), 20_000);
     assert_eq!(written(begun), Some((ShiftPhase::Running, String::new(), 0)));
 }
+
+/// Such as one that somebody is editing. Routers have the version before in force; where the track in use were written into
+/// this one, none of them would know when the shift has ended.
+#[test]
+fn while_a_service_is_not_right_a_shift_goes_back_only() {
+    let mut controller = controller();
+    let wrong = service("blue").replace("127.0.0.1:2", "nowhere");
+    let at = |phase: &str, shares: &str| {
+        format!("state: {{phase: {phase}, step: 1, shares: {{{shares}}}, started: 1, since: 1}}")
+    };
+    let running = at("Running", "a: 100%");
+    let waits = controller.step(&view(&running, &wrong), 100_000);
+    assert!(waits.notes[0].starts_with("shift x waits: Service/s is not right: "), "{:?}", waits.notes);
+    assert_eq!(written(waits), None);
+    let goes_on = controller.step(&view(&running, &service("blue")), 100_000);
+    assert_eq!(written(goes_on).map(|(phase, _, others)| (phase, others)), Some((ShiftPhase::Succeeded, 1)));
+    let back = controller.step(&view(&at("RollingBack", "a: 100%"), &wrong), 100_000);
+    assert_eq!(written(back).map(|(phase, ..)| phase), Some(ShiftPhase::RollingBack));
+    assert_eq!(written(controller.step(&view(&at("RollingBack", ""), &wrong), 100_000)), None);
+    // The same where it cannot even be read.
+    let unreadable = || super::super::Unreadable { id: None, why: "a.yaml:1: not YAML".to_owned() };
+    let mut gone = view(&at("RollingBack", "a: 100%"), &service("blue"));
+    gone.documents.retain(|id, _| id.kind == Kind::Shift);
+    gone.unreadable.push(unreadable());
+    assert_eq!(written(controller.step(&gone, 100_000)).map(|(phase, ..)| phase), Some(ShiftPhase::RollingBack));
+}
