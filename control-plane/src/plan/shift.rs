@@ -216,7 +216,7 @@ fn enter(shift: &Shift, mut wave: usize, mut step: usize, what: &str, now: u64) 
             }
             Some(ShiftStep::Pause { reason }) => {
                 (state.phase, state.stopped, state.reason) = (ShiftPhase::Paused, Some(now), reason.clone());
-                let what = format!("{what}, now waits at {}: {reason}", place(shift, &state));
+                let what = format!("{what}, now {}: {reason}", place(shift, &state));
                 return Next { state, active: None, what };
             }
             Some(ShiftStep::Analysis { hold }) => *hold,

@@ -15,6 +15,8 @@ mod reaching;
 #[cfg(test)]
 mod routers;
 #[cfg(test)]
+mod shifting;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod undoing;
