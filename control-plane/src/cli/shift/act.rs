@@ -8,10 +8,12 @@ use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::model::Shift;
 use gridrouter_config::raw::{RollbackPace, ShiftBy};
 use gridrouter_config::units::parse_duration;
+use serde_json::json;
 
 use super::scene::{RouterFlags, Scene, find, now, service};
 use crate::cli::change::{acknowledged, default_author};
 use crate::cli::consent::consent;
+use crate::cli::format::{Shown, print_yaml};
 use crate::cli::{Status, complete, open_place};
 use crate::controller::desk::Refused;
 use crate::controller::{Proposal, View};
@@ -44,6 +46,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
           value_parser = parse_duration)]
     wait: Option<Duration>,
+    /// How to print what is done
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Shown,
     #[command(flatten)]
     routers: RouterFlags,
 }
@@ -172,8 +177,10 @@ impl Flags {
         };
         let danger = (dangerous && !self.yes).then(|| danger(&mut scene, &act));
         if self.dry_run {
-            let danger = danger.map(|danger| format!(": this {danger}")).unwrap_or_default();
-            output.line(format_args!("dry run, nothing was changed: {}{danger}", printable(&act.next.what)));
+            let words = danger.as_ref().map(|danger| format!(": this {danger}")).unwrap_or_default();
+            if !self.answer(&act.next, None, danger.as_deref(), output) {
+                output.line(format_args!("dry run, nothing was changed: {}{words}", printable(&act.next.what)));
+            }
             return Status::Fine;
         }
         let context = target.context.as_ref().filter(|_| !self.yes);
@@ -183,15 +190,15 @@ impl Flags {
         output.progress("writing");
         let author = self.author.clone().filter(|name| !name.is_empty());
         let author = author.or_else(|| target.context.as_ref()?.author.clone()).unwrap_or_else(default_author);
-        let (mut what, seen) = (String::new(), act.shift);
+        let (mut next, seen) = (act.next, act.shift);
         let done = scene.desk.change(&author, |view| {
             let act = self.decide(view, command)?;
             same_matter(command, &seen, &act.shift)?;
-            what.clone_from(&act.next.what);
+            next = act.next;
             Ok(act.proposal)
         });
         match done {
-            Ok(generation) => self.end(generation, &what, target, output),
+            Ok(generation) => self.end(generation, &next, target, output),
             Err(Refused::No(why)) => fail(Status::Problems, &why, output),
             Err(Refused::Lost(why)) => fail(Status::Lost, &why, output),
             Err(Refused::Away(why)) => fail(Status::Failed, &why, output),
@@ -218,9 +225,24 @@ impl Flags {
         Ok(Act { proposal: Proposal { put: documents(raw, service, &next), message }, next, shift })
     }
 
-    fn end(&self, generation: Option<u64>, what: &str, target: Target, output: &mut Output) -> Status {
-        let what = printable(what);
+    /// The answer for tools. Returns whether that is what was asked for.
+    fn answer(&self, next: &Next, generation: Option<u64>, danger: Option<&str>, output: &mut Output) -> bool {
+        let value = json!({
+            "shift": self.name, "phase": next.state.phase, "what": next.what, "danger": danger,
+            "published": generation.is_some(), "generation": generation.filter(|generation| *generation > 0),
+        });
+        match self.output {
+            Shown::Table | Shown::Wide => return false,
+            Shown::Json => output.json(&value),
+            Shown::Yaml => print_yaml(&value, output),
+        }
+        true
+    }
+
+    fn end(&self, generation: Option<u64>, next: &Next, target: Target, output: &mut Output) -> Status {
+        let what = printable(&next.what);
         match generation {
+            _ if self.answer(next, generation, None, output) => {}
             Some(0) => output.line(format_args!("shift {} {what}", self.name)),
             Some(generation) => {
                 output.line(format_args!("shift {} {what}; generation {generation} is in force", self.name));

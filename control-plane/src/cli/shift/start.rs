@@ -115,8 +115,8 @@ somebody else was faster; 4 not acknowledged in time (--wait); 5 not known wheth
 
 Examples:
   gridctl shift start new --service checkout --store etcd://127.0.0.1:2379
-  gridctl shift start new --service checkout --wave eu-1 --wave eu-2,us-1 --bake 15m --steps 1%:5m,pause:look,50%:10m,100%
-  gridctl shift start new --service checkout --max-error-ratio 2% --tester-header x-preview=new --dry-run";
+  gridctl shift start new --service checkout --wave eu-1 --wave eu-2 --steps 1%:5m,pause:look,100%
+  gridctl shift start new --service checkout --tester-header x-preview=new --dry-run";
 
 impl Start {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
