@@ -119,9 +119,9 @@ impl Latencies {
         Self { bounds: (0..BUCKETS).filter_map(last_of).collect(), counts }
     }
 
-    /// How many there are.
+    /// How many there are. What routers say is not trusted to have a sum: numbers end at the greatest there is.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Adds those of another router. Returns whether that could be done: not if its bounds are others.
@@ -155,9 +155,9 @@ impl Latencies {
             return None;
         }
         let wanted = ((share.clamp(0.0, 1.0) * total as f64).ceil() as u64).clamp(1, total);
-        let mut below = 0;
+        let mut below = 0_u64;
         let bucket = self.counts.iter().position(|count| {
-            below += count;
+            below = below.saturating_add(*count);
             below >= wanted
         });
         bucket.map(|bucket| self.bounds.get(bucket).copied().unwrap_or(u64::MAX))
@@ -167,11 +167,11 @@ impl Latencies {
 impl TrackCounts {
     /// Adds those of another router. Returns whether the latencies could be added, too.
     pub fn add(&mut self, other: &TrackCounts) -> bool {
-        self.requests += other.requests;
-        self.failed += other.failed;
-        self.fallbacks += other.fallbacks;
-        self.in_flight += other.in_flight;
-        self.leaving += other.leaving;
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.fallbacks = self.fallbacks.saturating_add(other.fallbacks);
+        self.in_flight = self.in_flight.saturating_add(other.in_flight);
+        self.leaving = self.leaving.saturating_add(other.leaving);
         self.latency_micros.add(&other.latency_micros)
     }
 
@@ -241,6 +241,24 @@ mod tests {
         let other = Latencies { bounds: vec![1], counts: vec![5, 6] };
         assert!(!sum.latency_micros.add(&other));
         assert_eq!(other.since(&sum.latency_micros), other);
+    }
+
+    #[test]
+    fn numbers_that_no_router_can_mean_are_added_all_the_same() {
+        let most = TrackCounts {
+            requests: u64::MAX,
+            failed: u64::MAX,
+            fallbacks: u64::MAX,
+            in_flight: u64::MAX,
+            leaving: u64::MAX,
+            latency_micros: Latencies::of(vec![u64::MAX; BUCKETS]),
+        };
+        let mut sum = most.clone();
+        assert!(sum.add(&most));
+        assert_eq!(sum, most);
+        assert_eq!((sum.latency_micros.total(), sum.latency_micros.quantile(0.99)), (u64::MAX, Some(63)));
+        let more = Latencies { bounds: Vec::new(), counts: vec![u64::MAX, 1] };
+        assert_eq!(more.quantile(1.0), Some(u64::MAX));
     }
 
     #[test]

@@ -55,21 +55,36 @@ impl Ledger {
             self.base = self.last.clone();
         }
         self.missing.clear();
+        if readings.is_empty() && shift.analysis.is_some() && shift.is_under_way() {
+            self.missing
+                .push("there is no router to ask; those of a directory have to be named with --router".to_owned());
+        }
         for reading in readings {
             match &reading.tracks {
-                Ok(tracks) => self.take_one(shift, &reading.router, tracks),
+                Ok(tracks) => {
+                    let has_it = self.take_one(shift, &reading.router, tracks);
+                    if shift.is_under_way() && !has_it {
+                        let (router, generation) = (&reading.router, tracks.generation);
+                        self.missing.push(format!(
+                            "router {router} does not follow the shift: it is at generation {generation}"
+                        ));
+                    }
+                }
                 Err(why) => self.missing.push(format!("router {} cannot be read: {why}", reading.router)),
             }
         }
     }
 
-    fn take_one(&mut self, shift: &Shift, router: &str, tracks: &Tracks) {
+    /// Whether the router has this run of the shift at all.
+    fn take_one(&mut self, shift: &Shift, router: &str, tracks: &Tracks) -> bool {
         let state = &shift.state;
         let own = |one: &&gridrouter_config::tracks::ShiftTracks| {
             one.shift == shift.name.as_str() && one.started == state.started
         };
         let mut counts = Counts::new();
+        let mut has_it = false;
         for one in tracks.shifts.iter().filter(own) {
+            has_it = true;
             counts.extend(one.tracks.iter().map(|(track, counts)| ((one.cell.clone(), *track), counts.clone())));
         }
         let life = (router.to_owned(), tracks.router_started);
@@ -79,6 +94,7 @@ impl Ledger {
             self.base.insert(life.clone(), counts.clone());
         }
         self.last.insert(life, counts);
+        has_it
     }
 
     /// What is known of the tracks in some cells since the step began.
@@ -109,16 +125,21 @@ impl Ledger {
         all
     }
 
+    /// Whether any router was ever read.
+    pub fn is_known(&self) -> bool {
+        !self.last.is_empty()
+    }
+
     /// What the tracks did since the shift began. Nothing of what an earlier controller has seen is lost, as far as it was
     /// written.
     pub fn report(&self, shift: &Shift) -> ShiftReport {
         let mut report = ShiftReport::default();
         for cell in shift.cells() {
             let (new, old) = (self.all(cell, shift.to), self.all(cell, shift.to.other()));
-            report.requests += new.requests;
-            report.failed += new.failed;
-            report.old_requests += old.requests;
-            report.old_failed += old.failed;
+            report.requests = report.requests.saturating_add(new.requests);
+            report.failed = report.failed.saturating_add(new.failed);
+            report.old_requests = report.old_requests.saturating_add(old.requests);
+            report.old_failed = report.old_failed.saturating_add(old.failed);
         }
         let before = shift.state.report.unwrap_or_default();
         ShiftReport {
@@ -129,7 +150,7 @@ impl Ledger {
         }
     }
 
-    /// Routers that could not be read, and why.
+    /// Routers that could not be read, or do not follow the shift, and why.
     pub fn missing(&self) -> &[String] {
         &self.missing
     }
@@ -204,6 +225,49 @@ mod tests {
         ledger.take(&shift, &[gone]);
         assert_eq!(seen(&ledger, &shift), [5, 1, 7, 0, 97]);
         assert_eq!(ledger.seen(&shift, shift.cells()).missing, ["router r cannot be read: connection refused"]);
+    }
+
+    /// Such as in the first moments after etcd was away: what was seen before says nothing of now.
+    #[test]
+    fn without_routers_nothing_is_known() {
+        let (mut ledger, mut shift) = (Ledger::default(), shift(100, 100));
+        ledger.take(&shift, &[]);
+        assert_eq!((ledger.missing(), ledger.is_known()), (&[][..], false));
+        shift.analysis = Some(gridrouter_config::model::Analysis {
+            min_requests: 1,
+            max_error_ratio: None,
+            max_error_increase: None,
+            max_p99: None,
+            max_p99_factor: None,
+            prometheus: None,
+            on_failure: gridrouter_config::raw::OnFailure::Rollback,
+            rollback: gridrouter_config::raw::RollbackPace::AtOnce,
+        });
+        ledger.take(&shift, &[reading("r", 1, 100, (10, 1), (90, 0))]);
+        assert_eq!((ledger.missing(), ledger.is_known()), (&[][..], true));
+        ledger.take(&shift, &[]);
+        let missing = ledger.seen(&shift, shift.cells()).missing;
+        assert_eq!(missing, ["there is no router to ask; those of a directory have to be named with --router"]);
+    }
+
+    /// One that is stuck at an older generation, or refused the shift, sends everything to the old track.
+    #[test]
+    fn a_router_that_does_not_follow_a_shift_is_missed() {
+        let (mut ledger, shift) = (Ledger::default(), shift(100, 100));
+        ledger.take(&shift, &[reading("q", 1, 100, (10, 1), (90, 0)), reading("r", 1, 50, (10, 1), (90, 0))]);
+        assert_eq!(ledger.missing(), ["router r does not follow the shift: it is at generation 1"]);
+        assert_eq!(seen(&ledger, &shift), [10, 1, 90, 0, 90]);
+        ledger.take(&shift, &[reading("q", 1, 100, (10, 1), (90, 0)), reading("r", 1, 100, (10, 1), (90, 0))]);
+        assert_eq!(ledger.missing(), [""; 0]);
+    }
+
+    #[test]
+    fn numbers_that_no_router_can_mean_do_no_harm() {
+        let (mut ledger, shift) = (Ledger::default(), shift(100, 100));
+        let most = (u64::MAX, u64::MAX);
+        ledger.take(&shift, &[reading("r", 1, 100, most, most), reading("q", 1, 100, most, most)]);
+        assert_eq!(seen(&ledger, &shift), [u64::MAX; 5]);
+        assert_eq!(ledger.report(&shift).failed, u64::MAX);
     }
 
     #[test]

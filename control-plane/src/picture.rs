@@ -47,7 +47,7 @@ pub struct Picture {
     pub cells: Vec<Cell>,
     /// What the tracks did since the shift was started.
     pub report: ShiftReport,
-    /// Routers that could not be asked, and why.
+    /// Routers that could not be asked, or do not follow the shift, and why.
     pub missing: Vec<String>,
     /// Who acts on the store, where that is known.
     pub controller: Option<String>,

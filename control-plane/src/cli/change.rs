@@ -194,18 +194,13 @@ impl Job<'_> {
         }
     }
 
-    fn again(&mut self, output: &mut Output) -> Attempt {
-        match self.place.read() {
-            Ok(now) => Attempt::Again(Box::new(now)),
-            Err(why) => {
-                output.error(why);
-                Attempt::Over(Status::Failed)
-            }
-        }
-    }
-
     /// Somebody else was faster. Where that was about other documents, the change is still what was wanted.
     fn lost(&mut self, before: &Site, text: &str, attempt: usize, output: &mut Output) -> Attempt {
+        // Every hasher of this kind begins with another number.
+        let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+        // Nobody unparks this thread, and an early attempt would be no harm.
+        std::thread::park_timeout(PAUSE.mul_f64(random));
+        // What is compared here is what the next attempt starts from: whatever came in between is nobody's to undo.
         let now = match self.place.read() {
             Ok(now) => now,
             Err(why) => {
@@ -220,11 +215,7 @@ impl Job<'_> {
             output.note(format_args!(
                 "generation {generation} came meanwhile and changed none of these documents; trying again"
             ));
-            // Every hasher of this kind begins with another number.
-            let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-            // Nobody unparks this thread, and an early attempt would be no harm.
-            std::thread::park_timeout(PAUSE.mul_f64(random));
-            return self.again(output);
+            return Attempt::Again(Box::new(now));
         }
         output.error(text);
         if !clashes.is_empty() {

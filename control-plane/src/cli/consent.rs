@@ -60,7 +60,9 @@ pub(super) fn consent(
     input: &mut dyn BufRead,
     output: &mut Output,
 ) -> Result<(), Status> {
-    if let Some(outcome) = protected(context, summary, input, output) {
+    // Whoever is asked for a name has to know what it is for.
+    let all = danger.as_ref().map_or_else(|| summary.to_owned(), |danger| format!("{summary}; it {danger}"));
+    if let Some(outcome) = protected(context, &all, input, output) {
         return outcome;
     }
     let Some(what) = danger else { return Ok(()) };
@@ -76,4 +78,26 @@ fn obey(answer: Answer, what: impl Display, output: &mut Output) -> Result<(), S
         Answer::Nobody => output.error(format_args!("{what}; say --yes, or look first with --dry-run")),
     }
     Err(Status::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_types_the_name_of_a_protected_context_is_told_the_danger_too() {
+        let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let open = |file: &tempfile::NamedTempFile| file.reopen().unwrap();
+        let mut output = Output::to(open(&out), false, open(&err), false).with_person(true);
+        let context = Context { name: "prod".to_owned(), protected: true, ..Context::default() };
+        let danger = Some("moves 10% of tenants in a".to_owned());
+        let agreed = consent(Some(&context), "rolls back", danger, &mut &b"prod\n"[..], &mut output);
+        assert_eq!(agreed, Ok(()));
+        drop(output);
+        let said = std::fs::read_to_string(err.path()).unwrap() + &std::fs::read_to_string(out.path()).unwrap();
+        assert!(
+            said.contains("prod, which is protected: rolls back; it moves 10% of tenants in a; type its name"),
+            "{said}"
+        );
+    }
 }

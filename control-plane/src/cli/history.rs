@@ -20,6 +20,7 @@ use super::format::{Format, print_value};
 use super::{Status, attempt, open_place, read};
 use crate::diff::unified;
 use crate::output::Output;
+use crate::plan::carry::can_be_put_back;
 use crate::plan::{Wanted, document_yaml};
 use crate::site::{Site, in_our_words};
 use crate::sources::Sources;
@@ -66,7 +67,8 @@ Examples:
 /// Take back what one generation changed, as a new generation.
 ///
 /// Refused where a document was changed again since, unless --force says that it shall be as it was before all the same. It
-/// asks before it does so; where nobody can be asked, say --yes.
+/// asks before it does so; where nobody can be asked, say --yes. A step of a shift is not undone: it would be taken again at
+/// once.
 #[derive(Debug, Args)]
 #[command(after_help = UNDO)]
 pub(super) struct Undo {
@@ -242,6 +244,15 @@ impl Undo {
             return Status::Problems;
         }
         let (wanted, files) = self.inverse(&changes);
+        let now_and_then = changes.iter().map(|change| {
+            let then = wanted.put.get(&change.id).map(|document| &document.raw);
+            (site.documents.get(&change.id).map(|document| &document.raw), then)
+        });
+        if let Some(why) = now_and_then.map(|(now, then)| can_be_put_back(now, then)).find_map(Result::err) {
+            output.error(printable(&why));
+            output.note("nothing was changed");
+            return Status::Problems;
+        }
         let reason = format!("undo generation {}", self.generation);
         let sources = Sources::default();
         let asks = Asks::Always(format!("takes back what generation {} changed", self.generation));

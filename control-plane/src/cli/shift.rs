@@ -29,7 +29,7 @@ takes it through its steps; promote, pause, resume, abort and rollback work with
 Examples:
   gridctl shift start new --service checkout --store etcd://127.0.0.1:2379
   gridctl shift watch new --store etcd://127.0.0.1:2379
-  gridctl shift rollback new --store etcd://127.0.0.1:2379 -m \"baskets are empty\"";
+  gridctl shift rollback new --store etcd://127.0.0.1:2379 -m 'baskets are empty'";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

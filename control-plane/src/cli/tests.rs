@@ -97,7 +97,16 @@ fn every_flag_says_what_it_is_for() {
 #[test]
 fn what_answers_can_be_printed_for_people_and_for_tools() {
     // These are a stream of a shape of their own, or nothing that is shown.
-    let without = ["completion", "man", "endpoint register", "controller run", "schema", "export", "limit simulate"];
+    let without = [
+        "completion",
+        "man",
+        "endpoint register",
+        "controller run",
+        "schema",
+        "export",
+        "limit simulate",
+        "shift watch",
+    ];
     let leaf = |verb: &Command| verb.get_subcommands().all(|below| below.get_name() == "help");
     every(&command(), &[], &mut |verb, words| {
         let name = words.join(" ");

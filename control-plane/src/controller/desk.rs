@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gridrouter_config::store::etcd::writer::About;
 
+use super::driver::Moment;
 use super::ground::{Failure, Ground, Guard};
 use super::{KINDS, Proposal, View};
 use crate::target::Target;
@@ -47,8 +48,19 @@ impl Desk {
     pub fn change(
         &mut self,
         author: &str,
-        mut decide: impl FnMut(&View) -> Result<Proposal, String>,
+        decide: impl FnMut(&View) -> Result<Proposal, String>,
     ) -> Result<Option<u64>, Refused> {
+        self.change_or_die(author, decide, &mut |_| false)
+    }
+
+    /// The same, for tests that find out what an operator leaves behind who is killed at any moment.
+    pub fn change_or_die(
+        &mut self,
+        author: &str,
+        mut decide: impl FnMut(&View) -> Result<Proposal, String>,
+        crash: &mut dyn FnMut(Moment) -> bool,
+    ) -> Result<Option<u64>, Refused> {
+        let mut writes = 0;
         let mut lost = String::new();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -60,7 +72,7 @@ impl Desk {
             let view = self.0.look().map_err(|failure| Refused::Away(text(&failure)))?;
             let proposal = decide(view).map_err(Refused::No)?;
             let about = About { author: author.to_owned(), message: proposal.message.clone(), ..About::default() };
-            let mut guard = Guard { seat: None, writes: &mut 0, crash: &mut |_| false };
+            let mut guard = Guard { seat: None, writes: &mut writes, crash };
             match self.0.write(&proposal, about, None, &mut guard) {
                 Ok(generation) => return Ok(generation),
                 Err(Failure::Lost(why)) => lost = why,

@@ -114,10 +114,12 @@ impl Shifts {
             let next = if shift.has_ended() {
                 self.closed.insert(shift.name.clone(), shift.state.started);
                 close(shift, ledger)
-            } else if let Some(why) = unreadable(view, &shift.service).filter(|_| service.is_none()) {
-                // Routers have an earlier version of it in force, which nobody here knows.
+            } else if let Some(why) = unreadable(view, &shift.service) {
+                // Routers have an earlier version of it in force, which nobody here knows. The way back needs none.
                 notes.push(format!("shift {} waits: {why}", shift.name));
-                None
+                let answers = answers(&self.observer, &mut self.answers, shift, now);
+                let next = tick(shift, &verdict(shift, ledger, answers), now).map(|next| reported(next, shift, ledger));
+                next.filter(|next| matches!(next.state.phase, ShiftPhase::RollingBack | ShiftPhase::Paused))
             } else if let Some(why) = obstacle(shift, service) {
                 let since = *self.obstacles.entry(shift.name.clone()).or_insert(now);
                 notes.push(format!("shift {}: {why}", shift.name));
@@ -173,9 +175,13 @@ fn service<'a>(view: &'a View, name: &Name) -> Option<&'a raw::Service> {
     }
 }
 
-/// Why a service cannot be read, where it may be there.
+/// Why a service cannot be read, where it may be there, or what is wrong with it, so that routers refuse it.
 fn unreadable(view: &View, name: &Name) -> Option<String> {
     let wanted = id(Kind::Service, name);
+    if let Some(document) = view.documents.get(&wanted) {
+        let problems = convert(document).err()?;
+        return problems.first().map(|one| format!("{wanted} is not right: {}", one.message));
+    }
     let fits = |one: &&super::Unreadable| one.id.as_ref().is_none_or(|id| *id == wanted);
     view.unreadable.iter().find(fits).map(|one| one.why.clone())
 }
@@ -183,13 +189,25 @@ fn unreadable(view: &View, name: &Name) -> Option<String> {
 /// Why a shift cannot be carried out, where that is so.
 fn obstacle(shift: &model::Shift, service: Option<&raw::Service>) -> Option<String> {
     let Some(service) = service else { return Some(format!("there is no Service \"{}\"", shift.service)) };
+    let (name, to) = (&shift.service, shift.to.as_str());
     shift.cells().find_map(|cell| {
         let tracks = service.cells.get(cell.as_str());
         let listed = tracks.is_some_and(|tracks| match shift.to {
             Track::Blue => tracks.blue.is_some(),
             Track::Green => tracks.green.is_some(),
         });
-        (!listed).then(|| format!("Service \"{}\" has no `{}` in cell \"{cell}\"", shift.service, shift.to.as_str()))
+        if !listed {
+            return Some(format!("Service \"{name}\" has no `{to}` in cell \"{cell}\""));
+        }
+        // Its first step would take all but a little of the traffic away from there.
+        let begins = shift.state.phase == ShiftPhase::Pending;
+        let in_use = tracks.is_some_and(|tracks| tracks.active.unwrap_or_default() == shift.to);
+        (begins && in_use).then(|| {
+            format!(
+                "Service \"{name}\" uses {to} in cell \"{cell}\" already; leave that cell out, or say `to: {}`",
+                shift.to.other().as_str()
+            )
+        })
     })
 }
 
@@ -250,3 +268,6 @@ fn reported(next: Next, shift: &model::Shift, ledger: &Ledger) -> Next {
     let state = model::ShiftState { report: Some(ledger.report(shift)), ..next.state };
     Next { state, ..next }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ pub fn p99(counts: &TrackCounts) -> Option<u64> {
 /// How many took longer than this, in microseconds. Of those in the bucket that it is in, nobody knows, and none counts.
 fn slower_than(latencies: &Latencies, micros: u64) -> u64 {
     let bucket = latencies.bounds.partition_point(|bound| *bound < micros);
-    latencies.counts.iter().skip(bucket + 1).sum()
+    latencies.counts.iter().skip(bucket + 1).fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// Says what the analysis has to say.
@@ -67,10 +67,27 @@ pub fn judge(analysis: &Analysis, seen: &Seen) -> Verdict {
         return Verdict::Unclear(format!("{} of {least} requests on the new track", new.requests));
     }
     let compares = analysis.max_error_increase.is_some() || analysis.max_p99_factor.is_some();
-    if compares && old(analysis, seen).is_none() {
+    let old = old(analysis, seen);
+    if compares && old.is_none() {
         return Verdict::Unclear(format!("{} of {least} requests on the old track", seen.old.requests));
     }
+    if let Some(why) = untimed(analysis, new, old) {
+        return Verdict::Unclear(why);
+    }
     unanswered(analysis, seen).map_or(Verdict::Good, Verdict::Unclear)
+}
+
+/// Too few requests of a track have a time, where times are looked at: those that nobody answered have none, nor have those
+/// of routers that measure otherwise.
+fn untimed(analysis: &Analysis, new: &TrackCounts, old: Option<&TrackCounts>) -> Option<String> {
+    let least = u64::from(analysis.min_requests);
+    let factor = analysis.max_p99_factor.is_some();
+    let new = (factor || analysis.max_p99.is_some()).then_some((new, "new"));
+    let old = old.filter(|_| factor).map(|old| (old, "old"));
+    new.into_iter().chain(old).find_map(|(counts, track)| {
+        let timed = counts.latency_micros.total();
+        (timed < least).then(|| format!("times of {timed} of {least} requests on the {track} track"))
+    })
 }
 
 /// What Prometheus says that may not be.
@@ -260,6 +277,22 @@ mod tests {
         // With everything on the new track, the old one is what it was before.
         let seen = Seen { new: slow, old_before: old, ..Seen::default() };
         assert_eq!(says(&judge(&factor, &seen)).0, "bad");
+    }
+
+    /// Such as those of endpoints that accept a connection and close it.
+    #[test]
+    fn requests_that_nobody_answered_are_not_quick() {
+        let limit = Analysis { max_p99: Some(Duration::from_millis(8)), ..ANALYSIS };
+        let answered = |timed: u64| done(1_000, 1_000 - timed, &[(1, timed)]);
+        let verdict = |timed| judge(&limit, &seen(answered(timed), TrackCounts::default()));
+        assert_eq!(says(&verdict(0)), ("unclear", "times of 0 of 100 requests on the new track"));
+        assert_eq!(says(&verdict(99)).0, "unclear");
+        assert_eq!(verdict(100), Verdict::Good, "nobody asked for errors");
+        let factor = Analysis { max_p99_factor: Some(2.0), ..ANALYSIS };
+        let old_unknown = judge(&factor, &seen(answered(1_000), answered(0)));
+        assert_eq!(says(&old_unknown), ("unclear", "times of 0 of 100 requests on the old track"));
+        let most = done(u64::MAX, 0, &[(1, u64::MAX / 2), (30, u64::MAX / 2)]);
+        assert_eq!(says(&judge(&limit, &seen(most, TrackCounts::default()))).0, "bad");
     }
 
     #[test]

@@ -86,6 +86,46 @@ fn service(before: &Service, wanted: &mut Service) {
     }
 }
 
+/// Whether a shift can be put back to what it was, by whoever undoes a change. The error says why not: a controller takes a
+/// shift on from wherever it is put, at once where its time there was over long ago, and one that is gone moves all
+/// traffic at once.
+pub fn can_be_put_back(now: Option<&Document>, then: Option<&Document>) -> Result<(), String> {
+    let state = |document: Option<&Document>| match document {
+        Some(Document::Shift(shift)) => shift.state.clone(),
+        Some(
+            Document::Listener(_)
+            | Document::Grid(_)
+            | Document::Cell(_)
+            | Document::Service(_)
+            | Document::Route(_)
+            | Document::Limit(_)
+            | Document::Plan(_)
+            | Document::Tenant(_),
+        )
+        | None => None,
+    };
+    let Some(name) = now.or(then).and_then(shift_name) else { return Ok(()) };
+    let (now, before) = (state(now), state(then));
+    let is_over = |phase: ShiftPhase| match phase {
+        ShiftPhase::RolledBack | ShiftPhase::Succeeded | ShiftPhase::Failed | ShiftPhase::Aborted => true,
+        ShiftPhase::Pending | ShiftPhase::Running | ShiftPhase::Paused | ShiftPhase::RollingBack => false,
+    };
+    let moves_on = before.as_ref().is_some_and(|state| !is_over(state.phase));
+    let was_moved = now.as_ref().is_some_and(|state| !is_over(state.phase) && state.phase != ShiftPhase::Pending);
+    let begins = then.is_some() && before.is_none() && now.is_some();
+    if now == before || !(moves_on || was_moved || begins) {
+        return Ok(());
+    }
+    Err(format!(
+        "shift \"{name}\" would go on from where it is put, or be gone with all traffic at once; say `gridctl shift pause {name}`, \
+         `rollback` or `abort` instead"
+    ))
+}
+
+fn shift_name(document: &Document) -> Option<&str> {
+    if let Document::Shift(shift) = document { Some(&shift.name) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use gridrouter_config::codec::parse;
@@ -129,6 +169,31 @@ mod tests {
         assert_eq!(ended, document(&other), "it is another one");
         let undone = format!("{SHIFT}, state: {{phase: Paused, started: 1, since: 2}}}}");
         assert_eq!(applied(running, &undone).unwrap(), document(&undone), "what is said is meant");
+    }
+
+    #[test]
+    fn a_step_of_a_shift_is_not_undone_but_what_ended_and_what_is_about_other_things_is() {
+        let at = |state: &str| document(&format!("{SHIFT}{state}}}"));
+        let state = |phase: &str, since: u64| at(&format!(", state: {{phase: {phase}, started: 1, since: {since}}}"));
+        let can = |now: &Document, then: &Document| can_be_put_back(Some(now), Some(then));
+        let refused = can(&state("Running", 3), &state("Running", 2)).unwrap_err();
+        assert!(refused.starts_with("shift \"x\" would go on") && refused.contains("shift pause x"), "{refused}");
+        for (now, then) in [("Succeeded", "Running"), ("RolledBack", "RollingBack"), ("Running", "Succeeded")] {
+            assert!(can(&state(now, 2), &state(then, 2)).is_err(), "{now} back to {then}");
+        }
+        assert!(can(&state("Running", 2), &at("")).is_err(), "it would begin anew");
+        assert!(can(&state("Aborted", 2), &at("")).is_err(), "it would begin anew");
+        assert!(can_be_put_back(Some(&state("Running", 2)), None).is_err());
+        // Its analysis was changed, and nothing moved since; it was started by mistake, and nobody has begun it; it is over.
+        let other = document(&format!(
+            "{SHIFT}, analysis: {{maxErrorRatio: 1%}}, state: {{phase: Running, started: 1, since: 2}}}}"
+        ));
+        assert_eq!(can(&other, &state("Running", 2)), Ok(()));
+        assert_eq!(can(&at(""), &state("Succeeded", 2)), Ok(()));
+        assert_eq!(can_be_put_back(Some(&at("")), None), Ok(()));
+        assert_eq!(can_be_put_back(Some(&state("Aborted", 2)), None), Ok(()));
+        let service = document("{kind: Service, name: s}");
+        assert_eq!(can(&service, &service), Ok(()));
     }
 
     #[test]

@@ -24,6 +24,10 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// still listed, does not stop a shift at night.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How far the clock of whoever wrote a state may be ahead, in milliseconds. Beyond that, a hold would last as much longer as
+/// it is, and nothing would be rolled back in the meantime.
+const AHEAD: u64 = 5_000;
+
 /// What the analysis says of the new track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -40,7 +44,8 @@ pub enum Verdict {
 pub struct Next {
     /// Its state.
     pub state: ShiftState,
-    /// The track that is in use from now on, where that changes: in all cells of the shift.
+    /// The track that is in use from now on, in all cells of the shift, where this decides over that. Whatever ends a shift
+    /// does: where files are written one by one, and somebody dies in between, the other track may be the one in use.
     pub active: Option<Track>,
     /// What happens, in a few words for the history.
     pub what: String,
@@ -172,9 +177,18 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether the time at this step is over. A clock that was set back only makes it longer.
+/// Whether the time at this step is over. A clock that was set back only makes it longer, and once again as long at the most.
 fn is_over(shift: &Shift, now: u64) -> bool {
     hold(shift).is_some_and(|hold| now.saturating_sub(shift.state.since) >= millis(hold))
+}
+
+/// The same place from now on, where it was reached at a time that is yet to come.
+fn set_right(shift: &Shift, now: u64) -> Option<Next> {
+    let ahead = shift.state.since.checked_sub(now).filter(|ahead| *ahead > AHEAD)?;
+    let state = ShiftState { since: now, ..shift.state.clone() };
+    let what =
+        format!("counts its time from now: the clock of whoever wrote it was {} s ahead of this one", ahead / 1_000);
+    Some(Next { state, active: None, what })
 }
 
 fn begin(shift: &Shift, now: u64) -> Next {
@@ -250,7 +264,7 @@ fn advance(shift: &Shift, what: &str, now: u64) -> Next {
 /// Goes on when the time at a step is over and the analysis is sure.
 fn hold_is_over(shift: &Shift, verdict: &Verdict, now: u64) -> Option<Next> {
     if !is_over(shift, now) {
-        return None;
+        return set_right(shift, now);
     }
     match verdict {
         Verdict::Unclear(_) if !is_over(shift, now.saturating_sub(millis(GRACE))) => None,
@@ -316,7 +330,7 @@ fn end(shift: &Shift, phase: ShiftPhase, reason: &str, what: String, now: u64) -
         reason: reason.to_owned(),
         ..shift.state.clone()
     };
-    Next { state, active: None, what }
+    Next { state, active: shift.is_under_way().then(|| shift.to.other()), what }
 }
 
 /// Begins to go back from these shares.
@@ -363,12 +377,12 @@ fn back_at(state: &ShiftState) -> String {
 
 fn step_back(shift: &Shift, now: u64) -> Option<Next> {
     if !is_over(shift, now) {
-        return None;
+        return set_right(shift, now);
     }
     let state = ShiftState { since: now, ..shift.state.clone() };
     if state.shares.is_empty() {
         let state = ShiftState { phase: ShiftPhase::RolledBack, stopped: Some(now), ..state };
-        return Some(Next { state, active: None, what: "rolled back".to_owned() });
+        return Some(Next { state, active: Some(shift.to.other()), what: "rolled back".to_owned() });
     }
     let state = lower(shift, state);
     Some(Next { what: format!("rolls back, now {}", back_at(&state)), state, active: None })

@@ -9,4 +9,8 @@ mod dying;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod shifts;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod watching;

@@ -115,8 +115,17 @@ pub(crate) fn turn<Step: FnMut(&View, u64) -> Decision>(
     driver: &mut Driver<Step>,
     crash: &mut dyn FnMut(Moment) -> bool,
 ) -> (Turn, Vec<News>) {
+    turn_at(driver, NOW, crash)
+}
+
+/// The same at another time.
+pub(crate) fn turn_at<Step: FnMut(&View, u64) -> Decision>(
+    driver: &mut Driver<Step>,
+    now: u64,
+    crash: &mut dyn FnMut(Moment) -> bool,
+) -> (Turn, Vec<News>) {
     let mut news = Vec::new();
-    let turn = driver.turn(NOW, &mut Company { tell: &mut |one| news.push(one), crash });
+    let turn = driver.turn(now, &mut Company { tell: &mut |one| news.push(one), crash });
     (turn, news)
 }
 
@@ -161,7 +170,7 @@ impl Running {
         Self::start(gridctl(store, &["controller", "run", "--id", id, "--period", "100ms"]))
     }
 
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (told, out) = channel();
@@ -172,10 +181,21 @@ impl Running {
     /// Waits for a line that it prints.
     #[track_caller]
     pub(crate) fn says(&self, wanted: &str) {
+        self.says_what(wanted, |line| line == wanted);
+    }
+
+    /// The same for a part of a line.
+    #[track_caller]
+    pub(crate) fn says_something_of(&self, wanted: &str) {
+        self.says_what(wanted, |line| line.contains(wanted));
+    }
+
+    #[track_caller]
+    fn says_what(&self, wanted: &str, is: impl Fn(&str) -> bool) {
         let start = Instant::now();
         let mut said = Vec::new();
         while let Ok(line) = self.out.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
-            if line == wanted {
+            if is(&line) {
                 return;
             }
             said.push(line);

@@ -92,7 +92,11 @@ fn goes_by_hand(store: &str) {
     apply(store, &format!("{SITE}---\n{RUNNING}"), &[]).out(0);
     let unknown = on(store, &["shift", "pause", "y"]).err(1);
     assert!(unknown.contains("there is no shift \"y\"; did you mean \"x\"?"), "{unknown}");
-    on(store, &["shift", "pause", "x", "-m", "lunch"]).out(0);
+    let paused = json(store, &["shift", "pause", "x", "-m", "lunch"], 0);
+    assert_eq!(
+        (&paused["phase"], &paused["what"], &paused["published"]),
+        (&"Paused".into(), &"paused".into(), &true.into())
+    );
     assert_eq!(phase(store), "Paused");
     let status = on(store, &["shift", "status", "x"]).out(1);
     assert!(status.contains("reason    lunch\n"), "nobody asked it to wait there: {status}");
@@ -101,10 +105,16 @@ fn goes_by_hand(store: &str) {
     assert!(out.starts_with("shift x promoted by hand, now paused (step 2 of 3 of wave 1 of 2): look"), "{out}");
 
     let asked = on(store, &["shift", "promote", "x", "--full"]).err(2);
-    assert!(asked.contains("this moves what is on blue to green: 90% in a, 100% in b"), "{asked}");
+    assert!(
+        asked.contains("this moves what is on blue to green: 90% of tenants in a, 100% of tenants in b"),
+        "{asked}"
+    );
     assert!(asked.contains("say --yes"), "{asked}");
     let dry = on(store, &["shift", "promote", "x", "--full", "--dry-run"]).out(0);
     assert!(dry.starts_with("dry run, nothing was changed: "), "{dry}");
+    let dry = json(store, &["shift", "promote", "x", "--full", "--dry-run"], 0);
+    assert_eq!((&dry["phase"], &dry["published"]), (&"Succeeded".into(), &false.into()), "{dry}");
+    assert!(dry["danger"].as_str().unwrap().starts_with("moves what is on blue to green: "), "{dry}");
     assert_eq!((phase(store), active(store)), (Value::from("Paused"), [Value::Null, Value::Null]));
     on(store, &["shift", "promote", "x", "--full", "--yes"]).out(0);
     assert_eq!((phase(store), active(store)), ("Succeeded".into(), ["green".into(), "green".into()]));

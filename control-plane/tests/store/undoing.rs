@@ -97,3 +97,25 @@ fn the_history_is_searched_by_document_author_and_age() {
     let err = on(&store, &["undo", "2"]).err(2);
     assert!(err.contains("this takes back what generation 2 changed; say --yes"), "{err}");
 }
+
+#[test]
+fn a_step_of_a_shift_is_not_undone() {
+    let server = Server::start();
+    let store = server.store();
+    let service =
+        "{kind: Cell, name: a}\n---\n{kind: Service, name: s, cells: {a: {blue: [{address: 127.0.0.1:1}], green: []}}}";
+    apply(&store, service, &[]).out(0);
+    let shift = |state: &str| {
+        let shift = "{kind: Shift, name: x, service: s, to: green, waves: [{cells: [a]}], steps: [{weight: 1%, hold: 1h}, {weight: 100%}]";
+        format!("{shift}, state: {{phase: {state}, started: 1, since: 1}}}}")
+    };
+    apply(&store, &shift("Running"), &[]).out(0);
+    apply(&store, &shift("Running, step: 1, shares: {a: 100%}"), &[]).out(0);
+    for more in [&["undo", "3", "--yes"][..], &["undo", "2", "--yes", "--force"]] {
+        let ran = on(&store, more);
+        assert!(ran.err.contains("shift \"x\" would go on from where it is put"), "{}", ran.err);
+        assert_eq!((ran.code, generation(&store)), (Some(1), 3));
+    }
+    apply(&store, &shift("Aborted"), &[]).out(0);
+    on(&store, &["undo", "2", "--yes", "--force"]).out(0);
+}

@@ -6,19 +6,21 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::model::Shift;
-use gridrouter_config::raw::RollbackPace;
+use gridrouter_config::raw::{RollbackPace, ShiftBy};
 use gridrouter_config::units::parse_duration;
+use serde_json::json;
 
 use super::scene::{RouterFlags, Scene, find, now, service};
 use crate::cli::change::{acknowledged, default_author};
 use crate::cli::consent::consent;
+use crate::cli::format::{Shown, print_yaml};
 use crate::cli::{Status, complete, open_place};
 use crate::controller::desk::Refused;
 use crate::controller::{Proposal, View};
 use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::plan::shift::write::documents;
-use crate::plan::shift::{Command, Next, obey};
+use crate::plan::shift::{Command, Next, obey, place};
 use crate::table::printable;
 use crate::target::Target;
 
@@ -44,6 +46,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
           value_parser = parse_duration)]
     wait: Option<Duration>,
+    /// How to print what is done
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Shown,
     #[command(flatten)]
     routers: RouterFlags,
 }
@@ -172,8 +177,10 @@ impl Flags {
         };
         let danger = (dangerous && !self.yes).then(|| danger(&mut scene, &act));
         if self.dry_run {
-            let danger = danger.map(|danger| format!(": this {danger}")).unwrap_or_default();
-            output.line(format_args!("dry run, nothing was changed: {}{danger}", printable(&act.next.what)));
+            let words = danger.as_ref().map(|danger| format!(": this {danger}")).unwrap_or_default();
+            if !self.answer(&act.next, None, danger.as_deref(), output) {
+                output.line(format_args!("dry run, nothing was changed: {}{words}", printable(&act.next.what)));
+            }
             return Status::Fine;
         }
         let context = target.context.as_ref().filter(|_| !self.yes);
@@ -183,14 +190,15 @@ impl Flags {
         output.progress("writing");
         let author = self.author.clone().filter(|name| !name.is_empty());
         let author = author.or_else(|| target.context.as_ref()?.author.clone()).unwrap_or_else(default_author);
-        let mut what = String::new();
+        let (mut next, seen) = (act.next, act.shift);
         let done = scene.desk.change(&author, |view| {
             let act = self.decide(view, command)?;
-            what.clone_from(&act.next.what);
+            same_matter(command, &seen, &act.shift)?;
+            next = act.next;
             Ok(act.proposal)
         });
         match done {
-            Ok(generation) => self.end(generation, &what, target, output),
+            Ok(generation) => self.end(generation, &next, target, output),
             Err(Refused::No(why)) => fail(Status::Problems, &why, output),
             Err(Refused::Lost(why)) => fail(Status::Lost, &why, output),
             Err(Refused::Away(why)) => fail(Status::Failed, &why, output),
@@ -208,7 +216,8 @@ impl Flags {
         let in_use = raw.waves.iter().flat_map(|wave| &wave.cells).all(in_use);
         let why = self.message.as_deref().unwrap_or_default();
         let next = obey(&shift, command, why, in_use, now())?;
-        if next.active.is_some() && service.is_none() {
+        // Without its service, a shift can only be ended.
+        if next.active.is_some() && service.is_none() && command != Command::Abort {
             return Err(format!("there is no Service \"{}\"; say `gridctl shift abort {}`", shift.service, shift.name));
         }
         let reason = if next.what.contains(why) { String::new() } else { format!(" ({why})") };
@@ -216,9 +225,24 @@ impl Flags {
         Ok(Act { proposal: Proposal { put: documents(raw, service, &next), message }, next, shift })
     }
 
-    fn end(&self, generation: Option<u64>, what: &str, target: Target, output: &mut Output) -> Status {
-        let what = printable(what);
+    /// The answer for tools. Returns whether that is what was asked for.
+    fn answer(&self, next: &Next, generation: Option<u64>, danger: Option<&str>, output: &mut Output) -> bool {
+        let value = json!({
+            "shift": self.name, "phase": next.state.phase, "what": next.what, "danger": danger,
+            "published": generation.is_some(), "generation": generation.filter(|generation| *generation > 0),
+        });
+        match self.output {
+            Shown::Table | Shown::Wide => return false,
+            Shown::Json => output.json(&value),
+            Shown::Yaml => print_yaml(&value, output),
+        }
+        true
+    }
+
+    fn end(&self, generation: Option<u64>, next: &Next, target: Target, output: &mut Output) -> Status {
+        let what = printable(&next.what);
         match generation {
+            _ if self.answer(next, generation, None, output) => {}
             Some(0) => output.line(format_args!("shift {} {what}", self.name)),
             Some(generation) => {
                 output.line(format_args!("shift {} {what}; generation {generation} is in force", self.name));
@@ -232,6 +256,21 @@ impl Flags {
             .and_then(|mut place| Ok(acknowledged(place.writer("has no live routers")?, generation, timeout, output)));
         waited.unwrap_or_else(|why| fail(Status::Unacknowledged, &why, output))
     }
+}
+
+/// Whether a shift is still what somebody had in mind who looked at it. The error says what it is now. A controller that
+/// took the next step at the same moment must not make two steps of one word.
+fn same_matter(command: Command, seen: &Shift, now: &Shift) -> Result<(), String> {
+    let (name, state, before) = (&now.name, &now.state, &seen.state);
+    if before.started > 0 && state.started != before.started {
+        return Err(format!("shift \"{name}\" was started again meanwhile; look with `gridctl shift status {name}`"));
+    }
+    let is_step = matches!(command, Command::Promote | Command::Resume);
+    if is_step && (state.wave, state.step) != (before.wave, before.step) {
+        let place = place(now, state);
+        return Err(format!("shift \"{name}\" went on meanwhile: it is {place}; say it again if it shall go further"));
+    }
+    Ok(())
 }
 
 /// What a change does to traffic now: the share that moves, and how many requests a second that is.
@@ -249,15 +288,19 @@ fn danger(scene: &mut Scene, act: &Act) -> String {
     let (to, from) = (shift.to, shift.to.other());
     let ends_on_new = act.next.active == Some(to);
     let (leaves, towards) = if ends_on_new { (from, to) } else { (to, from) };
+    let what = match shift.by {
+        ShiftBy::Tenant => "tenants",
+        ShiftBy::Request => "requests",
+    };
     let shares = shift.cells().map(|cell| {
         let share = shift.state.shares.get(cell).copied().unwrap_or_default();
         let share = if shift.has_ended() { 100.0 } else { f64::from(share.hundredths()) / 100.0 };
         let moved = if ends_on_new { 100.0 - share } else { share };
-        format!("{moved}% in {cell}")
+        format!("{moved}% of {what} in {cell}")
     });
     let shares = shares.collect::<Vec<_>>().join(", ");
     let requests = match counted {
-        Ok(()) if first.missing().is_empty() && shift.is_under_way() => {
+        Ok(()) if first.is_known() && first.missing().is_empty() && shift.is_under_way() => {
             format!("; {} requests/s are there now", rate(leaves))
         }
         Ok(()) | Err(_) => String::new(),
@@ -268,4 +311,40 @@ fn danger(scene: &mut Scene, act: &Act) -> String {
 fn fail(status: Status, why: &str, output: &mut Output) -> Status {
     output.error(printable(why));
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use gridrouter_config::check::{ModelDocument, convert};
+    use gridrouter_config::codec::parse;
+
+    use super::*;
+
+    fn shift(started: u64, step: usize) -> Shift {
+        let text = format!(
+            "{{kind: Shift, name: x, service: s, to: green, waves: [{{cells: [a]}}], steps: [{{weight: 1%, hold: 1m}}, \
+             {{weight: 100%, hold: 1m}}], state: {{phase: Running, started: {started}, since: 9, step: {step}}}}}"
+        );
+        let parsed = parse("a.yaml", text.as_bytes());
+        let Ok(ModelDocument::Shift(shift)) = convert(&parsed.documents[0]) else { panic!("{text}") };
+        (*shift).clone()
+    }
+
+    #[test]
+    fn a_step_that_was_taken_meanwhile_is_not_taken_twice() {
+        let (seen, on) = (shift(5, 0), shift(5, 1));
+        let went_on =
+            Err("shift \"x\" went on meanwhile: it is at 100% (step 2 of 2); say it again if it shall go further"
+                .to_owned());
+        for command in [Command::Promote, Command::Resume] {
+            assert_eq!(same_matter(command, &seen, &on), went_on);
+            assert_eq!(same_matter(command, &seen, &seen), Ok(()));
+        }
+        for command in [Command::Pause, Command::PromoteFully, Command::Abort] {
+            assert_eq!(same_matter(command, &seen, &on), Ok(()), "it means the same wherever the shift is");
+            let again = same_matter(command, &seen, &shift(6, 0)).unwrap_err();
+            assert!(again.starts_with("shift \"x\" was started again meanwhile; "), "{again}");
+            assert_eq!(same_matter(command, &shift(0, 0), &on), Ok(()), "it had not begun");
+        }
+    }
 }

@@ -103,6 +103,15 @@ impl Scene {
             .map_or_else(Vec::new, |prometheus| self.observer.ask(prometheus))
     }
 
+    /// Whether a shift is known to be deleted.
+    pub(super) fn is_gone(&mut self, name: &str) -> bool {
+        let (Ok(name), Ok(view)) = (Name::parse(name), self.desk.look()) else { return false };
+        let id = DocumentId { kind: Kind::Shift, name };
+        // What cannot be read may be this one.
+        let unreadable = view.unreadable.iter().any(|one| one.id.as_ref().is_none_or(|one| *one == id));
+        !unreadable && !view.documents.contains_key(&id)
+    }
+
     /// How a shift is now, and how it was.
     pub(super) fn picture(
         &mut self,

@@ -115,8 +115,8 @@ somebody else was faster; 4 not acknowledged in time (--wait); 5 not known wheth
 
 Examples:
   gridctl shift start new --service checkout --store etcd://127.0.0.1:2379
-  gridctl shift start new --service checkout --wave eu-1 --wave eu-2,us-1 --bake 15m --steps 1%:5m,pause:look,50%:10m,100%
-  gridctl shift start new --service checkout --max-error-ratio 2% --tester-header x-preview=new --dry-run";
+  gridctl shift start new --service checkout --wave eu-1 --wave eu-2 --steps 1%:5m,pause:look,100%
+  gridctl shift start new --service checkout --tester-header x-preview=new --dry-run";
 
 impl Start {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
@@ -160,6 +160,15 @@ impl Start {
             None => other_track(service)?,
         };
         let waves = self.waves(service)?;
+        let uses =
+            |cell: &&String| service.cells.get(*cell).is_some_and(|tracks| tracks.active.unwrap_or_default() == to);
+        if let Some(cell) = waves.iter().flat_map(|wave| &wave.cells).find(uses) {
+            let (to, other) = (to.as_str(), to.other().as_str());
+            return Err(format!(
+                "service \"{}\" uses {to} in cell \"{cell}\" already; leave that cell out with --wave, or say --to {other}",
+                self.service
+            ));
+        }
         let steps = self.steps.split(',').map(step).collect::<Result<Vec<_>, _>>()?;
         let mut shift = Shift {
             name: self.name.clone(),

@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::picture::render::{Look, line, lines};
 use crate::picture::{Before, Picture};
-use crate::table::clock;
+use crate::table::{clock, printable};
 use crate::target::Target;
 
 /// Where lines cannot be taken back: how long nothing is said while nothing changes.
@@ -40,8 +40,8 @@ pub(super) struct Watch {
 }
 
 const EXAMPLES: &str = "\
-Exit code: 0 it has succeeded, or is well when the time is over; 1 it has ended otherwise, or is not well; 2 wrong usage, or
-the store cannot be reached.
+Exit code: 0 it has succeeded, or is well when the time is over; 1 it has ended otherwise, is not well, or was deleted; 2 wrong
+usage, or the store cannot be reached.
 
 Examples:
   gridctl shift watch new --store etcd://127.0.0.1:2379
@@ -51,7 +51,7 @@ impl Watch {
     pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Status {
         let watched = target.and_then(|target| self.watch(&target, output));
         watched.unwrap_or_else(|why| {
-            output.error(why);
+            output.error(printable(&why));
             Status::Failed
         })
     }
@@ -63,14 +63,14 @@ impl Watch {
         let mut scene = Scene::open(target, &self.routers)?;
         let (mut ledger, mut before) = (Ledger::default(), None);
         let (begun, mut said) = (Instant::now(), Said::default());
-        let mut trouble = None;
+        let (mut trouble, mut gone) = (None, 0);
         loop {
             let last = before.replace(Before { at: now(), ledger: ledger.clone() });
             // At the first look, nothing is known of what was before.
             let last = last.filter(|last: &Before| last.ledger != Ledger::default());
             match scene.picture(&self.name, &mut ledger, last.as_ref()) {
                 Ok(mut picture) => {
-                    trouble = None;
+                    (trouble, gone) = (None, 0);
                     picture.controller = acting(target, &picture);
                     said.show(&picture, output);
                     let over = self.timeout.is_some_and(|timeout| begun.elapsed() >= timeout);
@@ -81,8 +81,14 @@ impl Watch {
                 }
                 // What was seen once will be seen again: a store that restarts is no reason to leave.
                 Err(why) if said.pictures > 0 && self.timeout.is_none_or(|timeout| begun.elapsed() < timeout) => {
+                    gone = if scene.is_gone(&self.name) { gone + 1 } else { 0 };
+                    // An editor may take a file away for a moment.
+                    if gone > 1 {
+                        output.error(format_args!("shift \"{}\" was deleted", self.name));
+                        return Ok(Status::Problems);
+                    }
                     if trouble.as_ref() != Some(&why) {
-                        output.note(format_args!("{}; looking again", &why));
+                        output.note(format_args!("{}; looking again", printable(&why)));
                         said.lines = 0;
                     }
                     trouble = Some(why);

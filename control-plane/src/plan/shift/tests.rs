@@ -326,3 +326,40 @@ impl<'a, I: Iterator<Item = &'a Percent>> Sum for I {
         self.map(|share| u32::from(share.hundredths())).sum()
     }
 }
+
+/// In a directory, a shift may be on its way while its new track is the one in use: whoever wrote both was killed in between.
+#[test]
+fn whatever_ends_on_the_old_track_makes_it_the_one_in_use() {
+    let fields =
+        format!("{TWO_WAVES}\nstate: {{phase: Running, wave: 1, step: 5, shares: {{a: 100%}}, started: 1, since: 1}}");
+    let running = shift(&fields);
+    let active = |next: Result<Next, String>| next.unwrap().active;
+    assert_eq!(active(obey(&running, Command::Abort, "", true, 9)), Some(Track::Blue));
+    assert_eq!(active(Ok(give_up(&running, "gone", 9))), Some(Track::Blue));
+    let back = obey(&running, Command::RollBack(RollbackPace::AtOnce), "", true, 9).unwrap();
+    let back = Shift { state: back.state, ..running };
+    assert_eq!(active(Ok(tick(&back, &Verdict::Good, 99_999).unwrap())), Some(Track::Blue));
+    // One that has not begun has no say in it.
+    let pending = shift(TWO_WAVES);
+    assert_eq!(active(obey(&pending, Command::Abort, "", true, 9)), None);
+    assert_eq!(active(Ok(give_up(&pending, "gone", 9))), None);
+}
+
+/// Such as an operator's on another machine, or that of a controller that is gone.
+#[test]
+fn a_clock_that_is_ahead_does_not_hold_up_the_others() {
+    let state = |phase: &str| {
+        format!("{TWO_WAVES}\nstate: {{phase: {phase}, step: 2, shares: {{a: 1%}}, started: 1, since: 3600000}}")
+    };
+    let running = shift(&state("Running"));
+    assert_eq!(tick(&running, &Verdict::Good, 3_595_000), None, "clocks are never quite the same");
+    let next = tick(&running, &Verdict::Good, 3_500_000).unwrap();
+    assert_eq!(next.what, "counts its time from now: the clock of whoever wrote it was 100 s ahead of this one");
+    assert_eq!(next.state, ShiftState { since: 3_500_000, ..running.state.clone() });
+    let bad = tick(&running, &Verdict::Bad("errors".to_owned()), 3_500_000).unwrap();
+    assert_eq!(bad.state.phase, RollingBack);
+    let back = shift(&state("RollingBack"));
+    let back = Shift { state: tick(&back, &Verdict::Good, 1_000).unwrap().state, ..back };
+    assert!(tick(&back, &Verdict::Good, 11_000).unwrap().state.shares.is_empty());
+    assert_eq!(tick(&shift(&state("Paused")), &Verdict::Good, 1_000), None);
+}

@@ -8,35 +8,36 @@ use gridrouter_config::track::Track;
 use super::Next;
 
 /// The documents that say what a shift becomes, in the order in which they are written where nothing is written at once:
-/// a shift under way decides over the track in use, so that it has to be under way while that changes.
+/// a shift under way decides over the track in use, so that it has to be under way while that changes. A service that says
+/// already what it should is not among them.
 pub fn documents(shift: &raw::Shift, service: Option<&raw::Service>, next: &Next) -> Vec<Document> {
     let mut written = shift.clone();
     written.state = Some(state(&next.state));
     let written = Document::Shift(Box::new(written));
     let cells: Vec<&String> = shift.waves.iter().flat_map(|wave| &wave.cells).collect();
-    let service =
-        service.zip(next.active).map(|(service, active)| Document::Service(switched(service, &cells, active)));
+    let service = service.zip(next.active).and_then(|(service, active)| switched(service, &cells, active));
+    let service = service.map(Document::Service);
     match next.state.phase {
-        ShiftPhase::Succeeded => service.into_iter().chain([written]).collect(),
-        ShiftPhase::Pending
-        | ShiftPhase::Running
-        | ShiftPhase::Paused
-        | ShiftPhase::RollingBack
-        | ShiftPhase::RolledBack
-        | ShiftPhase::Failed
-        | ShiftPhase::Aborted => [written].into_iter().chain(service).collect(),
+        ShiftPhase::Succeeded | ShiftPhase::RolledBack | ShiftPhase::Failed | ShiftPhase::Aborted => {
+            service.into_iter().chain([written]).collect()
+        }
+        ShiftPhase::Pending | ShiftPhase::Running | ShiftPhase::Paused | ShiftPhase::RollingBack => {
+            [written].into_iter().chain(service).collect()
+        }
     }
 }
 
-/// A service with another track in use in some cells.
-fn switched(service: &raw::Service, cells: &[&String], active: Track) -> raw::Service {
-    let mut service = service.clone();
-    for (cell, tracks) in &mut service.cells {
-        if cells.contains(&cell) {
+/// A service with another track in use in some cells; nothing if that is the one in use there.
+fn switched(service: &raw::Service, cells: &[&String], active: Track) -> Option<raw::Service> {
+    let mut switched = service.clone();
+    let mut changed = false;
+    for (cell, tracks) in &mut switched.cells {
+        if cells.contains(&cell) && tracks.active.unwrap_or_default() != active {
             tracks.active = Some(active);
+            changed = true;
         }
     }
-    service
+    changed.then_some(switched)
 }
 
 fn state(state: &model::ShiftState) -> raw::ShiftState {
