@@ -15,7 +15,8 @@ pub const KEPT: usize = 100;
 pub struct MirrorCounts {
     /// Copies that were sent, or tried to.
     pub copies: u64,
-    /// Requests that were to be copied and were not, because too many copies were in flight.
+    /// Requests that were to be copied and were not, because too many copies were in flight or the router was short of
+    /// something else.
     pub dropped: u64,
     /// Copies that are on their way.
     pub in_flight: u64,
@@ -31,7 +32,8 @@ pub struct MirrorCounts {
     pub bodies_differ: u64,
     /// Compared copies whose answer took more than twice as long as that of the old track, and more than 10 ms longer.
     pub slower: u64,
-    /// How long the old track took, of compared copies only: as [`TrackCounts`](super::TrackCounts) has it.
+    /// How long the old track took for the requests of compared copies, as [`TrackCounts`](super::TrackCounts) has it; those are
+    /// left out that the router answered in its place.
     pub old_latency_micros: Latencies,
     /// How long the new track took for the same.
     pub new_latency_micros: Latencies,

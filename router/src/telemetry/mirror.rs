@@ -12,6 +12,9 @@ use crate::clock::Nanos;
 /// A copy's answer counts as slower if it took more than twice as long, and by so much longer.
 const SLOWER: u64 = 10_000_000;
 
+/// Differences that are told of one run in one cell, the latest: controllers read them every second.
+const MOST_TOLD: usize = 500;
+
 /// What one thread counts of the copies of one run of a shift in one cell. See [`MirrorCounts`] for what the numbers mean.
 #[derive(Debug, Default)]
 pub struct MirrorCounters {
@@ -112,7 +115,9 @@ impl MirrorSum {
 
     /// As it is told: the differences of all threads in order.
     pub(super) fn told(mut self) -> MirrorCounts {
-        self.counts.differences.sort_by_key(|difference| difference.at);
+        let differences = &mut self.counts.differences;
+        differences.sort_by_key(|difference| difference.at);
+        differences.drain(..differences.len().saturating_sub(MOST_TOLD));
         self.counts
     }
 }
