@@ -27,7 +27,7 @@ pub use route::{
 };
 pub use service::{Balance, BalanceAlgorithm, Endpoint, Service, Tracks};
 pub use shift::{
-    Analysis, OnFailure, OnNoEndpoint, Prometheus, PrometheusQuery, RollbackPace, Shift, ShiftBy, ShiftPhase,
+    Analysis, Mirror, OnFailure, OnNoEndpoint, Prometheus, PrometheusQuery, RollbackPace, Shift, ShiftBy, ShiftPhase,
     ShiftReport, ShiftState, ShiftStep, TesterHeader, Testers, Wave,
 };
 pub use tenant::{LimitOverride, Tenant};

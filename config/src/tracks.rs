@@ -4,10 +4,13 @@
 //! restarted, which `routerStarted` tells. Fields that this version does not know are left alone, and one that is missing
 //! has its default: routers may be newer, or older.
 
+pub mod mirror;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::mirror::MirrorCounts;
 use crate::track::Track;
 
 /// What one router says.
@@ -40,6 +43,9 @@ pub struct ShiftTracks {
     pub share: String,
     /// Both tracks.
     pub tracks: BTreeMap<Track, TrackCounts>,
+    /// What became of the copies that the new track got, where the shift asks for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorCounts>,
 }
 
 /// What was counted of one track.

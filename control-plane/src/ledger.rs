@@ -10,6 +10,7 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model::Shift;
 use gridrouter_config::raw::ShiftReport;
 use gridrouter_config::track::Track;
+use gridrouter_config::tracks::mirror::MirrorCounts;
 use gridrouter_config::tracks::{TrackCounts, Tracks};
 
 use crate::plan::analysis::Seen;
@@ -25,6 +26,8 @@ pub struct Reading {
 
 /// One life of a router: its name, and when it was started.
 type Life = (String, u64);
+/// What became of the copies in a cell.
+type Mirrors = BTreeMap<String, MirrorCounts>;
 /// What was counted in a cell on a track.
 type Counts = BTreeMap<(String, Track), TrackCounts>;
 
@@ -39,6 +42,8 @@ pub struct Ledger {
     last: BTreeMap<Life, Counts>,
     /// What was there when the step began.
     base: BTreeMap<Life, Counts>,
+    /// The last reading of the copies that the new track got.
+    mirrors: BTreeMap<Life, Mirrors>,
     missing: Vec<String>,
 }
 
@@ -81,10 +86,10 @@ impl Ledger {
         let own = |one: &&gridrouter_config::tracks::ShiftTracks| {
             one.shift == shift.name.as_str() && one.started == state.started
         };
-        let mut counts = Counts::new();
-        let mut has_it = false;
+        let (mut counts, mut mirrors, mut has_it) = (Counts::new(), Mirrors::new(), false);
         for one in tracks.shifts.iter().filter(own) {
             has_it = true;
+            mirrors.extend(one.mirror.as_ref().map(|mirror| (one.cell.clone(), mirror.clone())));
             counts.extend(one.tracks.iter().map(|(track, counts)| ((one.cell.clone(), *track), counts.clone())));
         }
         let life = (router.to_owned(), tracks.router_started);
@@ -93,6 +98,7 @@ impl Ledger {
         if !self.last.contains_key(&life) && !all_new {
             self.base.insert(life.clone(), counts.clone());
         }
+        self.mirrors.insert(life.clone(), mirrors);
         self.last.insert(life, counts);
         has_it
     }
@@ -128,6 +134,13 @@ impl Ledger {
     /// Whether any router was ever read.
     pub fn is_known(&self) -> bool {
         !self.last.is_empty()
+    }
+
+    /// What became of the copies that the new track got since the shift began: of each router, its name and the cell.
+    pub fn mirrors(&self) -> impl Iterator<Item = (&str, &str, &MirrorCounts)> {
+        self.mirrors.iter().flat_map(|((router, _), mirrors)| {
+            mirrors.iter().map(move |(cell, counts)| (router.as_str(), cell.as_str(), counts))
+        })
     }
 
     /// What the tracks did since the shift began. Nothing of what an earlier controller has seen is lost, as far as it was
@@ -268,6 +281,21 @@ mod tests {
         ledger.take(&shift, &[reading("r", 1, 100, most, most), reading("q", 1, 100, most, most)]);
         assert_eq!(seen(&ledger, &shift), [u64::MAX; 5]);
         assert_eq!(ledger.report(&shift).failed, u64::MAX);
+    }
+
+    #[test]
+    fn copies_are_known_by_router_and_cell_and_those_of_a_router_that_started_again_are_kept() {
+        let (mut ledger, shift) = (Ledger::default(), shift(100, 100));
+        let copied = |router: &str, router_started, copies| {
+            let mut reading = reading(router, router_started, 100, (0, 0), (0, 0));
+            let tracks = reading.tracks.as_mut().unwrap();
+            tracks.shifts[0].mirror = Some(MirrorCounts { copies, ..MirrorCounts::default() });
+            reading
+        };
+        ledger.take(&shift, &[copied("r", 1, 5), copied("q", 1, 7), reading("p", 1, 100, (0, 0), (1, 0))]);
+        ledger.take(&shift, &[copied("r", 2, 3), copied("q", 1, 8)]);
+        let known: Vec<_> = ledger.mirrors().map(|(router, cell, counts)| (router, cell, counts.copies)).collect();
+        assert_eq!(known, [("q", "a", 8), ("r", "a", 5), ("r", "a", 3)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod render;
 use gridrouter_config::model::{Shift, ShiftStep};
 use gridrouter_config::raw::{ShiftPhase, ShiftReport};
 use gridrouter_config::tracks::TrackCounts;
+use gridrouter_config::tracks::mirror::MirrorCounts;
 use serde::Serialize;
 
 use crate::ledger::Ledger;
@@ -47,6 +48,8 @@ pub struct Picture {
     pub cells: Vec<Cell>,
     /// What the tracks did since the shift was started.
     pub report: ShiftReport,
+    /// What became of the copies that the new track got; nothing where there are none.
+    pub mirror: Option<Mirror>,
     /// Routers that could not be asked, or do not follow the shift, and why.
     pub missing: Vec<String>,
     /// Who acts on the store, where that is known.
@@ -103,6 +106,55 @@ pub struct Side {
     pub p99_micros: Option<u64>,
 }
 
+/// What became of the copies that the new track got, since the shift was started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mirror {
+    /// Copies that were sent.
+    pub copies: u64,
+    /// Copies that were not, for want of room.
+    pub dropped: u64,
+    /// Copies that got no answer.
+    pub failed: u64,
+    /// Copies whose answer was compared.
+    pub compared: u64,
+    /// Those with another status.
+    pub status_differs: u64,
+    /// Those of which the bodies were compared.
+    pub bodies_compared: u64,
+    /// Those with another body.
+    pub bodies_differ: u64,
+    /// Those that took more than twice as long.
+    pub slower: u64,
+    /// The time within which 99 of 100 of them were answered by the old track, in microseconds.
+    pub old_p99_micros: Option<u64>,
+    /// The same of the new one.
+    pub new_p99_micros: Option<u64>,
+}
+
+impl Mirror {
+    fn of(ledger: &Ledger) -> Option<Self> {
+        let mut sum: Option<MirrorCounts> = None;
+        for (_, _, counts) in ledger.mirrors() {
+            // A router with other bounds counts all the same; only its times are left out.
+            sum.get_or_insert_default().add(counts);
+        }
+        let sum = sum?;
+        Some(Self {
+            copies: sum.copies,
+            dropped: sum.dropped,
+            failed: sum.failed,
+            compared: sum.compared,
+            status_differs: sum.status_differs,
+            bodies_compared: sum.bodies_compared,
+            bodies_differ: sum.bodies_differ,
+            slower: sum.slower,
+            old_p99_micros: sum.old_latency_micros.quantile(0.99),
+            new_p99_micros: sum.new_latency_micros.quantile(0.99),
+        })
+    }
+}
+
 /// What was seen at the last look.
 #[derive(Debug, Clone, Default)]
 pub struct Before {
@@ -152,6 +204,7 @@ impl Picture {
                 })
                 .collect(),
             report: ledger.report(shift),
+            mirror: Mirror::of(ledger),
             missing: ledger.missing().to_vec(),
             controller: None,
         }

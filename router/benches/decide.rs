@@ -106,6 +106,7 @@ fn shift_of_all() -> model::Shift {
         },
         on_no_endpoint: OnNoEndpoint::Reject,
         analysis: None,
+        mirror: None,
         drain: Duration::from_secs(30),
         seed: 7,
         state: model::ShiftState {

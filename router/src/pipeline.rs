@@ -8,6 +8,7 @@ pub(crate) mod aftermath;
 pub mod decide;
 pub mod explain;
 pub(crate) mod flight;
+pub(crate) mod mirror;
 pub(crate) mod own;
 pub mod told;
 pub mod track;
@@ -179,6 +180,11 @@ fn begin(
         Destination::Endpoint { group, on, host, .. } => {
             record.group = Some(group.id);
             record.flight = on.as_ref().map(|on| Flight::new(connection, on, now));
+            if let (Some(on), Some(flight)) = (&on, &record.flight)
+                && let Some(chosen) = mirror::is_copied(on, head, connection.trusted.get(), || worker.random())
+            {
+                flight.is_copied(route, placed.as_ref().map(|placed| &*placed.tenant), chosen.bodies);
+            }
             let going = |mut record: Record| {
                 record.aftermath = Aftermath::of(worker, &admission, now);
                 Going { route: index, host: host.cloned(), target, told: admission.told(), record }
@@ -303,6 +309,11 @@ fn depart<'c>(
         headers::apply(&document.request_headers, &mut fields);
     }
     let outgoing = Outgoing { method, target: target.unwrap_or(uri), fields };
+    if let Some(copy) = record.flight.as_ref().and_then(Flight::copy)
+        && let Some((.., document)) = plan_of(snapshot, route)
+    {
+        mirror::launch(copy, &outgoing, &document.timeouts);
+    }
     let journey = Journey::new(choice, tried, outgoing, has_body.then_some(body));
     Departure { connection, route, journey, told, record: Some(record) }
 }
@@ -330,7 +341,7 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
                 connection.is_renewed.set(is_event_stream(&fields));
             }
             if let Some(flight) = &record.flight {
-                flight.answer_begins();
+                flight.answer_begins(status);
             }
             headers::strip_hop_by_hop(&mut fields, Direction::Response, true);
             departure.told.write(Some(&route.limits), &mut fields);

@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub(crate) mod limits;
+pub mod mirror;
 pub(crate) mod render;
 pub mod tracks;
 
@@ -53,6 +54,14 @@ impl Record {
 
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+    }
+
+    /// A piece of an endpoint's body is passed on.
+    pub(crate) fn passed(&mut self, data: &[u8]) {
+        self.sent(data.len());
+        if let Some(flight) = &self.flight {
+            flight.passes(data);
+        }
     }
 
     pub(crate) fn broken_off(&mut self, why: BrokenOff) {

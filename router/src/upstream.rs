@@ -1,6 +1,7 @@
 //! The way to an endpoint and back: pooled connections, connecting, sending, retrying where that is safe.
 
 pub(crate) mod connect;
+pub(crate) mod copy;
 pub(crate) mod exchange;
 pub(crate) mod journey;
 pub(crate) mod pace;

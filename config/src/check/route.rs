@@ -1,7 +1,7 @@
 //! Routes by themselves.
 
 mod action;
-mod matches;
+pub(super) mod matches;
 mod tenancy;
 
 use super::Check;

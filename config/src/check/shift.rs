@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 use super::Check;
+use super::route::matches::method;
 use super::value::all;
 use crate::ids::Name;
-use crate::model::{Analysis, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
+use crate::model::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw::{self, OnFailure, OnNoEndpoint, RollbackPace, ShiftBy};
@@ -26,6 +27,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Shift) -> Option<Shift> {
     let steps = steps(check, raw);
     let testers = testers(check, raw.testers.as_ref());
     let analysis = raw.analysis.as_ref().map(|raw| analysis(check, raw));
+    let mirror = raw.mirror.as_ref().map(|raw| mirror(check, raw));
     let drain = check.duration(&root.key("drain"), raw.drain.as_ref(), DRAIN);
     let (waves, steps) = (waves?, steps?);
     let state = state(check, raw.state.as_ref(), &waves, &steps);
@@ -41,6 +43,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Shift) -> Option<Shift> {
         testers: testers?,
         on_no_endpoint: raw.on_no_endpoint.unwrap_or(OnNoEndpoint::Reject),
         analysis: analysis.map_or(Some(None), |analysis| analysis.map(Some))?,
+        mirror: mirror.map_or(Some(None), |mirror| mirror.map(Some))?,
         drain: drain?,
         state: state?,
     })
@@ -158,6 +161,27 @@ fn testers(check: &mut Check<'_>, raw: Option<&raw::Testers>) -> Option<Testers>
     let mut tenants = tenants?;
     tenants.sort();
     Some(Testers { headers: headers?, tenants })
+}
+
+fn mirror(check: &mut Check<'_>, raw: &raw::Mirror) -> Option<Mirror> {
+    let at = Path::Root.key("mirror");
+    let share = check.take(&at.key("share"), Percent::parse(&raw.share));
+    let bodies = raw.bodies.as_ref();
+    let bodies = bodies.map_or(Some(Percent::NONE), |text| check.take(&at.key("bodies"), Percent::parse(text)));
+    let path = at.key("methods");
+    check.unique(&path, &raw.methods, |text| format!("method {}", quoted(text)), String::clone);
+    let methods = all(raw.methods.iter().enumerate().map(|(n, text)| {
+        let path = path.index(n);
+        let method = check.take(&path, method(text))?;
+        if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+            let message = format!("{method} has a body, and requests with a body are not copied");
+            check.wrong_but(&path, message, "remove it");
+        }
+        Some(method)
+    }));
+    let methods = methods?;
+    let methods = if methods.is_empty() { vec![Method::GET, Method::HEAD] } else { methods };
+    Some(Mirror { share: share?, bodies: bodies?, methods })
 }
 
 fn analysis(check: &mut Check<'_>, raw: &raw::Analysis) -> Option<Analysis> {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 
 use crate::ids::Name;
 use crate::raw::{OnFailure, OnNoEndpoint, RollbackPace, ShiftBy, ShiftPhase, ShiftReport};
@@ -29,6 +29,8 @@ pub struct Shift {
     pub on_no_endpoint: OnNoEndpoint,
     /// When the new track is good enough to go on.
     pub analysis: Option<Analysis>,
+    /// What the new track gets copies of.
+    pub mirror: Option<Mirror>,
     /// How long answers may go on that come from a track on which their request would not be any more.
     pub drain: Duration,
     /// A number that decides, with the tenant's id, who comes first.
@@ -75,6 +77,17 @@ pub struct Testers {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Requests of these tenants, sorted.
     pub tenants: Vec<Name>,
+}
+
+/// Which requests to the old track are sent to the new one, too. Those with a body never are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// The share of those requests that are copied.
+    pub share: Percent,
+    /// The share of the copies of which the bodies of both answers are compared, too.
+    pub bodies: Percent,
+    /// Requests with these methods are copied; at least one.
+    pub methods: Vec<Method>,
 }
 
 /// When the new track is good enough to go on.

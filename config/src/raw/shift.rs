@@ -31,6 +31,9 @@ pub struct Shift {
     /// When the new track is good enough to go on, and what happens where it is not. Without it, time alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
+    /// What the new track gets copies of, to compare its answers with those of the old one. Default: of nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
     /// How long answers may go on that come from a track on which their request would not be any more; then they are
     /// closed. Default `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,6 +115,21 @@ pub enum OnNoEndpoint {
     Reject,
     /// It goes to the other track, and is counted.
     Fallback,
+}
+
+/// Which requests to the old track are sent to the new one, too, while the shift is under way. Clients never get an answer
+/// to a copy, nor wait for one. Requests with a body are not copied.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mirror {
+    /// The share of those requests that are copied, such as `10%`.
+    pub share: String,
+    /// The share of the copies of which the bodies of both answers are compared, too, such as `1%`. Default `0%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bodies: Option<String>,
+    /// Requests with which methods are copied. Default `GET` and `HEAD`; name others only if it does no harm to do it twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
 }
 
 /// When the new track is good enough to go on.

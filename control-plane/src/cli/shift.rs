@@ -1,6 +1,7 @@
 //! `gridctl shift`: moving a service's traffic from one track to the other.
 
 mod act;
+mod differences;
 mod scene;
 mod show;
 mod start;
@@ -36,6 +37,7 @@ enum Verb {
     Start(Box<start::Start>),
     Status(show::Status),
     Watch(watch::Watch),
+    Differences(differences::Differences),
     Promote(act::Promote),
     Pause(act::Pause),
     Resume(act::Resume),
@@ -51,6 +53,7 @@ impl Shift {
             Verb::Start(start) => start.run(target, input, output),
             Verb::Status(status) => status.run(target, output),
             Verb::Watch(watch) => watch.run(target, output),
+            Verb::Differences(differences) => differences.run(target, output),
             Verb::Promote(promote) => promote.run(target, input, output),
             Verb::Pause(pause) => pause.run(target, input, output),
             Verb::Resume(resume) => resume.run(target, input, output),

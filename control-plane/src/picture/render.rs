@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Cell, Picture, Side};
+use super::{Cell, Mirror, Picture, Side};
 use crate::output::Screen;
 use crate::plan::analysis::shown;
 use crate::table::{columns, printable};
@@ -52,6 +52,9 @@ pub fn lines(picture: &Picture, look: Look, now: u64) -> String {
         let why =
             if picture.verdict_reason.is_empty() { String::new() } else { format!(": {}", picture.verdict_reason) };
         put(&mut out, format_args!("analysis  {}{}", paint(verdict, style, look), printable(&why)));
+    }
+    if let Some(mirror) = &picture.mirror {
+        put(&mut out, format_args!("mirror    {}", copies(mirror)));
     }
     if let Some(controller) = &picture.controller {
         put(&mut out, format_args!("acting    {}", printable(controller)));
@@ -122,6 +125,44 @@ fn steps(picture: &Picture, look: Look) -> String {
         (false, false) => step.what.clone(),
     };
     picture.steps.iter().map(step).collect::<Vec<_>>().join("  ")
+}
+
+/// What became of the copies that the new track got.
+fn copies(mirror: &Mirror) -> String {
+    let mut out = many(mirror.copies, "copy", "copies");
+    put_on(&mut out, format_args!(", {}", many(mirror.status_differs, "status differs", "statuses differ")));
+    if mirror.bodies_compared > 0 {
+        let (differ, compared) = (grouped(mirror.bodies_differ), grouped(mirror.bodies_compared));
+        put_on(&mut out, format_args!(", {differ} of {compared} bodies differ"));
+    }
+    for (count, what) in
+        [(mirror.failed, "without an answer"), (mirror.slower, "much slower"), (mirror.dropped, "not sent")]
+    {
+        if count > 0 {
+            put_on(&mut out, format_args!(", {} {what}", grouped(count)));
+        }
+    }
+    if let (Some(new), Some(old)) = (mirror.new_p99_micros, mirror.old_p99_micros) {
+        put_on(&mut out, format_args!(", p99 {} against {}", shown(new), shown(old)));
+    }
+    out
+}
+
+fn many(count: u64, one: &str, more: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { more })
+}
+
+/// A number with a comma every three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 fn cells(picture: &Picture, look: Look) -> String {
@@ -254,6 +295,7 @@ mod tests {
             steps: vec![step("1%", false, true), step("10%", true, false), step("100%", false, false)],
             cells: vec![cell("eu-1", 1, 1_000), cell("us-1", 2, 0)],
             report: ShiftReport { requests: 200, failed: 4, old_requests: 1_800, old_failed: 0 },
+            mirror: None,
             missing: vec![],
             controller: Some("host:1".to_owned()),
         }
@@ -308,6 +350,35 @@ us-1  2     ░░░░░░░░░░░░░░░░░░░░  0%    
             line(&picture(), "12:00:01"),
             "12:00:01 new Running: at 10% (step 2 of 3 of wave 1 of 2), 49s left | green 25/s 2.00% failed, p99 4.1 ms | \
              blue 220/s 0.00% failed, p99 4.1 ms | unclear: 7 of 100 requests on the new track"
+        );
+    }
+
+    #[test]
+    fn copies_have_a_line_where_there_are_any() {
+        let mut shown = picture();
+        shown.mirror = Some(Mirror {
+            copies: 1_204,
+            status_differs: 3,
+            bodies_compared: 12,
+            compared: 1_200,
+            ..Mirror::default()
+        });
+        let text = lines(&shown, look(140, true, false), 200_000);
+        let wanted = "\nmirror    1,204 copies, 3 statuses differ, 0 of 12 bodies differ\nacting    host:1\n";
+        assert!(text.contains(wanted), "{text}");
+        let all = Mirror {
+            copies: 1,
+            status_differs: 1,
+            failed: 1_234_567,
+            slower: 2,
+            dropped: 3,
+            old_p99_micros: Some(4_100),
+            new_p99_micros: Some(5_200),
+            ..Mirror::default()
+        };
+        assert_eq!(
+            copies(&all),
+            "1 copy, 1 status differs, 1,234,567 without an answer, 2 much slower, 3 not sent, p99 5.2 ms against 4.1 ms"
         );
     }
 

@@ -42,6 +42,7 @@ fn shift(before: &Shift, wanted: &mut Shift) -> Result<(), String> {
     let course = |shift: &Shift| Shift {
         testers: None,
         analysis: None,
+        mirror: None,
         on_no_endpoint: None,
         drain: None,
         steps: shift
@@ -64,7 +65,7 @@ fn shift(before: &Shift, wanted: &mut Shift) -> Result<(), String> {
             Ok(())
         }
         ShiftPhase::Running | ShiftPhase::Paused | ShiftPhase::RollingBack => Err(format!(
-            "shift \"{}\" is {}: its testers, its analysis and its holds can be changed meanwhile, and nothing else; end it \
+            "shift \"{}\" is {}: its testers, its analysis, its mirror and its holds can be changed meanwhile, and nothing else; end it \
              first with `gridctl shift abort {}`",
             before.name,
             state.phase.as_str(),

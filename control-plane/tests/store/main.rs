@@ -7,6 +7,8 @@ mod contexts;
 #[cfg(test)]
 mod directories;
 #[cfg(test)]
+mod mirroring;
+#[cfg(test)]
 mod moving;
 #[cfg(test)]
 mod racing;

@@ -59,6 +59,7 @@ known! {
     TransferEncoding "transfer-encoding" b"transfer-encoding";
     ProxyAuthenticate "proxy-authenticate" b"proxy-authenticate";
     ProxyAuthorization "proxy-authorization" b"proxy-authorization";
+    XGridrouterMirror "x-gridrouter-mirror" b"x-gridrouter-mirror";
     XGridrouterReject "x-gridrouter-reject" b"x-gridrouter-reject";
 }
 

@@ -32,6 +32,8 @@ pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -
             || (known == Known::XRequestId && !id_known)
             // A second notation of the same facts would reach the endpoint unchecked.
             || (known == Known::Forwarded && !trusted)
+            // Endpoints believe that nobody waits for the answer.
+            || (known == Known::XGridrouterMirror && !trusted)
             || (known == Known::Other && is_disguised(name));
         !replaced
     });

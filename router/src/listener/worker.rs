@@ -21,6 +21,7 @@ use crate::http1::wire::Spare;
 use crate::limit::table::LimitTable;
 use crate::pipeline::explain::{Explanation, Question};
 use crate::pipeline::flight::Flights;
+use crate::pipeline::mirror::Mirrors;
 use crate::snapshot::Snapshot;
 use crate::telemetry::counters::{Counters, ThreadCounters};
 use crate::upstream::pool::Pool;
@@ -112,7 +113,8 @@ impl Shared {
     }
 }
 
-fn unix_millis() -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -139,6 +141,7 @@ pub struct Worker {
     pub(crate) balancers: Balancers,
     pub(crate) counters: Counters,
     pub(crate) flights: Flights,
+    pub(crate) mirrors: Mirrors,
     random: Cell<u64>,
 }
 
@@ -206,6 +209,7 @@ impl Worker {
             balancers: Balancers::default(),
             counters: Counters::new(counters),
             flights: Flights::default(),
+            mirrors: Mirrors::default(),
             random: Cell::new(RandomState::new().hash_one(index) | 1),
         })
     }
@@ -323,8 +327,12 @@ async fn sweep(worker: Rc<Worker>) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        worker.pool.sweep(clock::now_millis());
-        worker.counters.shared.pooled.store(worker.pool.len() as u64, Ordering::Relaxed);
+        let pools = [&worker.pool, &worker.mirrors.pool];
+        for pool in pools {
+            pool.sweep(clock::now_millis());
+        }
+        let pooled = pools.iter().map(|pool| pool.len() as u64).sum();
+        worker.counters.shared.pooled.store(pooled, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@
 
 mod left;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,15 @@ use gridrouter_config::units::Percent;
 use http::StatusCode;
 
 use self::left::Left;
+use super::mirror::Comparison;
 use super::track::OnTrack;
 use crate::clock::{Millis, Nanos};
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
 use crate::listener::worker::Worker;
 use crate::placement::split::{is_within, rank};
-use crate::snapshot::EndpointGroup;
 use crate::snapshot::split::{SplitPlan, UnderWay, share_in, testers_move};
+use crate::snapshot::{EndpointGroup, RoutePlan};
 use crate::telemetry::tracks::TrackCounters;
 use crate::upstream::response_body::BrokenOff;
 
@@ -32,7 +33,7 @@ use crate::upstream::response_body::BrokenOff;
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A split as requests hold it: counted by a counter of this thread's own.
-type Split = Rc<Arc<SplitPlan>>;
+pub(super) type Split = Rc<Arc<SplitPlan>>;
 
 /// A request on its track, from when it was decided on until its answer is over.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ struct State {
     leaves: Cell<Millis>,
     /// When it has to be over anyway.
     deadline: Cell<Millis>,
+    /// What its answer is compared with.
+    copy: OnceCell<Rc<Comparison>>,
     /// Its position among the thread's.
     position: Cell<usize>,
 }
@@ -134,6 +137,7 @@ impl Flight {
             took: Cell::default(),
             leaves: Cell::new(Millis::NEVER),
             deadline: Cell::new(Millis::NEVER),
+            copy: OnceCell::new(),
             position: Cell::default(),
         });
         worker.flights.add(&state);
@@ -166,6 +170,35 @@ impl Flight {
         });
         state.used.set(state.chosen.other());
         state.counters(TrackCounters::begins);
+        if let Some(copy) = self.copy() {
+            // It is on the track of its copy now.
+            copy.abandon();
+        }
+    }
+
+    /// A copy of the request is sent to the new track.
+    pub(super) fn is_copied(&self, route: &Arc<RoutePlan>, tenant: Option<&str>, bodies: bool) {
+        let State { connection, split, copy, .. } = &*self.0;
+        copy.get_or_init(|| Comparison::new(connection.worker(), Rc::clone(split), route, tenant, bodies));
+    }
+
+    /// What the answer is compared with.
+    pub(super) fn copy(&self) -> Option<&Rc<Comparison>> {
+        self.0.copy.get()
+    }
+
+    /// A piece of the answer's body is passed on.
+    pub(crate) fn passes(&self, data: &[u8]) {
+        if let Some(copy) = self.copy() {
+            copy.old_passes(data);
+        }
+    }
+
+    /// All of the answer's body has come.
+    pub(crate) fn body_ends(&self) {
+        if let Some(copy) = self.copy() {
+            copy.old_ends();
+        }
     }
 
     /// The request has waited for its turn, which says nothing about the track.
@@ -174,10 +207,14 @@ impl Flight {
     }
 
     /// The head of the answer has come.
-    pub(super) fn answer_begins(&self) {
+    pub(super) fn answer_begins(&self, status: StatusCode) {
         let state = &self.0;
         let now = state.connection.worker().read_clock();
-        state.took.set(Some(Nanos(now.0.saturating_sub(state.began.get().0))));
+        let took = Nanos(now.0.saturating_sub(state.began.get().0));
+        state.took.set(Some(took));
+        if let Some(copy) = self.copy() {
+            copy.old_answers(status, took);
+        }
         state.deadline.set(state.connection.request_deadline.get());
         if state.leaves.get() != Millis::NEVER {
             state.leaves.set(state.leaves.get().max(now.millis().after(LAST_CALL)));
@@ -187,6 +224,9 @@ impl Flight {
 
     /// Counts what became of the request.
     pub(crate) fn count(&self, status: u16, reject: Option<Reject>, broken_off: Option<BrokenOff>) {
+        if let Some(copy) = self.copy() {
+            copy.old_is_over(reject);
+        }
         let took = self.0.took.get();
         let failed = match (reject, took) {
             (Some(reject), _) if reject.is_of_the_client() => return,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model::{Model, Shift};
+use gridrouter_config::model::{Mirror, Model, Shift};
 use gridrouter_config::raw::{OnNoEndpoint, ShiftBy, ShiftPhase};
 use gridrouter_config::track::Track;
 use gridrouter_config::units::Percent;
@@ -95,6 +95,11 @@ impl SplitPlan {
     /// What is known of one of the two tracks.
     pub fn side(&self, track: Track) -> &SidePlan {
         if track == self.to.track { &self.to } else { &self.from }
+    }
+
+    /// Which requests on the old track are copied to the new one; none while the traffic goes back.
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.document.mirror.as_ref().filter(|_| self.testers)
     }
 
     /// Whether a request whose track has no endpoint goes to the other one.

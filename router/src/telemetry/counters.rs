@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::limits::Refusals;
+use super::mirror::MirrorCounters;
 use super::tracks::TrackCounters;
 use crate::clock::Nanos;
 use crate::http::reject::Reject;
@@ -109,6 +110,8 @@ pub struct ThreadCounters {
     pub limits: Mutex<Vec<(u32, Arc<LimitCounters>)>>,
     /// Tracks of shifts that had a request, by stable number.
     pub tracks: Mutex<Vec<(u32, Arc<TrackCounters>)>>,
+    /// Copies that the new tracks of shifts got, by the track's stable number.
+    pub mirrors: Mutex<Vec<(u32, Arc<MirrorCounters>)>>,
     /// The tenants that limits refused most.
     pub refusals: Refusals,
     /// Requests, however they ended.
@@ -168,6 +171,7 @@ pub(crate) struct Counters {
     groups: Known<RequestCounters>,
     limits: Known<LimitCounters>,
     tracks: Known<TrackCounters>,
+    mirrors: Known<MirrorCounters>,
 }
 
 impl Counters {
@@ -191,15 +195,24 @@ impl Counters {
         with(&self.tracks, &self.shared.tracks, id, count);
     }
 
+    pub(crate) fn mirror(&self, id: u32, count: impl FnOnce(&MirrorCounters)) {
+        with(&self.mirrors, &self.shared.mirrors, id, count);
+    }
+
     /// Forgets what was counted of tracks, but for some: there is one with every run of every shift in every cell.
     pub(crate) fn keep_tracks(&self, is_kept: impl Fn(u32) -> bool) {
-        for (id, slot) in (0..).zip(self.tracks.borrow_mut().iter_mut()) {
-            if slot.is_some() && !is_kept(id) {
-                *slot = None;
-            }
-        }
-        self.shared.tracks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| is_kept(*id));
+        keep(&self.tracks, &self.shared.tracks, &is_kept);
+        keep(&self.mirrors, &self.shared.mirrors, &is_kept);
     }
+}
+
+fn keep<T>(known: &Known<T>, shared: &Mutex<Vec<(u32, Arc<T>)>>, is_kept: impl Fn(u32) -> bool) {
+    for (id, slot) in (0..).zip(known.borrow_mut().iter_mut()) {
+        if slot.is_some() && !is_kept(id) {
+            *slot = None;
+        }
+    }
+    shared.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| is_kept(*id));
 }
 
 /// Finds the counters of `id`, which are made and shown to others when it is first used.

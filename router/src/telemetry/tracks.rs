@@ -6,11 +6,12 @@ use std::sync::PoisonError;
 use gridrouter_config::tracks::{BUCKETS, Latencies, ShiftTracks, TrackCounts, bucket_of};
 
 use super::counters::{Counter, ThreadCounters};
+use super::mirror::MirrorSum;
 use crate::clock::Nanos;
 use crate::snapshot::split::{RunPlan, share_in};
 
 /// What one thread counts of one track in one run of a shift in one cell. See [`TrackCounts`] for what the numbers mean.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TrackCounters {
     requests: Counter,
     failed: Counter,
@@ -19,23 +20,36 @@ pub struct TrackCounters {
     over: Counter,
     told_to_leave: Counter,
     leave_no_more: Counter,
-    latencies: Box<[Counter; BUCKETS]>,
-    latency_nanos: Counter,
+    took: Durations,
 }
 
-impl Default for TrackCounters {
+/// How many durations lay in which bucket, and their sum.
+#[derive(Debug)]
+pub(super) struct Durations {
+    buckets: Box<[Counter; BUCKETS]>,
+    nanos: Counter,
+}
+
+impl Default for Durations {
     fn default() -> Self {
-        Self {
-            requests: Counter::default(),
-            failed: Counter::default(),
-            fallbacks: Counter::default(),
-            begun: Counter::default(),
-            over: Counter::default(),
-            told_to_leave: Counter::default(),
-            leave_no_more: Counter::default(),
-            latencies: Box::new([const { Counter::new() }; BUCKETS]),
-            latency_nanos: Counter::default(),
+        Self { buckets: Box::new([const { Counter::new() }; BUCKETS]), nanos: Counter::default() }
+    }
+}
+
+impl Durations {
+    pub(super) fn observe(&self, took: Nanos) {
+        if let Some(bucket) = self.buckets.get(bucket_of(took.0 / 1_000)) {
+            bucket.add(1);
         }
+        self.nanos.add(took.0);
+    }
+
+    /// Adds the counts to a sum, and returns how many nanoseconds they are together.
+    pub(super) fn add_to(&self, sum: &mut Latencies) -> u64 {
+        for (sum, counter) in sum.counts.iter_mut().zip(&*self.buckets) {
+            *sum += counter.get();
+        }
+        self.nanos.get()
     }
 }
 
@@ -63,10 +77,7 @@ impl TrackCounters {
     /// What became of a request; `took` is how long the head of its answer took, if that came.
     pub(crate) fn request(&self, failed: bool, took: Option<Nanos>) {
         if let Some(took) = took {
-            if let Some(bucket) = self.latencies.get(bucket_of(took.0 / 1_000)) {
-                bucket.add(1);
-            }
-            self.latency_nanos.add(took.0);
+            self.took.observe(took);
         }
         self.failed.add(u64::from(failed));
         self.requests.add(1);
@@ -91,34 +102,49 @@ impl TrackSum {
         counts.failed += counters.failed.get();
         counts.requests += counters.requests.get();
         counts.fallbacks += counters.fallbacks.get();
-        for (sum, counter) in counts.latency_micros.counts.iter_mut().zip(&*counters.latencies) {
-            *sum += counter.get();
-        }
-        self.latency_nanos += counters.latency_nanos.get();
+        self.latency_nanos += counters.took.add_to(&mut counts.latency_micros);
     }
 }
 
-/// One run of a shift in one cell, with both tracks in the order of [`RunPlan::tracks`]; none where nothing was counted.
-pub(crate) type RunSum<'a> = (&'a RunPlan, [Option<TrackSum>; 2]);
+/// What was counted of one run of a shift in one cell.
+#[derive(Debug)]
+pub(crate) struct RunSum<'a> {
+    pub(crate) run: &'a RunPlan,
+    /// Both tracks in the order of [`RunPlan::tracks`]; none where nothing was counted.
+    pub(crate) tracks: [Option<TrackSum>; 2],
+    /// The copies that the new track got; none where there was none.
+    pub(crate) mirror: Option<MirrorSum>,
+}
 
 /// What was counted of runs, over all threads: of those that are under way, and of others that anything was counted of.
 pub(crate) fn sums<'a>(runs: &'a [RunPlan], threads: &[&ThreadCounters]) -> Vec<RunSum<'a>> {
-    let mut by_number: BTreeMap<u32, TrackSum> = BTreeMap::new();
+    let mut tracks: BTreeMap<u32, TrackSum> = BTreeMap::new();
+    let mut mirrors: BTreeMap<u32, MirrorSum> = BTreeMap::new();
     for thread in threads {
+        // Copied out, so that a thread that meets a track for the first time waits for nothing.
         let known = thread.tracks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (number, counters) in known {
-            by_number.entry(number).or_default().add(&counters);
+            tracks.entry(number).or_default().add(&counters);
+        }
+        let known = thread.mirrors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (number, counters) in known {
+            mirrors.entry(number).or_default().add(&counters);
         }
     }
-    let of = |run: &'a RunPlan| (run, run.tracks().map(|(_, number)| by_number.remove(&number)));
-    let shown = |(run, sums): &RunSum<'_>| run.document.is_under_way() || sums.iter().any(Option::is_some);
+    let of = |run: &'a RunPlan| RunSum {
+        run,
+        tracks: run.tracks().map(|(_, number)| tracks.remove(&number)),
+        mirror: mirrors.remove(&run.side(run.document.to).counted),
+    };
+    let shown = |sum: &RunSum<'_>| sum.run.document.is_under_way() || sum.tracks.iter().any(Option::is_some);
     runs.iter().map(of).filter(shown).collect()
 }
 
 /// The same, as it is told.
-pub(crate) fn told((run, sums): RunSum<'_>) -> ShiftTracks {
+pub(crate) fn told(sum: RunSum<'_>) -> ShiftTracks {
+    let RunSum { run, tracks, mirror } = sum;
     let shift = &run.document;
-    let counts = sums.into_iter().map(|sum| sum.unwrap_or_default().counts);
+    let counts = tracks.into_iter().map(|sum| sum.unwrap_or_default().counts);
     ShiftTracks {
         shift: shift.name.to_string(),
         started: shift.state.started,
@@ -127,6 +153,7 @@ pub(crate) fn told((run, sums): RunSum<'_>) -> ShiftTracks {
         to: shift.to,
         share: share_in(shift, &run.cell).to_string(),
         tracks: run.tracks().into_iter().map(|(track, _)| track).zip(counts).collect(),
+        mirror: mirror.or_else(|| shift.mirror.as_ref().map(|_| MirrorSum::default())).map(MirrorSum::told),
     }
 }
 

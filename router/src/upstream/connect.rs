@@ -35,13 +35,13 @@ pub(super) async fn connect(connection: &Connection, address: SocketAddr, time: 
     .await
 }
 
-async fn open(address: SocketAddr) -> io::Result<Wire> {
+pub(super) async fn open(address: SocketAddr) -> io::Result<Wire> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(Wire::new(stream))
 }
 
-fn reject_for(address: SocketAddr, error: &io::Error) -> Reject {
+pub(super) fn reject_for(address: SocketAddr, error: &io::Error) -> Reject {
     if error.kind() == io::ErrorKind::TimedOut {
         return Reject::UpstreamConnectTimeout;
     }

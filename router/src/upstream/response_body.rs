@@ -128,6 +128,9 @@ impl ResponseBody {
     fn release(&mut self) {
         if let Source::Upstream { lease, .. } = std::mem::replace(&mut self.source, Source::Over) {
             lease.release(self.connection.worker().now_millis());
+            if let Some(flight) = &self.record.flight {
+                flight.body_ends();
+            }
         }
     }
 
@@ -228,7 +231,7 @@ impl ResponseBody {
             Poll::Ready(Some(Ok(frame))) => {
                 *waiting = None;
                 if let Some(data) = frame.data_ref() {
-                    this.record.sent(data.len());
+                    this.record.passed(data);
                 }
                 this.release_if_over();
                 Poll::Ready(Some(Ok(frame)))

@@ -2,6 +2,7 @@
 
 mod choice;
 mod counts;
+mod mirror;
 mod registered;
 mod reloads;
 mod simulation;

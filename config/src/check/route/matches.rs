@@ -54,7 +54,7 @@ pub(super) fn methods(check: &mut Check<'_>, raw: &[String]) -> Option<Vec<Metho
     all(raw.iter().enumerate().map(|(n, text)| check.take(&at.index(n), method(text))))
 }
 
-fn method(text: &str) -> Result<Method, String> {
+pub(in crate::check) fn method(text: &str) -> Result<Method, String> {
     const COMMON: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
     let upper = text.to_ascii_uppercase();
     if matches!(upper.as_str(), "CONNECT" | "TRACE") {

@@ -13,8 +13,8 @@ use gridrouter_config::ids::{DocumentId, Kind, Name};
 use gridrouter_config::model::{self, Model};
 use gridrouter_config::problem::did_you_mean;
 use gridrouter_config::raw::{
-    Analysis, Document, OnFailure, OnNoEndpoint, RollbackPace, Service, Shift, ShiftBy, ShiftStep, TesterHeader,
-    Testers, Wave,
+    Analysis, Document, Mirror, OnFailure, OnNoEndpoint, RollbackPace, Service, Shift, ShiftBy, ShiftStep,
+    TesterHeader, Testers, Wave,
 };
 use gridrouter_config::track::Track;
 use gridrouter_config::units::Percent;
@@ -92,6 +92,12 @@ pub(super) struct Start {
     /// A tenant whose requests move first
     #[arg(long = "tester", value_name = "TENANT")]
     testers: Vec<String>,
+    /// Send copies of this share of the old track's GET and HEAD requests to the new one, and compare the answers
+    #[arg(long, value_name = "PERCENT")]
+    mirror: Option<String>,
+    /// Of this share of the copies, compare the bodies, too [default: 0%]
+    #[arg(long, value_name = "PERCENT", requires = "mirror")]
+    mirror_bodies: Option<String>,
     /// Send requests to the other track where theirs has no endpoint that can be used, instead of refusing them
     #[arg(long)]
     fallback: bool,
@@ -180,6 +186,11 @@ impl Start {
             testers: self.testers()?,
             on_no_endpoint: self.fallback.then_some(OnNoEndpoint::Fallback),
             analysis: self.analysis(),
+            mirror: self.mirror.clone().map(|share| Mirror {
+                share,
+                bodies: self.mirror_bodies.clone(),
+                methods: vec![],
+            }),
             drain: self.drain.clone(),
             seed: self.seed,
             state: None,
