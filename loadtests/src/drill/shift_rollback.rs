@@ -156,10 +156,10 @@ async fn is_rolled_back(bad: &Bad, common: &Common, checks: &mut Checks) -> Resu
         served.requests > 0 && late == 0 && (common.short || took < PROMISED),
         format_args!("{:.2} s, and {late} that were sent when all routers had left it", took.as_secs_f64()),
     );
-    let said = report(&status);
+    let (said, written) = (report(&status), report(&tracks.state(name).await?));
     checks.check(
         "the closing report says how many requests it served, and how many suffered, as its endpoints counted them",
-        said == (served.requests as u64, served.failed as u64),
+        said == (served.requests as u64, served.failed as u64) && written == said,
         format_args!(
             "{} requests and {} failed; the endpoints: {} and {}",
             said.0, said.1, served.requests, served.failed

@@ -175,6 +175,15 @@ impl Tracks {
         self.gridctl.json(&["shift", "status", name, "--output", "json"]).await
     }
 
+    /// The state of a shift as it is written in its document.
+    pub(super) async fn state(&self, name: &str) -> Result<Value> {
+        let (_, shifts) = self.gridctl.json(&["shift", "list", "--output", "json"]).await?;
+        let all = shifts.as_array().map(Vec::as_slice).unwrap_or_default();
+        let one = all.iter().find(|shift| shift.get("shift").and_then(Value::as_str) == Some(name));
+        let state = one.and_then(|shift| shift.get("state")).cloned();
+        state.ok_or_else(|| Error::new(format!("gridctl shift list does not know the state of {name}")))
+    }
+
     /// How many requests came to all endpoints.
     pub(super) fn count(&self) -> usize {
         self.posts.iter().map(|post| post.journal.count()).sum()
