@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep};
 
 use super::Common;
 use super::checks::Checks;
-use super::tracks::timeline::Change;
+use super::tracks::timeline::{Change, Moment};
 use super::tracks::{PATIENCE, TENANTS, Tracks, Visit};
 use crate::error::{Error, Result};
+use crate::k6::Summary;
 use crate::k6::crowd::Size;
 use crate::output;
 use crate::process;
@@ -46,7 +47,7 @@ struct Bad {
     reason: &'static str,
 }
 
-const BAD: [Bad; 2] = [
+const BAD: [Bad; 3] = [
     Bad {
         name: "fails",
         what: "green that fails one in 20",
@@ -61,7 +62,21 @@ const BAD: [Bad; 2] = [
         green: Behaviour::Slow(SLOW),
         reason: "p99 of the new track",
     },
+    Bad {
+        name: "refuses",
+        what: "green that refuses connections",
+        blue: Behaviour::Answer,
+        green: Behaviour::Refuse,
+        reason: "errors on the new track",
+    },
 ];
+
+impl Bad {
+    /// Whether its endpoints see the requests that it gets.
+    fn sees(&self) -> bool {
+        self.green != Behaviour::Refuse
+    }
+}
 
 pub(super) async fn run(common: &Common) -> Result<()> {
     if common.proxy != Kind::Gridrouter {
@@ -75,7 +90,8 @@ pub(super) async fn run(common: &Common) -> Result<()> {
     }
     rows.push(succeeds(common, &mut checks).await?);
     no_data(common, &mut checks).await?;
-    let heading = ["green", "ends", "first to last, s", "requests, report", "endpoints", "failed, report", "endpoints"];
+    let heading =
+        ["the new track", "ends", "first to last, s", "requests, report", "counted", "failed, report", "counted"];
     output::table(&heading, &rows);
     checks.finish(common)
 }
@@ -111,66 +127,96 @@ fn report(status: &Value) -> (u64, u64) {
     (number("requests"), number("failed"))
 }
 
-fn row(what: &str, ended: &Change, served: &Served, report: (u64, u64)) -> Vec<String> {
-    vec![
-        what.to_owned(),
-        ended.phase.as_str().to_owned(),
-        format!("{:.2}", served.lasted().as_secs_f64()),
-        report.0.to_string(),
-        served.requests.to_string(),
-        report.1.to_string(),
-        served.failed.to_string(),
-    ]
+/// What was counted and what the report says: requests, and those that failed.
+fn row(what: &str, ended: &Change, took: String, counted: (u64, u64), report: (u64, u64)) -> Vec<String> {
+    let numbers = [report.0, counted.0, report.1, counted.1].map(|number| number.to_string());
+    [vec![what.to_owned(), ended.phase.as_str().to_owned(), took], numbers.to_vec()].concat()
+}
+
+/// How a shift to a bad track went.
+struct Left {
+    /// When it had its first share.
+    began: Change,
+    /// When it was found to be bad.
+    back: Change,
+    /// When the last router had heard of that.
+    everywhere: Moment,
+    ended: Change,
+    /// What `gridctl shift status` says at the end, and its exit code.
+    status: Value,
+    code: i32,
+    /// What the shift's document says.
+    written: Value,
+    summary: Summary,
+    visits: Vec<Visit>,
+}
+
+impl Left {
+    async fn see(bad: &Bad) -> Result<Self> {
+        let mut tracks = Tracks::start(1).await?;
+        tracks.behave(Track::Blue, bad.blue);
+        tracks.behave(Track::Green, bad.green);
+        let mut crowd = tracks.send(SIZE).await?;
+        tracks.shift(bad.name, LONG_STEPS, &[]).await?;
+        let began = tracks.timeline.until(0, PATIENCE, |change| change.share > 0).await?;
+        let back = tracks.timeline.until(0, 2 * PATIENCE, |change| change.phase == ShiftPhase::RollingBack).await?;
+        let everywhere = tracks.timeline.until_everywhere(back.generation, PATIENCE).await?;
+        let ended = tracks.timeline.until(0, PATIENCE, |change| change.phase == ShiftPhase::RolledBack).await?;
+        // Whoever comes late would be seen.
+        sleep(Duration::from_secs(2)).await;
+        let (code, status) = tracks.status(bad.name).await?;
+        let written = tracks.state(bad.name).await?;
+        tracks.still_run()?;
+        let summary = crowd.stop().await?;
+        let visits = tracks.visits()?;
+        Ok(Self { began, back, everywhere, ended, status, code, written, summary, visits })
+    }
+
+    /// How many requests green got and how many of them failed, and from the first to the last of them: as its endpoints
+    /// have seen, or else as k6 has, to whom all of them failed, and since the controller decided that it gets any.
+    fn suffered(&self, bad: &Bad) -> (u64, u64, Duration) {
+        if bad.sees() {
+            let served = Served::of(&self.visits);
+            return (served.requests as u64, served.failed as u64, served.lasted());
+        }
+        let (failed, began) = (self.summary.count("wrong"), self.began.at.back_to(self.began.since));
+        (failed, failed, self.everywhere.instant.saturating_duration_since(began))
+    }
 }
 
 async fn is_rolled_back(bad: &Bad, common: &Common, checks: &mut Checks) -> Result<Vec<String>> {
-    let Bad { name, what, blue, green, reason } = *bad;
-    let mut tracks = Tracks::start(1).await?;
-    tracks.behave(Track::Blue, blue);
-    tracks.behave(Track::Green, green);
-    let mut crowd = tracks.send(SIZE).await?;
+    let Bad { what, reason, .. } = *bad;
     output::progress(format_args!("a shift to {what}"));
-    tracks.shift(name, LONG_STEPS, &[]).await?;
-    let back = tracks.timeline.until(0, 2 * PATIENCE, |change| change.phase == ShiftPhase::RollingBack).await?;
-    let everywhere = tracks.timeline.until_everywhere(back.generation, PATIENCE).await?;
-    let ended = tracks.timeline.until(0, PATIENCE, |change| change.phase == ShiftPhase::RolledBack).await?;
-    // Whoever comes late would be seen.
-    sleep(Duration::from_secs(2)).await;
-    let (code, status) = tracks.status(name).await?;
-    tracks.still_run()?;
-    let summary = crowd.stop().await?;
-
-    let visits = tracks.visits()?;
-    let served = Served::of(&visits);
-    let late = |visit: &&Visit| visit.track == Track::Green && visit.sent > everywhere.wall;
-    let late = visits.iter().filter(late).count();
+    let left = Left::see(bad).await?;
+    let Left { back, code, summary, .. } = &left;
     checks.check(
         format_args!("{what} is left"),
-        back.reason.starts_with(reason) && back.share == 0 && code == 1,
+        back.reason.starts_with(reason) && back.share == 0 && *code == 1,
         format_args!("{}; exit code of its status {code}", back.reason),
     );
-    let took = served.lasted();
+    let late = |visit: &&Visit| visit.track == Track::Green && visit.sent > left.everywhere.wall;
+    let late = left.visits.iter().filter(late).count();
+    let (requests, failed, took) = left.suffered(bad);
     let limit = if common.short { String::new() } else { format!(" within {PROMISED:?}") };
     checks.check(
         format_args!("from its first request to its last{limit}"),
-        served.requests > 0 && late == 0 && (common.short || took < PROMISED),
+        requests > 0 && late == 0 && (common.short || took < PROMISED),
         format_args!("{:.2} s, and {late} that were sent when all routers had left it", took.as_secs_f64()),
     );
-    let (said, written) = (report(&status), report(&tracks.state(name).await?));
+    let (said, written) = (report(&left.status), report(&left.written));
+    let who = if bad.sees() { "its endpoints" } else { "k6" };
     checks.check(
-        "the closing report says how many requests it served, and how many suffered, as its endpoints counted them",
-        said == (served.requests as u64, served.failed as u64) && written == said,
-        format_args!(
-            "{} requests and {} failed; the endpoints: {} and {}",
-            said.0, said.1, served.requests, served.failed
-        ),
+        format_args!("the closing report says how many requests it got, and how many failed, as {who} counted them"),
+        said == (requests, failed) && written == said,
+        format_args!("{} requests and {} failed; {who}: {requests} and {failed}", said.0, said.1),
     );
     checks.check(
         "nobody else suffers",
-        summary.count("wrong") == served.failed as u64 && summary.failed() == served.failed as u64,
+        summary.count("wrong") == failed && summary.failed() == failed,
         format_args!("k6 counts {} failed of {}", summary.failed(), summary.count("http_reqs")),
     );
-    Ok(row(what, &ended, &served, said))
+    let took = format!("{:.2}", took.as_secs_f64());
+    Ok(row(what, &left.ended, took, (requests, failed), said))
 }
 
 async fn succeeds(common: &Common, checks: &mut Checks) -> Result<Vec<String>> {
@@ -197,7 +243,7 @@ async fn succeeds(common: &Common, checks: &mut Checks) -> Result<Vec<String>> {
     let (code, status) = tracks.status(name).await?;
     tracks.still_run()?;
     let summary = crowd.stop().await?;
-    let mut visits = tracks.visits()?;
+    let visits = tracks.visits()?;
     checks.check(
         format_args!("{what} gets everything"),
         ended.phase == ShiftPhase::Succeeded && code == 0,
@@ -220,9 +266,7 @@ async fn succeeds(common: &Common, checks: &mut Checks) -> Result<Vec<String>> {
         (least..=most).contains(&said.0) && said.1 == 0,
         format_args!("{} requests and {} failed; the endpoints: {least} to {most}, and 0", said.0, said.1),
     );
-    visits.retain(|visit| visit.sent <= everywhere.wall);
-    let served = Served::of(&visits);
-    Ok(row(what, &ended, &served, said))
+    Ok(row(what, &ended, "-".to_owned(), (most, 0), said))
 }
 
 /// A shift of a service that nobody asks for anything.
