@@ -21,7 +21,7 @@ use crate::proxies::Kind;
 use crate::upstream::Behaviour;
 
 /// About 1,500 requests a second, so 15 at 1 %: the 100 that an analysis wants by default are there after seven seconds.
-const SIZE: Size = Size { tenants: TENANTS, users: 100, pace: 66 };
+const SIZE: Size = Size { tenants: TENANTS, users: 200, pace: 133 };
 /// What a bad track may have, from the first request that it gets to the last.
 const PROMISED: Duration = Duration::from_secs(15);
 /// A step of 1 % that is held for long.
@@ -32,9 +32,9 @@ const WHOLE_STEPS_SHORT: &str = "1%:10s,50%:2s,100%:2s";
 const NO_DATA_STEPS: &str = "1%:2s,10%:2s,100%:2s";
 /// How long a shift without data is looked at when it is paused.
 const LOOKED_AT: Duration = Duration::from_secs(10);
-/// The usual time of an answer: so long that a busy machine adds little to it.
-const USUAL: Duration = Duration::from_millis(40);
-const SLOW: Duration = Duration::from_millis(120);
+/// The usual time of an answer: so long that what a busy machine adds does not hide that the other is three times that.
+const USUAL: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_millis(300);
 const ONE_IN: u32 = 20;
 
 /// A bad track.
@@ -57,7 +57,7 @@ const BAD: [Bad; 3] = [
     },
     Bad {
         name: "slow",
-        what: "green that takes 120 ms where blue takes 40 ms",
+        what: "green that takes 300 ms where blue takes 100 ms",
         blue: Behaviour::Slow(USUAL),
         green: Behaviour::Slow(SLOW),
         reason: "p99 of the new track",
