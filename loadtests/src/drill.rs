@@ -16,7 +16,10 @@ pub mod pin;
 pub mod quickstart;
 pub mod quickstart_pin;
 pub mod reload;
+pub mod shift;
+pub mod shift_rollback;
 pub mod stand;
+mod tracks;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,12 +87,21 @@ pub enum Drill {
     EtcdMillionPins(etcd_million_pins::Arguments),
     /// Fifty routers lose etcd and get it back, and do not all return in the same second.
     EtcdReturn(etcd_return::Arguments),
+    /// A service's traffic goes to its other track and back under k6: no request fails, no tenant is on two tracks.
+    Shift,
+    /// A new track that fails or is slow is rolled back at once, and one that is well gets everything.
+    ShiftRollback,
 }
 
 impl Drill {
     const fn needs_etcd(&self) -> bool {
         match self {
-            Drill::EtcdChaos(_) | Drill::EtcdFanOut(_) | Drill::EtcdMillionPins(_) | Drill::EtcdReturn(_) => true,
+            Drill::EtcdChaos(_)
+            | Drill::EtcdFanOut(_)
+            | Drill::EtcdMillionPins(_)
+            | Drill::EtcdReturn(_)
+            | Drill::Shift
+            | Drill::ShiftRollback => true,
             Drill::Pin
             | Drill::Reload(_)
             | Drill::Idle(_)
@@ -124,6 +136,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::EtcdFanOut(own) => etcd_fan_out::run(own, common).await,
         Drill::EtcdMillionPins(own) => etcd_million_pins::run(own, common).await,
         Drill::EtcdReturn(own) => etcd_return::run(own, common).await,
+        Drill::Shift => Box::pin(shift::run(common)).await,
+        Drill::ShiftRollback => Box::pin(shift_rollback::run(common)).await,
     }
 }
 

@@ -1,4 +1,7 @@
-//! k6: on `k6/pin.js`, with what it writes down while it runs, and on `k6/limits.js`, with what it says at the end.
+//! k6: on `k6/pin.js`, with what it writes down while it runs, and on `k6/limits.js` and `k6/shift.js`, with what it says at
+//! the end.
+
+pub mod crowd;
 
 use std::fs::File;
 use std::io::Read;
@@ -43,7 +46,7 @@ pub struct Totals {
     pub failed: u64,
 }
 
-/// What k6 said at the end of `k6/limits.js`.
+/// What k6 said at the end.
 #[derive(Debug)]
 pub struct Summary {
     metrics: Value,
@@ -57,7 +60,13 @@ impl Summary {
         self.number(metric, "count") as u64
     }
 
-    /// The mean (`avg`) or the most (`max`) of something in milliseconds; zero when there was nothing.
+    /// How many requests failed. In a rate, the passes are the samples that are true.
+    pub fn failed(&self) -> u64 {
+        self.number("http_req_failed", "passes") as u64
+    }
+
+    /// The mean (`avg`), the most (`max`) or another of the figures that the script asks for, of something in milliseconds;
+    /// zero when there was nothing.
     pub fn millis(&self, metric: &str, which: &str) -> f64 {
         self.number(metric, which)
     }
@@ -84,7 +93,12 @@ pub async fn limits(target: SocketAddr, list: &Value, directory: &Path, limit: D
     if !status.success() {
         return Err(Error::new(format!("k6 ended with {status}; it said:\n{}", process.log_tail())));
     }
-    let text = std::fs::read_to_string(&summary).context(format_args!("cannot read {}", summary.display()))?;
+    summary_of(&summary, &process)
+}
+
+/// Reads what k6 has written at its end.
+fn summary_of(summary: &Path, process: &Process) -> Result<Summary> {
+    let text = std::fs::read_to_string(summary).context(format_args!("cannot read {}", summary.display()))?;
     let mut parsed: Value = serde_json::from_str(&text).context("k6's summary is not JSON")?;
     let metrics = parsed.get_mut("metrics").map(Value::take);
     let metrics = metrics.ok_or_else(|| Error::new("k6's summary has no metrics"))?;

@@ -5,8 +5,9 @@
 //! * [`upstream`]: the server behind the proxies, which can also misbehave on command.
 //!
 //! The rest is what these share: [`proxies`] writes each proxy's configuration and runs it, [`mod@etcd`] runs clusters and
-//! publishes in them, [`fleet`] runs routers that follow one, [`network`] can be cut; [`traffic`], [`load`] and [`k6`] send
-//! requests, [`process`] reads what the kernel knows about a process and ends every child that was started.
+//! publishes in them, [`fleet`] runs routers that follow one and [`mod@gridctl`] commands on it, [`network`] can be cut;
+//! [`traffic`], [`load`] and [`k6`] send requests, [`process`] reads what the kernel knows about a process and ends every
+//! child that was started.
 
 pub mod bench;
 pub mod dice;
@@ -14,6 +15,7 @@ pub mod drill;
 pub mod error;
 pub mod etcd;
 pub mod fleet;
+pub mod gridctl;
 pub mod histogram;
 pub mod http;
 pub mod k6;

@@ -11,6 +11,8 @@ use crate::error::{Context, Error, Result};
 pub enum Tool {
     /// The data plane of this project, built beside this program.
     Gridrouter,
+    /// The control plane of this project, built beside this program.
+    Gridctl,
     /// The upstream of this crate, built beside this program.
     Upstream,
     /// Debian's package.
@@ -30,6 +32,7 @@ impl Tool {
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Tool::Gridrouter => ("gridrouter", "GRIDROUTER"),
+            Tool::Gridctl => ("gridctl", "GRIDCTL"),
             Tool::Upstream => ("upstream", "UPSTREAM"),
             Tool::Nginx => ("nginx", "NGINX"),
             Tool::Haproxy => ("haproxy", "HAPROXY"),
@@ -51,9 +54,9 @@ impl Tool {
             };
         }
         let (places, remedy): (Vec<PathBuf>, String) = match self {
-            Tool::Gridrouter | Tool::Upstream => {
+            Tool::Gridrouter | Tool::Gridctl | Tool::Upstream => {
                 let here = std::env::current_exe().context("cannot tell where this program is")?;
-                let package = if self == Tool::Gridrouter { "gridrouter" } else { "loadtests" };
+                let package = if self == Tool::Upstream { "loadtests" } else { name };
                 (
                     here.parent().map(Path::to_path_buf).into_iter().collect(),
                     format!("cargo build --release -p {package}"),

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub enum Behaviour {
     CloseInBody,
     /// Answers after this time.
     Slow(Duration),
+    /// Answers every one of so many requests with a 500, in turn.
+    FailOneIn(u32),
     /// Takes the request and resets the connection.
     Reset,
     /// Takes the request and closes the connection.
@@ -196,6 +199,10 @@ struct Answers {
     usual: Vec<u8>,
     /// Answers of `/bytes/N`. The lock is held for a look-up, and there is one thread.
     of_size: Mutex<HashMap<usize, Arc<Vec<u8>>>>,
+    /// The answer to a request that fails.
+    failed: Vec<u8>,
+    /// How many requests came while some failed.
+    turns: AtomicU32,
     /// Where requests are written down, if they are.
     journal: Option<Arc<Journal>>,
 }
@@ -208,29 +215,38 @@ impl Answers {
             json: format!("{{\"service\":\"{service}\",\"cell\":\"{cell}\",\"endpoint\":\"{address}\",\"received\":"),
             usual: Vec::new(),
             of_size: Mutex::default(),
+            failed: Vec::new(),
+            turns: AtomicU32::new(0),
             journal: None,
         };
         answers.usual = answers.with_received(0);
+        answers.failed = answers.message("500 Internal Server Error", "text/plain", b"on purpose");
         answers
     }
 
+    /// Whether it is the turn of a request that fails; the first one is half-way, so that few requests have their share.
+    fn fails(&self, behaviour: Behaviour) -> bool {
+        let Behaviour::FailOneIn(some) = behaviour else { return false };
+        self.turns.fetch_add(1, Relaxed) % some.max(1) == some / 2
+    }
+
     fn with_received(&self, received: usize) -> Vec<u8> {
-        self.message("application/json", format!("{}{received}}}", self.json).as_bytes())
+        self.message("200 OK", "application/json", format!("{}{received}}}", self.json).as_bytes())
     }
 
     fn of_size(&self, size: usize) -> Arc<Vec<u8>> {
         let mut known = self.of_size.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry(size).or_insert_with(|| {
             let letters = (b'a'..=b'z').cycle().take(size).collect::<Vec<u8>>();
-            Arc::new(self.message("text/plain", &letters))
+            Arc::new(self.message("200 OK", "text/plain", &letters))
         }))
     }
 
-    fn message(&self, kind: &str, body: &[u8]) -> Vec<u8> {
+    fn message(&self, status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
         let Self { served_by, .. } = self;
         let length = body.len();
         let mut message = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nx-served-by: {served_by}\r\n\r\n"
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nx-served-by: {served_by}\r\n\r\n"
         )
         .into_bytes();
         message.extend_from_slice(body);
@@ -244,13 +260,15 @@ async fn serve(mut stream: TcpStream, answers: Arc<Answers>, behaviour: Behaviou
     let mut buffer = Vec::with_capacity(32 * 1024);
     while let Ok(Some(mut request)) = read_request(&mut stream, &mut buffer, answers.journal.is_some()).await {
         let keeps_alive = request.keeps_alive;
-        let stay = answers.journal.as_ref().zip(request.path.take()).map(|(journal, path)| journal.came(path));
+        let fails = answers.fails(behaviour);
+        let stay = answers.journal.as_ref().zip(request.path.take()).map(|(journal, path)| journal.came(path, fails));
         if let Some(delay) = request.delay {
             tokio::time::sleep(delay).await;
         }
         drop(stay);
         let sent = match behaviour {
-            Behaviour::Answer => answer(&mut stream, &answers, &request).await,
+            Behaviour::FailOneIn(_) if fails => stream.write_all(visible(&answers.failed, request.head_only)).await,
+            Behaviour::Answer | Behaviour::FailOneIn(_) => answer(&mut stream, &answers, &request).await,
             Behaviour::Slow(time) => {
                 tokio::time::sleep(time).await;
                 answer(&mut stream, &answers, &request).await
@@ -403,9 +421,12 @@ async fn misbehave(mut stream: TcpStream, behaviour: Behaviour) {
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             return;
         }
-        Behaviour::Answer | Behaviour::Slow(_) | Behaviour::Refuse | Behaviour::Unreachable | Behaviour::Close => {
-            return;
-        }
+        Behaviour::Answer
+        | Behaviour::Slow(_)
+        | Behaviour::FailOneIn(_)
+        | Behaviour::Refuse
+        | Behaviour::Unreachable
+        | Behaviour::Close => return,
     };
     // The proxy may have given up already.
     let _ = stream.write_all(bytes).await;

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub struct Visit {
     /// The path that was asked for.
     pub path: Box<str>,
+    /// Whether it was made to fail.
+    pub failed: bool,
     /// When the request had come whole.
     pub came: Instant,
     /// Just before its answer was sent, so that nobody who waits for this answer can have come yet; nothing until then.
@@ -23,10 +25,20 @@ pub struct Journal {
 
 impl Journal {
     /// Notes a request that has come. It has left when the result is dropped.
-    pub(super) fn came(self: &Arc<Self>, path: Box<str>) -> Stay {
+    pub(super) fn came(self: &Arc<Self>, path: Box<str>, failed: bool) -> Stay {
         let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
-        visits.push(Visit { path, came: Instant::now(), left: None });
+        visits.push(Visit { path, failed, came: Instant::now(), left: None });
         Stay { journal: Arc::clone(self), number: visits.len() - 1 }
+    }
+
+    /// How many visits there were.
+    pub fn count(&self) -> usize {
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// When the last visit came.
+    pub fn last(&self) -> Option<Instant> {
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner).last().map(|visit| visit.came)
     }
 
     /// The visits to this path and to what is below it.

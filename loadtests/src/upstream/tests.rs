@@ -92,3 +92,29 @@ async fn visits_are_written_down_and_answers_delayed() {
     assert!(&*visit.path == "/a/delay/30" && visit.left.unwrap() - visit.came >= Duration::from_millis(30));
     assert_eq!(journal.visits("/ab").len(), 1);
 }
+
+#[tokio::test]
+async fn one_in_so_many_fails_and_the_journal_says_which() {
+    let (label, journal) = (label("eu-1"), Arc::new(Journal::default()));
+    let endpoint = Endpoint::recorded(&label, Arc::clone(&journal)).unwrap();
+    let request = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut connection = Connection::open(label.address).await.unwrap();
+    assert_eq!(connection.exchange(request).await.unwrap().status, 200);
+    endpoint.behave(Behaviour::FailOneIn(4));
+    // The endpoint closes connections when it has heard; the deadline is the test's own patience.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while connection.exchange(request).await.is_ok() {
+        assert!(tokio::time::Instant::now() < deadline, "the connection stays open");
+    }
+    let before = journal.count();
+    let mut connection = Connection::open(label.address).await.unwrap();
+    let mut statuses = Vec::new();
+    for _ in 0..8 {
+        statuses.push(connection.exchange(request).await.unwrap().status);
+    }
+    assert_eq!(statuses, [200, 200, 500, 200, 200, 200, 500, 200]);
+    let failed: Vec<bool> = journal.visits("/x").iter().skip(before).map(|visit| visit.failed).collect();
+    assert_eq!(failed, statuses.iter().map(|status| *status == 500).collect::<Vec<_>>());
+    assert_eq!(journal.count(), before + 8);
+    assert!(journal.last().is_some());
+}

@@ -123,7 +123,7 @@ mod tests {
     fn who_leaves_makes_room_for_who_comes() {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
-        let visit = |came, left| Visit { path: "/x".into(), came: at(came), left: Some(at(left)) };
+        let visit = |came, left| Visit { path: "/x".into(), failed: false, came: at(came), left: Some(at(left)) };
         assert_eq!(at_once(&[visit(0, 10), visit(10, 20), visit(5, 15)]), 2);
         assert_eq!(at_once(&[]), 0);
     }
