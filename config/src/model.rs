@@ -25,7 +25,7 @@ pub use route::{
     RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
 };
 pub use service::{Balance, Endpoint, Service, Tracks};
-pub use shift::{Analysis, Mirror, Shift, ShiftState, ShiftStep, Testers, Wave};
+pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
 
 use std::collections::BTreeMap;

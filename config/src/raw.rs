@@ -27,8 +27,8 @@ pub use route::{
 };
 pub use service::{Balance, BalanceAlgorithm, Endpoint, Service, Tracks};
 pub use shift::{
-    Analysis, Mirror, OnFailure, OnNoEndpoint, RollbackPace, Shift, ShiftBy, ShiftPhase, ShiftReport, ShiftState,
-    ShiftStep, TesterHeader, Testers, Wave,
+    Analysis, Mirror, OnFailure, OnNoEndpoint, Prometheus, PrometheusQuery, RollbackPace, Shift, ShiftBy, ShiftPhase,
+    ShiftReport, ShiftState, ShiftStep, TesterHeader, Testers, Wave,
 };
 pub use tenant::{LimitOverride, Tenant};
 

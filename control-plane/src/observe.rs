@@ -1,12 +1,15 @@
-//! Asking routers what they counted: the `/tracks` of their admin endpoints, all at the same time.
+//! Asking routers what they counted, the `/tracks` of their admin endpoints, and Prometheus what it knows: all at the same
+//! time.
 
 use std::time::Duration;
 
+use gridrouter_config::model;
 use gridrouter_config::tracks::Tracks;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -57,30 +60,120 @@ impl Observer {
         readings.sort_by(|one, other| one.router.cmp(&other.router));
         readings
     }
+
+    /// What Prometheus answers to the queries of an analysis, in their order.
+    pub fn ask(&self, prometheus: &model::Prometheus) -> Vec<Result<f64, String>> {
+        self.0.block_on(async {
+            let mut asked = JoinSet::new();
+            for (n, query) in prometheus.queries.iter().enumerate() {
+                let authority = prometheus.authority.clone();
+                let target = format!("{}/api/v1/query?query={}", prometheus.path, encoded(&query.query));
+                asked.spawn(async move {
+                    let answer = match tokio::time::timeout(TIMEOUT, get(&authority, &target)).await {
+                        Ok(Ok((status, body))) => number(status, &body),
+                        Ok(Err(why)) => Err(format!("{authority}: {why}")),
+                        Err(_) => Err(format!("{authority} did not answer within {} s", TIMEOUT.as_secs())),
+                    };
+                    (n, answer)
+                });
+            }
+            let mut answers = asked.join_all().await;
+            answers.sort_by_key(|(n, _)| *n);
+            answers.into_iter().map(|(_, answer)| answer).collect()
+        })
+    }
 }
 
 async fn ask(address: &str) -> Result<Tracks, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let (status, body) = get(address, "/tracks").await?;
+    if status != StatusCode::OK {
+        let help = if status == StatusCode::NOT_FOUND { "; is it an older router?" } else { "" };
+        return Err(format!("/tracks answered {}{help}", status.as_u16()));
+    }
+    serde_json::from_slice(&body).map_err(|error| format!("/tracks cannot be read: {error}"))
+}
+
+/// Gets one thing over a connection of its own.
+async fn get(authority: &str, target: &str) -> Result<(StatusCode, Bytes), String> {
+    let stream = TcpStream::connect(authority).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let talk = async {
-        let request = Request::get("/tracks").header("host", address).body(Empty::<Bytes>::new());
+        let request = Request::get(target).header("host", authority).body(Empty::<Bytes>::new());
         let response = sender.send_request(request.map_err(|error| error.to_string())?).await;
         let response = response.map_err(|error| error.to_string())?;
         let status = response.status();
-        if status != StatusCode::OK {
-            let help = if status == StatusCode::NOT_FOUND { "; is it an older router?" } else { "" };
-            return Err(format!("/tracks answered {}{help}", status.as_u16()));
-        }
         let body = Limited::new(response.into_body(), BYTES).collect().await.map_err(|error| error.to_string())?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("/tracks cannot be read: {error}"))
+        Ok((status, body.to_bytes()))
     };
     tokio::pin!(talk);
     tokio::select! {
-        tracks = &mut talk => tracks,
+        answer = &mut talk => answer,
         // The answer may be there although the connection ended.
         _ = connection => talk.await,
     }
+}
+
+/// Everything but letters and digits is percent-encoded.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                out.extend(char::from_digit(u32::from(digit), 16));
+            }
+        }
+    }
+    out
+}
+
+/// What Prometheus says, as far as it is read.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    data: Option<Data>,
+    #[serde(default)]
+    error: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    result_type: String,
+    result: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    value: (f64, String),
+}
+
+/// The one number of an answer.
+fn number(status: StatusCode, body: &[u8]) -> Result<f64, String> {
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|error| format!("Prometheus answered {}, which cannot be read: {error}", status.as_u16()))?;
+    let Some(data) = answer.data else {
+        return Err(format!("Prometheus answered {}: {}", status.as_u16(), answer.error));
+    };
+    let unread = |error: serde_json::Error| format!("the answer of Prometheus cannot be read: {error}");
+    let text = match data.result_type.as_str() {
+        "scalar" => serde_json::from_value::<(f64, String)>(data.result).map_err(unread)?.1,
+        "vector" => {
+            let samples: Vec<Sample> = serde_json::from_value(data.result).map_err(unread)?;
+            match <[Sample; 1]>::try_from(samples) {
+                Ok([one]) => one.value.1,
+                Err(samples) if samples.is_empty() => return Err("Prometheus has no data".to_owned()),
+                Err(samples) => return Err(format!("Prometheus has {} numbers, and one is wanted", samples.len())),
+            }
+        }
+        _ => return Err("the answer of Prometheus is no number".to_owned()),
+    };
+    let number: f64 = text.parse().map_err(|_| format!("Prometheus answered {text}, which is no number"))?;
+    // Nothing divided by nothing is no data.
+    if number.is_nan() { Err("Prometheus has no data (NaN)".to_owned()) } else { Ok(number) }
 }
 
 #[cfg(test)]
@@ -120,6 +213,44 @@ mod tests {
         assert!(read(None).unwrap_err().contains("--admin"));
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         assert!(read(Some(nobody.clone())).unwrap_err().starts_with(&nobody));
+    }
+
+    fn answered(body: &str) -> Result<f64, String> {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let authority = router(answer.leak());
+        let query = |name: &str| model::PrometheusQuery {
+            name: name.to_owned(),
+            query: "up".to_owned(),
+            max: Some(1.0),
+            min: None,
+        };
+        let prometheus = model::Prometheus { authority, path: String::new(), queries: vec![query("a")] };
+        Observer::new().unwrap().ask(&prometheus).remove(0)
+    }
+
+    #[test]
+    fn prometheus_has_one_number_or_none() {
+        let vector = |samples: &str| {
+            let text = r#"{"status":"success","data":{"resultType":"vector","result":[SAMPLES]}}"#;
+            answered(&text.replace("SAMPLES", samples))
+        };
+        let sample = |value: &str| format!(r#"{{"metric":{{"a":"b"}},"value":[1.5,"{value}"]}}"#);
+        assert_eq!(vector(&sample("0.25")), Ok(0.25));
+        assert_eq!(vector(&sample("+Inf")), Ok(f64::INFINITY));
+        assert_eq!(vector("").unwrap_err(), "Prometheus has no data");
+        assert_eq!(vector(&sample("NaN")).unwrap_err(), "Prometheus has no data (NaN)");
+        assert_eq!(
+            vector(&[sample("1"), sample("2")].join(",")).unwrap_err(),
+            "Prometheus has 2 numbers, and one is wanted"
+        );
+        let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"7"]}}"#;
+        assert_eq!(answered(scalar), Ok(7.0));
+        let matrix = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+        assert_eq!(answered(matrix).unwrap_err(), "the answer of Prometheus is no number");
+        let error = r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#;
+        assert_eq!(answered(error).unwrap_err(), "Prometheus answered 200: parse error");
+        assert!(answered("<html>").unwrap_err().contains("cannot be read"));
+        assert_eq!(encoded("a{b=\"c\"}[1m] ä"), "a%7bb%3d%22c%22%7d%5b1m%5d%20%c3%a4");
     }
 
     #[test]

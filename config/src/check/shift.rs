@@ -9,7 +9,7 @@ use super::Check;
 use super::route::matches::method;
 use super::value::all;
 use crate::ids::Name;
-use crate::model::{Analysis, Mirror, Shift, ShiftState, ShiftStep, Testers, Wave};
+use crate::model::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw::{self, OnFailure, OnNoEndpoint, RollbackPace, ShiftBy};
@@ -206,9 +206,10 @@ fn analysis(check: &mut Check<'_>, raw: &raw::Analysis) -> Option<Analysis> {
         }
         factor => Some(factor),
     };
-    let none = raw.max_error_ratio.is_none() && raw.max_error_increase.is_none();
+    let prometheus = raw.prometheus.as_ref().map(|raw| prometheus(check, raw));
+    let none = raw.max_error_ratio.is_none() && raw.max_error_increase.is_none() && raw.prometheus.is_none();
     if none && raw.max_p99.is_none() && raw.max_p99_factor.is_none() {
-        let help = "add one at least of `maxErrorRatio`, `maxErrorIncrease`, `maxP99` and `maxP99Factor`";
+        let help = "add one at least of `maxErrorRatio`, `maxErrorIncrease`, `maxP99`, `maxP99Factor` and `prometheus`";
         check.wrong_but(&at, "an analysis that looks at nothing", help);
     }
     Some(Analysis {
@@ -217,9 +218,54 @@ fn analysis(check: &mut Check<'_>, raw: &raw::Analysis) -> Option<Analysis> {
         max_error_increase: max_error_increase?,
         max_p99: max_p99?,
         max_p99_factor: max_p99_factor?,
+        prometheus: prometheus.map_or(Some(None), |prometheus| prometheus.map(Some))?,
         on_failure: raw.on_failure.unwrap_or(OnFailure::Rollback),
         rollback: raw.rollback.unwrap_or(RollbackPace::AtOnce),
     })
+}
+
+fn prometheus(check: &mut Check<'_>, raw: &raw::Prometheus) -> Option<Prometheus> {
+    let root = Path::Root;
+    let analysis = root.key("analysis");
+    let at = analysis.key("prometheus");
+    let place = check.take(&at.key("url"), place(&raw.url));
+    let path = at.key("queries");
+    if raw.queries.is_empty() {
+        check.wrong_but(&path, "no queries", "write one at least, or remove `prometheus`");
+    }
+    check.unique(&path, &raw.queries, |query| format!("query {}", quoted(&query.name)), |query| query.name.clone());
+    let queries = raw.queries.iter().enumerate().map(|(n, raw)| query(check, &path.index(n), raw)).collect();
+    let (authority, path) = place?;
+    Some(Prometheus { authority, path, queries })
+}
+
+/// Host, port and path of a URL without TLS.
+fn place(url: &str) -> Result<(String, String), String> {
+    let wrong = |what: &str| format!("url {} {what}; write http://HOST:PORT", quoted(url));
+    let rest = url.strip_prefix("http://").ok_or_else(|| wrong("does not begin with http://"))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let authority: http::uri::Authority = host.parse().map_err(|_| wrong("has no host"))?;
+    if authority.host().is_empty() || host.contains('@') || path.contains(['?', '#', ' ']) {
+        return Err(wrong("has more than host, port and path"));
+    }
+    let authority = if authority.port().is_some() { host.to_owned() } else { format!("{host}:80") };
+    let path = path.trim_end_matches('/');
+    Ok((authority, if path.is_empty() { String::new() } else { format!("/{path}") }))
+}
+
+fn query(check: &mut Check<'_>, at: &Path<'_>, raw: &raw::PrometheusQuery) -> PrometheusQuery {
+    for (name, text) in [("name", &raw.name), ("query", &raw.query)] {
+        if text.trim().is_empty() {
+            check.wrong_but(&at.key(name), format!("{name} is empty"), "write one");
+        }
+    }
+    let bounds = raw.min.into_iter().chain(raw.max);
+    if bounds.clone().any(|bound| !bound.is_finite()) || raw.min.zip(raw.max).is_some_and(|(min, max)| min > max) {
+        check.wrong_but(at, "`min` is above `max`, or one of them is no number", "write them so that min <= max");
+    } else if bounds.count() == 0 {
+        check.wrong_but(at, "a query with neither `max` nor `min`", "write how far its number may go");
+    }
+    PrometheusQuery { name: raw.name.clone(), query: raw.query.clone(), max: raw.max, min: raw.min }
 }
 
 fn state(

@@ -91,7 +91,7 @@ pub struct Mirror {
 }
 
 /// When the new track is good enough to go on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
     /// Requests on the new track in one step below which nothing is said of it, at least 1.
     pub min_requests: u32,
@@ -103,10 +103,36 @@ pub struct Analysis {
     pub max_p99: Option<Duration>,
     /// How many times that of the old track at the same time it may be, 1.0 to 100.0.
     pub max_p99_factor: Option<f64>,
+    /// What Prometheus knows besides.
+    pub prometheus: Option<Prometheus>,
     /// What follows where the new track is not good enough.
     pub on_failure: OnFailure,
     /// How it is rolled back.
     pub rollback: RollbackPace,
+}
+
+/// Numbers that Prometheus is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prometheus {
+    /// Host and port.
+    pub authority: String,
+    /// What comes before `/api/v1`; empty, or it begins with a slash and does not end with one.
+    pub path: String,
+    /// The numbers, at least one.
+    pub queries: Vec<PrometheusQuery>,
+}
+
+/// A number that Prometheus is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PrometheusQuery {
+    /// What it is called; unique within its list.
+    pub name: String,
+    /// The query.
+    pub query: String,
+    /// The most that it may be; finite. One of the two at least is there, and they are in order.
+    pub max: Option<f64>,
+    /// The least that it may be; finite.
+    pub min: Option<f64>,
 }
 
 /// How far a shift has come.

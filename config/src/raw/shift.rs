@@ -152,12 +152,41 @@ pub struct Analysis {
     /// How many times that of the old track at the same time it may be (1.0 to 100.0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_p99_factor: Option<f64>,
+    /// What Prometheus knows besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<Prometheus>,
     /// What follows where the new track is not good enough. Default `rollback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
     /// How it is rolled back. Default `at-once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackPace>,
+}
+
+/// Numbers that Prometheus is asked for, every five seconds while the shift is under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prometheus {
+    /// Where it is: `http://HOST:PORT`, and a path before `/api/v1` if it has one.
+    pub url: String,
+    /// The numbers.
+    pub queries: Vec<PrometheusQuery>,
+}
+
+/// A number that Prometheus is asked for, and how far it may go. No number, or several of them, is no verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PrometheusQuery {
+    /// What it is called in what the shift says.
+    pub name: String,
+    /// The query, which has one number for an answer: `sum(rate(checkout_lost_total{track="green"}[1m]))`.
+    pub query: String,
+    /// The most that it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The least that it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
 }
 
 /// What follows where the new track is not good enough.

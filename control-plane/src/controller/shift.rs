@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gridrouter_config::check::{ModelDocument, convert};
 use gridrouter_config::ids::{DocumentId, Kind, Name};
-use gridrouter_config::model::{self, Analysis};
+use gridrouter_config::model;
 use gridrouter_config::raw::{self, Document, ShiftPhase};
 use gridrouter_config::store::etcd::Random;
 use gridrouter_config::store::etcd::writer::Writer;
@@ -16,7 +16,7 @@ use gridrouter_config::track::Track;
 use super::{Decision, Proposal, View};
 use crate::ledger::{Ledger, Reading};
 use crate::observe::{Observer, Router};
-use crate::plan::analysis::judge;
+use crate::plan::analysis::{Seen, judge};
 use crate::plan::shift::write::documents;
 use crate::plan::shift::{Next, Verdict, give_up, tick};
 use crate::site::in_our_words;
@@ -25,6 +25,8 @@ use crate::target::{Target, Where};
 /// When the report of a shift that has ended is looked after once more, in milliseconds from its end.
 const CLOSING: std::ops::Range<u64> = 2_000..60_000;
 
+/// How often Prometheus is asked, in milliseconds.
+const ASKING: u64 = 5_000;
 /// How long a shift that cannot be carried out is kept, in milliseconds: a file that is being written, or deleted by mistake,
 /// may be back soon.
 const PATIENCE: u64 = 10_000;
@@ -73,6 +75,8 @@ pub struct Shifts {
     closed: BTreeMap<Name, u64>,
     /// Since when shifts cannot be carried out.
     obstacles: BTreeMap<Name, u64>,
+    /// What Prometheus said last, and when it was asked.
+    answers: BTreeMap<Name, (u64, Answers)>,
 }
 
 impl Shifts {
@@ -84,6 +88,7 @@ impl Shifts {
             ledgers: BTreeMap::new(),
             closed: BTreeMap::new(),
             obstacles: BTreeMap::new(),
+            answers: BTreeMap::new(),
         })
     }
 
@@ -95,6 +100,7 @@ impl Shifts {
         let open: Vec<_> = shifts.iter().filter(|(_, shift)| !shift.has_ended() || closing(shift)).collect();
         let names: BTreeSet<&Name> = open.iter().map(|(_, shift)| &shift.name).collect();
         self.ledgers.retain(|name, _| names.contains(name));
+        self.answers.retain(|name, _| names.contains(name));
         self.obstacles.retain(|name, _| names.contains(name));
         self.closed.retain(|name, _| view.documents.contains_key(&id(Kind::Shift, name)));
         let counted = open.iter().any(|(_, shift)| shift.state.phase != ShiftPhase::Pending);
@@ -118,7 +124,8 @@ impl Shifts {
                 (now.saturating_sub(since) >= PATIENCE).then(|| give_up(shift, &why, now))
             } else {
                 self.obstacles.remove(&shift.name);
-                tick(shift, &verdict(shift, ledger), now).map(|next| reported(next, shift, ledger))
+                let answers = answers(&self.observer, &mut self.answers, shift, now);
+                tick(shift, &verdict(shift, ledger, answers), now).map(|next| reported(next, shift, ledger))
             };
             if let Some(next) = next {
                 let message = format!("shift {}: {}", shift.name, next.what);
@@ -188,24 +195,35 @@ fn obstacle(shift: &model::Shift, service: Option<&raw::Service>) -> Option<Stri
 
 /// What is to be said of a shift's new track: of the cells that are moving, and of those that have moved already. A fault
 /// in a cell that has just begun must not drown among the requests of the others.
-pub fn verdict(shift: &model::Shift, ledger: &Ledger) -> Verdict {
+pub fn verdict(shift: &model::Shift, ledger: &Ledger, answers: &Answers) -> Verdict {
     let Some(analysis) = &shift.analysis else { return Verdict::Good };
     let (before, now) = shift.waves.split_at(shift.state.wave.min(shift.waves.len()));
     let moving = now.iter().take(1).flat_map(|wave| &wave.cells);
     let moved = before.iter().flat_map(|wave| &wave.cells);
-    match of_cells(analysis, shift, ledger, moved) {
+    let seen = |seen: Seen| Seen { answers: answers.clone(), ..seen };
+    match judge(analysis, &seen(ledger.seen(shift, moved))) {
         bad @ Verdict::Bad(_) => bad,
-        Verdict::Good | Verdict::Unclear(_) => of_cells(analysis, shift, ledger, moving),
+        Verdict::Good | Verdict::Unclear(_) => judge(analysis, &seen(ledger.seen(shift, moving))),
     }
 }
 
-fn of_cells<'a>(
-    analysis: &Analysis,
+/// What Prometheus answered, query by query.
+pub type Answers = Vec<Result<f64, String>>;
+
+/// What Prometheus says of a shift under way. It is asked anew when a step begins and every few seconds.
+fn answers<'a>(
+    observer: &Observer,
+    known: &'a mut BTreeMap<Name, (u64, Answers)>,
     shift: &model::Shift,
-    ledger: &Ledger,
-    cells: impl Iterator<Item = &'a Name>,
-) -> Verdict {
-    judge(analysis, &ledger.seen(shift, cells))
+    now: u64,
+) -> &'a Answers {
+    let (asked, answers) = known.entry(shift.name.clone()).or_default();
+    let queries = shift.analysis.as_ref().and_then(|analysis| analysis.prometheus.as_ref());
+    let due = *asked < shift.state.since || now.saturating_sub(*asked) >= ASKING;
+    if let Some(prometheus) = queries.filter(|_| due && shift.is_under_way()) {
+        (*asked, *answers) = (now, observer.ask(prometheus));
+    }
+    answers
 }
 
 /// Whether a shift has ended so lately that its last requests may not have been in its report, and so long ago that they

@@ -17,7 +17,7 @@ const FEWEST_FAILED: u64 = 2;
 const FEWEST_SLOW: u64 = 3;
 
 /// What is known of both tracks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     /// The new track since the step began.
     pub new: TrackCounts,
@@ -27,6 +27,8 @@ pub struct Seen {
     pub old_before: TrackCounts,
     /// Routers whose counts are not among these, and why.
     pub missing: Vec<String>,
+    /// What Prometheus answered to the queries of the analysis, in their order; fewer where it was not asked yet.
+    pub answers: Vec<Result<f64, String>>,
 }
 
 /// The share of requests that failed, 0.0 to 1.0.
@@ -50,6 +52,9 @@ pub fn judge(analysis: &Analysis, seen: &Seen) -> Verdict {
     let least = u64::from(analysis.min_requests);
     let new = &seen.new;
     let enough = new.requests >= least;
+    if let Some(why) = out_of_bounds(analysis, seen) {
+        return Verdict::Bad(why);
+    }
     if enough && let Some(why) = bad(analysis, seen) {
         return Verdict::Bad(why);
     }
@@ -65,7 +70,28 @@ pub fn judge(analysis: &Analysis, seen: &Seen) -> Verdict {
     if compares && old(analysis, seen).is_none() {
         return Verdict::Unclear(format!("{} of {least} requests on the old track", seen.old.requests));
     }
-    Verdict::Good
+    unanswered(analysis, seen).map_or(Verdict::Good, Verdict::Unclear)
+}
+
+/// What Prometheus says that may not be.
+fn out_of_bounds(analysis: &Analysis, seen: &Seen) -> Option<String> {
+    let queries = analysis.prometheus.iter().flat_map(|prometheus| &prometheus.queries);
+    queries.zip(&seen.answers).find_map(|(query, answer)| {
+        let value = *answer.as_ref().ok()?;
+        let above = query.max.filter(|max| value > *max).map(|max| format!("{max} allowed"));
+        let below = query.min.filter(|min| value < *min).map(|min| format!("{min} wanted"));
+        Some(format!("{} is {value}, {}", query.name, above.or(below)?))
+    })
+}
+
+/// What Prometheus does not say.
+fn unanswered(analysis: &Analysis, seen: &Seen) -> Option<String> {
+    let queries = analysis.prometheus.iter().flat_map(|prometheus| &prometheus.queries);
+    queries.enumerate().find_map(|(n, query)| match seen.answers.get(n) {
+        Some(Ok(_)) => None,
+        Some(Err(why)) => Some(format!("{}: {why}", query.name)),
+        None => Some(format!("{}: Prometheus was not asked yet", query.name)),
+    })
 }
 
 /// The old track's requests, where there are enough: those of the same time, or else those since the shift began.
@@ -139,6 +165,7 @@ pub fn shown(micros: u64) -> String {
 mod tests {
     use std::time::Duration;
 
+    use gridrouter_config::model::{Prometheus, PrometheusQuery};
     use gridrouter_config::raw::{OnFailure, RollbackPace};
     use gridrouter_config::tracks::bucket_of;
 
@@ -150,6 +177,7 @@ mod tests {
         max_error_increase: None,
         max_p99: None,
         max_p99_factor: None,
+        prometheus: None,
         on_failure: OnFailure::Rollback,
         rollback: RollbackPace::AtOnce,
     };
@@ -164,7 +192,7 @@ mod tests {
     }
 
     fn seen(new: TrackCounts, old: TrackCounts) -> Seen {
-        Seen { new, old_before: old.clone(), old, missing: Vec::new() }
+        Seen { new, old_before: old.clone(), old, ..Seen::default() }
     }
 
     fn says(verdict: &Verdict) -> (&str, &str) {
@@ -230,7 +258,7 @@ mod tests {
             ("bad", "p99 of the new track 12.3 ms, of the old one 4.1 ms, 1.5 times allowed")
         );
         // With everything on the new track, the old one is what it was before.
-        let seen = Seen { new: slow, old: TrackCounts::default(), old_before: old, missing: Vec::new() };
+        let seen = Seen { new: slow, old_before: old, ..Seen::default() };
         assert_eq!(says(&judge(&factor, &seen)).0, "bad");
     }
 
@@ -243,6 +271,24 @@ mod tests {
         let bad = Seen { missing, ..seen(done(1_000, 100, &[]), TrackCounts::default()) };
         assert_eq!(says(&judge(&limit, &bad)).0, "bad");
         assert_eq!(says(&judge(&limit, &Seen::default())), ("unclear", "0 of 100 requests on the new track"));
+    }
+
+    #[test]
+    fn what_prometheus_says_counts_too() {
+        let query = |name: &str, min, max| PrometheusQuery { name: name.to_owned(), query: "up".to_owned(), max, min };
+        let queries = vec![query("lost", None, Some(1.0)), query("sold", Some(10.0), None)];
+        let prometheus = Some(Prometheus { authority: "p:80".to_owned(), path: String::new(), queries });
+        let analysis = Analysis { prometheus, ..ANALYSIS };
+        let verdict = |answers: Vec<Result<f64, String>>| {
+            judge(&analysis, &Seen { answers, ..seen(done(100, 0, &[]), done(100, 0, &[])) })
+        };
+        assert_eq!(verdict(vec![Ok(1.0), Ok(10.0)]), Verdict::Good);
+        assert_eq!(says(&verdict(vec![Ok(1.5), Ok(10.0)])), ("bad", "lost is 1.5, 1 allowed"));
+        assert_eq!(says(&verdict(vec![Err("no data".to_owned()), Ok(9.0)])), ("bad", "sold is 9, 10 wanted"));
+        assert_eq!(says(&verdict(vec![Ok(0.0), Err("no data".to_owned())])), ("unclear", "sold: no data"));
+        assert_eq!(says(&verdict(vec![])), ("unclear", "lost: Prometheus was not asked yet"));
+        let few = judge(&analysis, &Seen { answers: vec![Ok(2.0), Ok(10.0)], ..Seen::default() });
+        assert_eq!(says(&few).0, "bad", "it is sure whatever the routers counted");
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub fn tick(shift: &Shift, verdict: &Verdict, now: u64) -> Option<Next> {
             Verdict::Good | Verdict::Unclear(_) => hold_is_over(shift, verdict, now),
         },
         // Whoever paused it did not mean that more should suffer.
-        ShiftPhase::Paused => match (verdict, shift.analysis) {
+        ShiftPhase::Paused => match (verdict, &shift.analysis) {
             (Verdict::Bad(why), Some(analysis)) if analysis.on_failure == OnFailure::Rollback => {
                 Some(fail(shift, why, now))
             }
@@ -202,7 +202,7 @@ fn enter(shift: &Shift, mut wave: usize, mut step: usize, what: &str, now: u64) 
             }
             Some(ShiftStep::Pause { reason }) => {
                 (state.phase, state.stopped, state.reason) = (ShiftPhase::Paused, Some(now), reason.clone());
-                let what = format!("{what}, now waits at {}: {reason}", place(shift, &state));
+                let what = format!("{what}, now {}: {reason}", place(shift, &state));
                 return Next { state, active: None, what };
             }
             Some(ShiftStep::Analysis { hold }) => *hold,
@@ -263,7 +263,7 @@ fn hold_is_over(shift: &Shift, verdict: &Verdict, now: u64) -> Option<Next> {
 }
 
 fn fail(shift: &Shift, why: &str, now: u64) -> Next {
-    let analysis = shift.analysis;
+    let analysis = shift.analysis.as_ref();
     match analysis.map_or(OnFailure::Rollback, |analysis| analysis.on_failure) {
         OnFailure::Pause => stay(&shift.state, ShiftPhase::Paused, why, format!("paused: {why}"), now),
         OnFailure::Rollback => {

@@ -17,6 +17,8 @@ mod reaching;
 #[cfg(test)]
 mod routers;
 #[cfg(test)]
+mod shifting;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod undoing;

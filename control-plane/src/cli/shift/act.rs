@@ -211,7 +211,7 @@ impl Flags {
         if next.active.is_some() && service.is_none() {
             return Err(format!("there is no Service \"{}\"; say `gridctl shift abort {}`", shift.service, shift.name));
         }
-        let reason = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        let reason = if next.what.contains(why) { String::new() } else { format!(" ({why})") };
         let message = format!("shift {}: {}{reason}", shift.name, next.what);
         Ok(Act { proposal: Proposal { put: documents(raw, service, &next), message }, next, shift })
     }

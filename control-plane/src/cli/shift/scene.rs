@@ -12,7 +12,7 @@ use gridrouter_config::raw;
 
 use crate::controller::View;
 use crate::controller::desk::Desk;
-use crate::controller::shift::{Routers, verdict};
+use crate::controller::shift::{Answers, Routers, verdict};
 use crate::ledger::Ledger;
 use crate::observe::Observer;
 use crate::picture::{Before, Picture};
@@ -95,6 +95,14 @@ impl Scene {
         Ok(())
     }
 
+    /// What Prometheus says of a shift under way.
+    fn answers(&self, shift: &Shift) -> Answers {
+        let analysis = shift.analysis.as_ref().filter(|_| shift.is_under_way());
+        analysis
+            .and_then(|analysis| analysis.prometheus.as_ref())
+            .map_or_else(Vec::new, |prometheus| self.observer.ask(prometheus))
+    }
+
     /// How a shift is now, and how it was.
     pub(super) fn picture(
         &mut self,
@@ -104,7 +112,7 @@ impl Scene {
     ) -> Result<Picture, String> {
         let (_, shift) = find(self.desk.look()?, name)?;
         self.count(&shift, ledger)?;
-        let verdict = verdict(&shift, ledger);
+        let verdict = verdict(&shift, ledger, &self.answers(&shift));
         Ok(Picture::of(&shift, ledger, &verdict, before, now()))
     }
 }

@@ -243,6 +243,7 @@ impl Start {
             max_error_increase: increase.clone().or_else(|| nothing.then(|| "1%".to_owned())),
             max_p99: p99.clone(),
             max_p99_factor: factor.or(nothing.then_some(2.0)),
+            prometheus: None,
             on_failure: self.pause_on_failure.then_some(OnFailure::Pause),
             rollback: self.rollback_stepwise.then_some(RollbackPace::Stepwise),
         })
