@@ -87,6 +87,7 @@ fn say(status: &SharedStatus, shared: &Shared, address: Option<SocketAddr>, star
         quarantined: status.quarantined.len(),
         since: status.since,
         started,
+        moves: Vec::new(),
     }
 }
 
