@@ -22,6 +22,7 @@ pub fn carry_over(before: &Document, wanted: &mut Document) -> Result<(), String
             | Document::Limit(_)
             | Document::Plan(_)
             | Document::Shift(_)
+            | Document::Move(_)
             | Document::Tenant(_),
             _,
         ) => Ok(()),
