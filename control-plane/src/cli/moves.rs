@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use self::drive::drive;
 use super::change::default_author;
-use super::consent::is_meant;
+use super::consent::consent;
 use super::{Status as Exit, attempt, complete};
 use crate::controller::desk::Refused;
 use crate::controller::tenant_move::Watch;
@@ -245,7 +245,9 @@ impl Begin {
             output.line(format_args!("dry run, nothing was changed: {what}, with a fence for {fence}"));
             return Ok(Exit::Fine);
         }
-        if let Err(status) = is_meant(target, self.yes, &what, input, output) {
+        if !self.yes
+            && let Err(status) = consent(target.context.as_ref(), &what, None, input, output)
+        {
             return Ok(status);
         }
         let author = self.course.author(target);
@@ -270,9 +272,9 @@ fn author(given: Option<&String>, target: &Target) -> String {
 /// Says why nothing was done.
 fn say(refused: &Refused, output: &mut Output) -> Exit {
     let (why, exit) = match refused {
-        Refused::No(why) => (why, Exit::Failed),
+        Refused::No(why) | Refused::Away(why) => (why, Exit::Failed),
         Refused::Lost(why) => (why, Exit::Lost),
-        Refused::Away(why) => (why, Exit::Unknown),
+        Refused::Unknown(why) => (why, Exit::Unknown),
     };
     output.error(printable(why));
     exit
@@ -369,19 +371,21 @@ impl ForgetRouter {
         let Watch::Etcd(mut writer) = Watch::of(target)? else {
             return Err("a directory does not know its routers; there is nothing to forget".to_owned());
         };
-        if let Err(status) =
-            is_meant(target, self.yes, &format!("forgets router {}", printable(&self.id)), input, output)
+        let id = printable(&self.id);
+        let (what, danger) =
+            (format!("router {id} is forgotten"), format!("lets moves go on that wait for router {id}"));
+        if !self.yes
+            && let Err(status) = consent(target.context.as_ref(), &what, Some(danger), input, output)
         {
             return Ok(status);
         }
         let forgotten = writer.forget_router(&self.id).map_err(|error| crate::site::in_our_words(&error.explain()))?;
         if !forgotten {
-            let id = printable(&self.id);
             return Err(format!(
                 "router {id} is alive, or was never there; `gridctl move list` names those that are gone"
             ));
         }
-        output.line(format_args!("router {} is forgotten", printable(&self.id)));
+        output.line(format_args!("router {id} is forgotten"));
         Ok(Exit::Fine)
     }
 }

@@ -219,7 +219,7 @@ impl Drive<'_> {
 fn forgive(done: Result<(), Refused>) -> Result<(), String> {
     match done {
         Ok(()) | Err(Refused::No(_) | Refused::Lost(_)) => Ok(()),
-        Err(Refused::Away(why)) => Err(why),
+        Err(Refused::Away(why) | Refused::Unknown(why)) => Err(why),
     }
 }
 
