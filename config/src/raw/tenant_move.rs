@@ -75,7 +75,7 @@ pub struct MoveState {
 }
 
 /// The phase of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum MovePhase {
     /// The fence is being put up: routers are waited for, and requests under way. The tenant is on the old cell.
     Fencing,
