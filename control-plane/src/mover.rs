@@ -20,7 +20,7 @@ use crate::controller::{Proposal, View};
 use crate::locate::Locator;
 use crate::plan::tenant_move::routers::Fleet;
 use crate::plan::tenant_move::write::{begin, documents};
-use crate::plan::tenant_move::{Command, obey, tick};
+use crate::plan::tenant_move::{Command, Next, obey, tick};
 use crate::target::{Target, Where};
 
 /// What is read of a store.
@@ -156,6 +156,13 @@ impl Mover {
         self.change(|one, tenant| obey(one, tenant, command, now))
     }
 
+    /// What that would make of it. Nothing is changed.
+    pub fn would(&mut self, command: &Command) -> Result<Next, Refused> {
+        let view = self.desk.look().map_err(Refused::Away)?;
+        let (_, one) = ours(view, &self.name, self.started).map_err(Refused::No)?;
+        obey(&one, tenant(view, &one.tenant), command, now()).map_err(Refused::No)
+    }
+
     /// Puts the tenant on its new cell, if every router has the fence.
     pub fn flip(&mut self, now: u64) -> Result<(), Refused> {
         let waits = self.look().map_err(Refused::Away)?.waits;
@@ -169,7 +176,7 @@ impl Mover {
 
     fn change(
         &mut self,
-        mut decide: impl FnMut(&model::Move, Option<&raw::Tenant>) -> Result<crate::plan::tenant_move::Next, String>,
+        mut decide: impl FnMut(&model::Move, Option<&raw::Tenant>) -> Result<Next, String>,
     ) -> Result<(), Refused> {
         let (name, started) = (self.name.clone(), self.started);
         self.desk.change(&self.author, |view| {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use self::drive::drive;
 use super::change::default_author;
 use super::consent::consent;
+use super::format::{Shown, print_yaml};
 use super::{Status as Exit, attempt, complete};
 use crate::controller::desk::Refused;
 use crate::controller::tenant_move::Watch;
@@ -83,6 +84,9 @@ struct Course {
     /// Who, for the history [default: $USER@host]
     #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
     author: Option<String>,
+    /// How to print each phase; for tools, each is one object
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Shown,
 }
 
 const BEGIN: &str = "\
@@ -133,7 +137,7 @@ struct List {
     all: bool,
     /// How to print them
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    output: Shown,
 }
 
 const LIST: &str = "\
@@ -142,14 +146,6 @@ Exit code: 0 none waits for a router, 1 one does, 2 wrong usage or the store can
 Examples:
   gridctl move list
   gridctl move list --all -o json";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// For tools.
-    Json,
-}
 
 /// Take up a move that nobody carries on any more.
 ///
@@ -185,6 +181,15 @@ struct Rollback {
     /// Who, for the history [default: $USER@host]
     #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
     author: Option<String>,
+    /// Say whether it can be rolled back, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on without asking
+    #[arg(short, long)]
+    yes: bool,
+    /// How to print each phase; for tools, each is one object
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Shown,
 }
 
 const ROLLBACK: &str = "\
@@ -203,16 +208,19 @@ struct ForgetRouter {
     /// The router's id, as `gridctl move list` names it
     #[arg(value_name = "ID")]
     id: String,
-    /// Go on without asking
-    #[arg(short, long)]
-    yes: bool,
+    /// Yes, its process has ended
+    #[arg(long, required = true)]
+    has_ended: bool,
+    /// How to print what was done
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Shown,
 }
 
 const FORGET: &str = "\
 Exit code: 0 it is forgotten; 2 it is alive, or not known, or the store cannot be read.
 
 Examples:
-  gridctl move forget-router edge-3 --yes";
+  gridctl move forget-router edge-3 --has-ended";
 
 impl Begin {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Exit {
@@ -252,7 +260,7 @@ impl Begin {
         }
         let author = self.course.author(target);
         Ok(match Mover::begin(target, &author, self.message.as_deref(), &order, mover::now()) {
-            Ok(mover) => drive(mover, self.course.hook.as_deref(), output)?,
+            Ok(mover) => drive(mover, self.course.hook.as_deref(), self.course.output, output)?,
             Err(refused) => say(&refused, output),
         })
     }
@@ -285,8 +293,8 @@ impl Moves {
         let ended = attempt(output, |output| match &self.verb {
             Verb::List(list) => list.run(&target?, output),
             Verb::Resume(resume) => resume.run(&target?, output),
-            Verb::Rollback(rollback) => rollback.run(&target?, output),
-            Verb::ForgetRouter(forget) => forget.run(&target?, input, output),
+            Verb::Rollback(rollback) => rollback.run(&target?, input, output),
+            Verb::ForgetRouter(forget) => forget.run(&target?, output),
         });
         ended.unwrap_or_else(|failed| failed)
     }
@@ -299,13 +307,14 @@ impl List {
         moves.sort_by_key(|one| one.state.started);
         let waiting: Vec<Option<String>> = moves.iter().map(|one| waits_of(one, fleet.as_ref())).collect();
         match self.output {
-            Format::Json => {
+            Shown::Json | Shown::Yaml => {
                 let all: Vec<Value> =
                     moves.iter().zip(&waiting).map(|(one, waits)| json_of(one, waits.as_ref())).collect();
-                output.json(&json!({ "moves": all }));
+                let answer = json!({ "moves": all });
+                if self.output == Shown::Json { output.json(&answer) } else { print_yaml(&answer, output) }
             }
-            Format::Table if moves.is_empty() => output.line("no move is under way"),
-            Format::Table => {
+            Shown::Table | Shown::Wide if moves.is_empty() => output.line("no move is under way"),
+            Shown::Table | Shown::Wide => {
                 let rows: Vec<Vec<String>> =
                     moves.iter().zip(&waiting).map(|(one, waits)| row(one, waits.as_ref())).collect();
                 output.text(columns(&["MOVE", "TENANT", "GRID", "FROM", "TO", "PHASE", "SINCE", "WHY"], &rows));
@@ -345,47 +354,62 @@ impl Resume {
             Ok(mover)
         });
         Ok(match taken_up {
-            Ok(mover) => drive(mover, self.course.hook.as_deref(), output)?,
+            Ok(mover) => drive(mover, self.course.hook.as_deref(), self.course.output, output)?,
             Err(refused) => say(&refused, output),
         })
     }
 }
 
 impl Rollback {
-    fn run(&self, target: &Target, output: &mut Output) -> Result<Exit, String> {
+    fn run(&self, target: &Target, input: &mut dyn BufRead, output: &mut Output) -> Result<Exit, String> {
         let author = author(self.author.as_ref(), target);
+        let what = format!("rolls move {} back", self.name);
+        if self.dry_run {
+            let command = Command::RollBack { why: self.message.clone() };
+            return Ok(match Mover::resume(target, &author, &self.name).and_then(|mut one| one.would(&command)) {
+                Ok(next) => {
+                    output.line(format_args!("dry run, nothing was changed: {}", printable(&next.what)));
+                    Exit::Fine
+                }
+                Err(refused) => say(&refused, output),
+            });
+        }
+        if !self.yes
+            && let Err(status) = consent(target.context.as_ref(), &what, None, input, output)
+        {
+            return Ok(status);
+        }
         let back = Mover::resume(target, &author, &self.name).and_then(|mut mover| {
             mover.command(&Command::RollBack { why: self.message.clone() }, mover::now())?;
             Ok(mover)
         });
         Ok(match back {
             // That it was rolled back is what was wanted.
-            Ok(mover) => Some(drive(mover, None, output)?).filter(|exit| *exit != Exit::Problems).unwrap_or(Exit::Fine),
+            Ok(mover) => Some(drive(mover, None, self.output, output)?)
+                .filter(|exit| *exit != Exit::Problems)
+                .unwrap_or(Exit::Fine),
             Err(refused) => say(&refused, output),
         })
     }
 }
 
 impl ForgetRouter {
-    fn run(&self, target: &Target, input: &mut dyn BufRead, output: &mut Output) -> Result<Exit, String> {
+    fn run(&self, target: &Target, output: &mut Output) -> Result<Exit, String> {
         let Watch::Etcd(mut writer) = Watch::of(target)? else {
             return Err("a directory does not know its routers; there is nothing to forget".to_owned());
         };
         let id = printable(&self.id);
-        let (what, danger) =
-            (format!("router {id} is forgotten"), format!("lets moves go on that wait for router {id}"));
-        if !self.yes
-            && let Err(status) = consent(target.context.as_ref(), &what, Some(danger), input, output)
-        {
-            return Ok(status);
-        }
         let forgotten = writer.forget_router(&self.id).map_err(|error| crate::site::in_our_words(&error.explain()))?;
         if !forgotten {
             return Err(format!(
                 "router {id} is alive, or was never there; `gridctl move list` names those that are gone"
             ));
         }
-        output.line(format_args!("router {id} is forgotten"));
+        match self.output {
+            Shown::Table | Shown::Wide => output.line(format_args!("router {id} is forgotten")),
+            Shown::Json => output.json(&json!({ "forgotten": self.id })),
+            Shown::Yaml => print_yaml(&json!({ "forgotten": self.id }), output),
+        }
         Ok(Exit::Fine)
     }
 }

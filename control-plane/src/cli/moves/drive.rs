@@ -1,5 +1,6 @@
 //! Carrying one move on, and saying so.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,9 @@ use gridrouter_config::raw::MovePhase;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::hook::Hook;
+use super::json_of;
 use crate::cli::Status;
+use crate::cli::format::{Shown, print_yaml_part};
 use crate::controller::desk::Refused;
 use crate::mover::{Mover, Standing, now};
 use crate::output::Output;
@@ -27,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Drive<'a> {
     mover: Mover,
     hook: Option<&'a str>,
+    shown: Shown,
     running: Option<Hook>,
     /// Whether the data is copied.
     copied: bool,
@@ -41,7 +45,7 @@ struct Drive<'a> {
 }
 
 /// Carries a move on until it has ended.
-pub(super) fn drive(mover: Mover, hook: Option<&str>, output: &mut Output) -> Result<Status, String> {
+pub(super) fn drive(mover: Mover, hook: Option<&str>, shown: Shown, output: &mut Output) -> Result<Status, String> {
     let interrupts = Arc::new(AtomicUsize::new(0));
     for signal in [SIGTERM, SIGINT] {
         let counted = Arc::clone(&interrupts);
@@ -51,6 +55,7 @@ pub(super) fn drive(mover: Mover, hook: Option<&str>, output: &mut Output) -> Re
     let mut drive = Drive {
         mover,
         hook,
+        shown,
         running: None,
         copied: hook.is_none(),
         interrupts,
@@ -116,8 +121,7 @@ impl Drive<'_> {
         let ended = match (&mut self.running, self.hook) {
             (Some(hook), _) => hook.ended(),
             (None, Some(command)) => {
-                output.line(format_args!("copying    {}", printable(command)));
-                output.flush();
+                self.line(format_args!("copying    {}", printable(command)), output);
                 match Hook::start(command, one) {
                     Ok(hook) => {
                         self.running = Some(hook);
@@ -151,10 +155,16 @@ impl Drive<'_> {
         let one = &standing.one;
         if self.told.replace(one.state.phase) != Some(one.state.phase) {
             self.waits = None;
-            if let Some(text) = words(one) {
-                output.line(printable(&text));
-                output.flush();
+            match self.shown {
+                Shown::Table | Shown::Wide => {
+                    if let Some(text) = words(one) {
+                        self.line(printable(&text), output);
+                    }
+                }
+                Shown::Json => output.json_line(&json_of(one, standing.waits.as_ref())),
+                Shown::Yaml => print_yaml_part(&json_of(one, standing.waits.as_ref()), output),
             }
+            output.flush();
         }
         let Some(waits) = &standing.waits else {
             self.waits = None;
@@ -174,11 +184,8 @@ impl Drive<'_> {
         match one.state.phase {
             MovePhase::Succeeded => {
                 let took = self.began.elapsed().as_secs_f64();
-                output.line(format_args!(
-                    "done       {} is on {} after {took:.1} s",
-                    printable(one.tenant.as_str()),
-                    one.to
-                ));
+                let tenant = printable(one.tenant.as_str());
+                self.line(format_args!("done       {tenant} is on {} after {took:.1} s", one.to), output);
                 Status::Fine
             }
             MovePhase::Failed => Status::Problems,
@@ -193,6 +200,14 @@ impl Drive<'_> {
                     Status::Problems
                 }
             }
+        }
+    }
+
+    /// A line for people.
+    fn line(&self, text: impl Display, output: &mut Output) {
+        if matches!(self.shown, Shown::Table | Shown::Wide) {
+            output.line(text);
+            output.flush();
         }
     }
 
