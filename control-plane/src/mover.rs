@@ -26,6 +26,9 @@ use crate::target::{Target, Where};
 /// What is read of a store.
 const KINDS: &[Kind] = &[Kind::Grid, Kind::Cell, Kind::Move];
 
+/// How often a change is tried that loses all its attempts.
+const INSISTS: usize = 5;
+
 /// Which tenant goes where, and how.
 #[derive(Debug, Clone)]
 pub struct Order {
@@ -93,17 +96,17 @@ impl Mover {
     ) -> Result<Self, Refused> {
         let mut desk = Self::desk(target, &order.tenant).map_err(Refused::No)?;
         let mut name = None;
-        desk.change(author, |view| {
+        let mut decide = |view: &View| {
             let document = planned(view, order, now)?;
             let one = checked(&document)?;
             name = Some(one.name.clone());
             let words = format!("move {}: moves {} from {} to {}", one.name, one.tenant, one.from, one.to);
             let message = message.map_or_else(|| words.clone(), |text| format!("{words}: {text}"));
             Ok(Proposal { put: begin(document, &one, tenant(view, &one.tenant)), message })
-        })?;
+        };
+        insist(|| desk.change(author, &mut decide))?;
         let name = name.ok_or_else(|| Refused::No("nothing was begun".to_owned()))?;
-        let watch = Watch::of(target).map_err(Refused::No)?;
-        Ok(Self { desk, watch, author: author.to_owned(), name, started: now })
+        Self::of(target, author, name, &order.tenant, now).map_err(Refused::No)
     }
 
     /// Takes up a move that is there.
@@ -111,8 +114,14 @@ impl Mover {
         let mut desk = Desk::open_for(target, KINDS, &[]).map_err(Refused::No)?;
         let view = desk.look().map_err(Refused::Away)?;
         let (_, one) = find(view, name).map_err(Refused::No)?;
-        let watch = Watch::of(target).map_err(Refused::No)?;
-        Ok(Self { desk, watch, author: author.to_owned(), name: name.clone(), started: one.state.started })
+        Self::of(target, author, name.clone(), &one.tenant, one.state.started).map_err(Refused::No)
+    }
+
+    /// One that reads its own two documents and no others: there may be thousands of moves.
+    fn of(target: &Target, author: &str, name: Name, tenant: &Name, started: u64) -> Result<Self, String> {
+        let id = |kind, name: &Name| DocumentId { kind, name: name.clone() };
+        let desk = Desk::open_for(target, &[], &[id(Kind::Move, &name), id(Kind::Tenant, tenant)])?;
+        Ok(Self { desk, watch: Watch::of(target)?, author: author.to_owned(), name, started })
     }
 
     fn desk(target: &Target, tenant: &Name) -> Result<Desk, String> {
@@ -179,15 +188,26 @@ impl Mover {
         mut decide: impl FnMut(&model::Move, Option<&raw::Tenant>) -> Result<Next, String>,
     ) -> Result<(), Refused> {
         let (name, started) = (self.name.clone(), self.started);
-        self.desk.change(&self.author, |view| {
+        let mut decide = |view: &View| {
             let (document, one) = ours(view, &name, started)?;
             let tenant = tenant(view, &one.tenant);
             let next = decide(&one, tenant)?;
             let message = format!("move {}: {}", one.name, next.what);
             Ok(Proposal { put: documents(document, &one, tenant, &next), message })
-        })?;
-        Ok(())
+        };
+        insist(|| self.desk.change(&self.author, &mut decide))
     }
+}
+
+/// Tries again what loses against others, mostly other moves: a tenant waits.
+fn insist(mut change: impl FnMut() -> Result<Option<u64>, Refused>) -> Result<(), Refused> {
+    for _ in 1..INSISTS {
+        match change() {
+            Err(Refused::Lost(_)) => {}
+            other => return other.map(|_| ()),
+        }
+    }
+    change().map(|_| ())
 }
 
 /// All moves of a store, and its routers.

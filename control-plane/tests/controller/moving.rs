@@ -263,8 +263,10 @@ fn tenants_move_to_and_fro_under_load_and_no_two_cells_ever_take_their_changes()
                 })
             })
             .collect();
-        let moved: Vec<Moved> = movers.into_iter().flat_map(|mover| mover.join().unwrap()).collect();
+        let moved: Vec<_> = movers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        // Before anything else, so that one that failed ends the test.
         stop.store(true, Ordering::Relaxed);
+        let moved: Vec<Moved> = moved.into_iter().flat_map(Result::unwrap).collect();
         (moved, clients.into_iter().map(|client| client.join().unwrap()).sum::<u64>())
     });
     let got = log.got.lock().unwrap().clone();
