@@ -17,6 +17,7 @@ mod route;
 mod service;
 mod shift;
 mod tenant;
+mod tenant_move;
 mod url_path;
 mod value;
 mod written;
@@ -54,6 +55,8 @@ pub enum ModelDocument {
     Plan(Arc<model::Plan>),
     /// A stepwise move of traffic from one track to the other.
     Shift(Arc<model::Shift>),
+    /// A tenant's way from one cell to another.
+    Move(Arc<model::Move>),
     /// A customer.
     Tenant(Arc<model::Tenant>),
 }
@@ -70,6 +73,7 @@ impl ModelDocument {
             (ModelDocument::Limit(a), ModelDocument::Limit(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Plan(a), ModelDocument::Plan(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Shift(a), ModelDocument::Shift(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Move(a), ModelDocument::Move(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Tenant(a), ModelDocument::Tenant(b)) => Arc::ptr_eq(a, b),
             (
                 ModelDocument::Listener(_)
@@ -80,6 +84,7 @@ impl ModelDocument {
                 | ModelDocument::Limit(_)
                 | ModelDocument::Plan(_)
                 | ModelDocument::Shift(_)
+                | ModelDocument::Move(_)
                 | ModelDocument::Tenant(_),
                 _,
             ) => false,
@@ -104,6 +109,7 @@ pub(crate) fn convert_with(source: &SourceDocument, gaps: Option<&Gaps>) -> Resu
         raw::Document::Limit(raw) => limit::check(&mut check, raw).map(Arc::new).map(ModelDocument::Limit),
         raw::Document::Plan(raw) => plan::check(&mut check, raw).map(Arc::new).map(ModelDocument::Plan),
         raw::Document::Shift(raw) => shift::check(&mut check, raw).map(Arc::new).map(ModelDocument::Shift),
+        raw::Document::Move(raw) => tenant_move::check(&mut check, raw).map(Arc::new).map(ModelDocument::Move),
         raw::Document::Tenant(raw) => tenant::check(&mut check, raw).map(Arc::new).map(ModelDocument::Tenant),
     };
     match model {

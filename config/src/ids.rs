@@ -22,13 +22,15 @@ pub enum Kind {
     Plan,
     /// A stepwise move of traffic from one track to the other.
     Shift,
+    /// A tenant's way from one cell to another.
+    Move,
     /// A customer.
     Tenant,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Listener,
         Kind::Grid,
         Kind::Cell,
@@ -37,6 +39,7 @@ impl Kind {
         Kind::Limit,
         Kind::Plan,
         Kind::Shift,
+        Kind::Move,
         Kind::Tenant,
     ];
 
@@ -51,6 +54,7 @@ impl Kind {
             Kind::Limit => "Limit",
             Kind::Plan => "Plan",
             Kind::Shift => "Shift",
+            Kind::Move => "Move",
             Kind::Tenant => "Tenant",
         }
     }

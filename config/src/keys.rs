@@ -133,6 +133,17 @@ impl Keys {
         format!("{}control/leader", self.prefix)
     }
 
+    /// What the notes of routers begin with.
+    pub fn notes(&self) -> String {
+        format!("{}control/routers/", self.prefix)
+    }
+
+    /// A router's note: under no lease, from before it says that it is alive until it has ended. A router that is not alive and
+    /// has one may run still, cut off from etcd.
+    pub fn note(&self, id: &str) -> String {
+        format!("{}{id}", self.notes())
+    }
+
     /// What the keys of live routers begin with.
     pub fn routers(&self) -> String {
         format!("{}live/routers/", self.prefix)
@@ -189,6 +200,7 @@ pub fn document_of(kind: Kind, name: &str) -> String {
         Kind::Limit => "limit",
         Kind::Plan => "plan",
         Kind::Shift => "shift",
+        Kind::Move => "move",
         Kind::Tenant => "tenant",
     };
     [kind, "/", name].concat()

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::raw::MovePhase;
+
 /// The longest id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
@@ -89,6 +91,27 @@ pub struct RouterStatus {
     pub since: u64,
     /// When the router was started, in seconds since 1970.
     pub started: u64,
+    /// The moves of tenants that are under way in it. One that it refused, or does not know of, is not here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<MoveSeen>,
+}
+
+/// How a move of a tenant stands in a router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MoveSeen {
+    /// The move's name.
+    pub name: String,
+    /// When it was begun, as its document says: two of one name are told apart by that.
+    pub started: u64,
+    /// The phase that the router has in force.
+    pub phase: MovePhase,
+    /// The cell that the router has the tenant on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
+    /// Whether no request is on its way any more that came before the fence was up and that the fence keeps away.
+    #[serde(default)]
+    pub clean: bool,
 }
 
 /// How a router is.
@@ -161,6 +184,13 @@ mod tests {
             quarantined: 1,
             since: 2,
             started: 1,
+            moves: vec![MoveSeen {
+                name: "m".to_owned(),
+                started: 5,
+                phase: MovePhase::Fenced,
+                cell: Some("c".to_owned()),
+                clean: true,
+            }],
         };
         let text = serde_json::to_string(&status).unwrap();
         assert!(text.contains("\"state\":\"last-known-good\"") && !text.contains("address"), "{text}");

@@ -10,6 +10,7 @@ mod route;
 mod service;
 mod shift;
 mod tenant;
+mod tenant_move;
 
 pub use algorithm::{
     Adaptation, AdaptiveConcurrency, Algorithm, Bandwidth, Concurrency, FixedWindow, LeakyBucketMeter,
@@ -27,6 +28,7 @@ pub use route::{
 pub use service::{Balance, Endpoint, Service, Tracks};
 pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
+pub use tenant_move::{Move, MoveState};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub struct Model {
     pub plans: Map<Plan>,
     /// The shifts, those that have ended among them.
     pub shifts: Map<Shift>,
+    /// The moves of tenants, those that have ended among them.
+    pub moves: Map<Move>,
     /// The tenants that have a document.
     pub tenants: TenantTable,
 }

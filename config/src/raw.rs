@@ -11,6 +11,7 @@ mod route;
 mod service;
 mod shift;
 mod tenant;
+mod tenant_move;
 
 pub use algorithm::{
     Adaptation, AdaptiveConcurrency, Bandwidth, Concurrency, FixedWindow, LeakyBucketMeter, LeakyBucketQueue,
@@ -31,6 +32,7 @@ pub use shift::{
     ShiftReport, ShiftState, ShiftStep, TesterHeader, Testers, Wave,
 };
 pub use tenant::{LimitOverride, Tenant};
+pub use tenant_move::{Move, MoveFence, MovePhase, MoveState};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,6 +59,8 @@ pub enum Document {
     Plan(Plan),
     /// A stepwise move of a service's traffic from one track to the other, cell by cell.
     Shift(Box<Shift>),
+    /// A tenant's way from one cell to another.
+    Move(Box<Move>),
     /// A customer: its pin to a cell, its plan and its own limit values.
     Tenant(Tenant),
 }
@@ -73,6 +77,7 @@ impl Document {
             Document::Limit(_) => Kind::Limit,
             Document::Plan(_) => Kind::Plan,
             Document::Shift(_) => Kind::Shift,
+            Document::Move(_) => Kind::Move,
             Document::Tenant(_) => Kind::Tenant,
         }
     }
@@ -88,6 +93,7 @@ impl Document {
             Document::Limit(document) => &document.name,
             Document::Plan(document) => &document.name,
             Document::Shift(document) => &document.name,
+            Document::Move(document) => &document.name,
             Document::Tenant(document) => &document.name,
         }
     }

@@ -16,6 +16,7 @@ mod format;
 mod get;
 mod history;
 mod limit;
+mod moves;
 mod refusal;
 mod schema;
 mod shift;
@@ -109,6 +110,7 @@ enum Verb {
     Import(export::Import),
     Limit(limit::Limit),
     Man(completion::Manual),
+    Move(moves::Moves),
     Schema(schema::Schema),
     Shift(Box<shift::Shift>),
     Status(status::Status),
@@ -173,6 +175,7 @@ impl Verb {
             Verb::Import(import) => import.run(store.target(), input, output),
             Verb::Limit(limit) => limit.run(input, output),
             Verb::Man(manual) => manual.run(command(), output),
+            Verb::Move(moves) => moves.run(store.target(), input, output),
             Verb::Schema(schema) => schema.run(output),
             Verb::Shift(shift) => shift.run(store.target(), input, output),
             Verb::Status(status) => status.run(store.target(), output),

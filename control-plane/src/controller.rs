@@ -9,6 +9,7 @@ pub mod driver;
 mod ground;
 mod seat;
 pub mod shift;
+pub mod tenant_move;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use gridrouter_config::ids::{DocumentId, Kind};
 use gridrouter_config::raw;
 
 /// The kinds of documents that the controllers look at. Others are not even read where a store can tell them apart.
-pub const KINDS: &[Kind] = &[Kind::Service, Kind::Shift];
+pub const KINDS: &[Kind] = &[Kind::Service, Kind::Shift, Kind::Move];
 
 /// What a controller sees of a store: everything of its kinds that is in force, from one moment.
 #[derive(Debug, Default)]
@@ -67,16 +68,24 @@ impl From<Option<Proposal>> for Decision {
 /// All controllers.
 pub struct Controllers {
     shifts: shift::Shifts,
+    moves: tenant_move::Moves,
 }
 
 impl Controllers {
-    /// With these routers to be asked what they see.
-    pub fn new(routers: shift::Routers) -> Result<Self, String> {
-        Ok(Self { shifts: shift::Shifts::new(routers)? })
+    /// With these routers to be asked what they see, and those whose word is waited for.
+    pub fn new(routers: shift::Routers, watch: tenant_move::Watch) -> Result<Self, String> {
+        Ok(Self { shifts: shift::Shifts::new(routers)?, moves: tenant_move::Moves::new(watch) })
     }
 
     /// What is to be done now, in milliseconds since 1970. Here, and nowhere else, the controllers are asked.
     pub fn step(&mut self, view: &View, now: u64) -> Decision {
-        self.shifts.step(view, now)
+        // A tenant's requests wait while it moves, so that moves go first.
+        let moves = self.moves.step(view, now);
+        if moves.proposal.is_some() {
+            return moves;
+        }
+        let mut shifts = self.shifts.step(view, now);
+        shifts.notes.extend(moves.notes);
+        shifts
     }
 }

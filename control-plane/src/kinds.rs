@@ -14,6 +14,7 @@ const fn short(kind: Kind) -> &'static str {
         Kind::Limit => "lim",
         Kind::Plan => "pl",
         Kind::Shift => "sh",
+        Kind::Move => "mv",
         Kind::Tenant => "tn",
     }
 }

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod kinds;
 pub mod ledger;
 pub mod locate;
+pub mod mover;
 pub mod observe;
 pub mod output;
 pub mod picture;

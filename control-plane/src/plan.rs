@@ -4,6 +4,7 @@ pub mod analysis;
 pub mod carry;
 pub mod seed;
 pub mod shift;
+pub mod tenant_move;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What a document says, in a few words for a table.
 
 use gridrouter_config::raw::{
-    Cell, CellState, Document, Grid, Limit, PathMatch, Plan, Route, Service, Shift, ShiftPhase, Tenant,
+    Cell, CellState, Document, Grid, Limit, Move, PathMatch, Plan, Route, Service, Shift, ShiftPhase, Tenant,
 };
 
 use crate::table::plural;
@@ -20,6 +20,7 @@ pub fn summary(document: &Document) -> String {
         Document::Limit(limit) => of_limit(limit),
         Document::Plan(plan) => of_plan(plan),
         Document::Shift(shift) => of_shift(shift),
+        Document::Move(one) => of_move(one),
         Document::Tenant(tenant) => of_tenant(tenant),
     }
 }
@@ -58,6 +59,10 @@ fn of_shift(shift: &Shift) -> String {
     let (to, cells) = (shift.to.as_str(), plural(cells, "cell"));
     let phase = shift.state.as_ref().map_or(ShiftPhase::Pending, |state| state.phase);
     format!("{} → {to} in {cells}: {}", shift.service, phase.as_str())
+}
+
+fn of_move(one: &Move) -> String {
+    format!("{} from {} to {}: {}", one.tenant, one.from, one.to, one.state.phase.as_str())
 }
 
 fn of_route(route: &Route) -> String {

@@ -196,6 +196,7 @@ fn model(shift: bool) -> model::Model {
             |limit| &limit.name,
         ),
         shifts: by_name(shift.then(shift_of_all).into_iter(), |shift| &shift.name),
+        moves: Arc::default(),
         plans: Arc::default(),
         tenants,
     }

@@ -141,6 +141,10 @@ impl Router {
             let _only_once: Result<(), _> = presence.set(started);
         }
         let stop = Arc::new(AtomicBool::new(false));
+        let teller = tell_of_fences(&presence, &stop)?;
+        shared.fenced.told_by(teller.thread().clone());
+        // What was read when it was started may have fences already.
+        shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Fenced));
         let control = follow(source, &shared, &sockets, labels, Arc::clone(&presence), Arc::clone(&stop))?;
         Ok(Router { shared, status, sockets, presence, admin, stop, control: Some(control), drain: options.drain })
     }
@@ -230,8 +234,26 @@ fn follow(
             if !Arc::ptr_eq(&old.model.shifts, &new.shifts) || !Arc::ptr_eq(&old.model.services, &new.services) {
                 shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Shifted));
             }
+            if !Arc::ptr_eq(&old.model.moves, &new.moves) {
+                shared.fenced.keep(snapshot.fences.as_deref());
+                shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Fenced));
+            }
             keep_open();
         });
+    })
+}
+
+/// Tells of fences on a thread of its own, as soon as the threads have them up: somebody waits for that, and the thread that
+/// follows the store may be waiting for something else.
+fn tell_of_fences(presence: &Arc<OnceLock<Presence>>, stop: &Arc<AtomicBool>) -> Result<JoinHandle<()>, String> {
+    let (presence, stop) = (Arc::clone(presence), Arc::clone(stop));
+    spawn("fences", move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::park_timeout(Duration::from_secs(1));
+            if let Some(presence) = presence.get() {
+                presence.tell();
+            }
+        }
     })
 }
 

@@ -7,6 +7,7 @@ pub mod admission;
 pub(crate) mod aftermath;
 pub mod decide;
 pub mod explain;
+pub(crate) mod fencing;
 pub(crate) mod flight;
 pub(crate) mod mirror;
 pub(crate) mod own;
@@ -16,6 +17,7 @@ mod waiting;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridrouter_config::model;
 use http::{HeaderValue, Uri, Version, header};
@@ -24,9 +26,10 @@ use http_body::Body;
 use self::admission::Admission;
 use self::aftermath::Aftermath;
 use self::decide::{Decision, Destination, Facts, Refusal};
+use self::fencing::{Fencing, Place};
 use self::flight::Flight;
 use self::told::Told;
-use self::waiting::Waiting;
+use self::waiting::{Counted, Waiting};
 use crate::balance::smooth_weighted_round_robin::Tried;
 use crate::clock::{self, Nanos};
 use crate::http::answer::Answer;
@@ -38,6 +41,7 @@ use crate::http::reject::Reject;
 use crate::http::{forwarded, headers, target};
 use crate::http1::request::Head;
 use crate::listener::worker::Worker;
+use crate::snapshot::fences::is_write;
 use crate::snapshot::{ActionPlan, EndpointGroup, ForwardPlan, RoutePlan, Snapshot};
 use crate::telemetry::{self, Record};
 use crate::upstream::journey::{Choice, Journey, Outgoing};
@@ -61,7 +65,10 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
         Ok(Begun::Going(going, picked)) => Answering::Forward(depart(connection, &snapshot, going, picked, head, body)),
         Ok(Begun::Waiting(waiting)) => Answering::Wait(Box::new((*waiting, head, body))),
         Ok(Begun::Own(own)) => Answering::Own(Box::new((own, body))),
-        Err(refused) => Answering::Refuse(refused, body),
+        Err(refused) => match place(worker, &refused) {
+            Some(place) => Answering::Hold(Box::new((place, refused, head, body))),
+            None => Answering::Refuse(refused, body),
+        },
     };
     async move {
         match begun {
@@ -70,6 +77,10 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
             Answering::Wait(waiting) => {
                 let (ToWait { turn, group, going }, head, body) = *waiting;
                 Box::pin(forward_later(connection, &snapshot, turn, &group, going, head, body)).await
+            }
+            Answering::Hold(waiting) => {
+                let (place, refused, head, body) = *waiting;
+                Box::pin(hold(connection, place, *refused, head, body)).await
             }
             Answering::Own(own) => Box::pin(own::answer(connection, own.0, own.1, expects)).await,
             Answering::Refuse(refused, body) => Box::pin(own::refuse(connection, *refused, body, expects)).await,
@@ -82,6 +93,7 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
 enum Answering<'c> {
     Forward(Departure<'c>),
     Wait(Box<(ToWait, Head, ClientBody)>),
+    Hold(Box<(Place, Box<own::Refused>, Head, ClientBody)>),
     Own(Box<(own::Own, ClientBody)>),
     Refuse(Box<own::Refused>, ClientBody),
 }
@@ -162,6 +174,9 @@ fn begin(
         }
     };
     telemetry::limits::count(worker, &admission, placed.as_ref().map(|placed| &*placed.tenant));
+    if let Some(placed) = placed.as_ref().filter(|placed| placed.cell.is_some()) {
+        connection.under_way.begins(placed.hash, is_write(&head.method));
+    }
     let unfit = |reject, why| refuse(Refusal { route: Some(route), ..Refusal::of(reject, why) }, &admission);
     let Ok(target) = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()) else {
         return Err(unfit(Reject::BadPath, "the rewritten path is no target"));
@@ -203,6 +218,63 @@ fn begin(
                 None => Err(Box::new(unfit(Reject::NoEndpoint, NO_ENDPOINT).on_track(record.flight))),
             }
         }
+    }
+}
+
+/// A place to wait in for the end of a fence, where the fence grants a time and there is one.
+fn place(worker: &Rc<Worker>, refused: &own::Refused) -> Option<Place> {
+    let fence = refused.fence.as_ref()?;
+    if fence.document.hold.is_zero() { None } else { Fencing::hold(worker) }
+}
+
+/// Waits until no fence keeps a request away, and decides on it anew: by then the tenant may be on another cell.
+async fn hold(
+    connection: &Rc<Connection>,
+    place: Place,
+    mut refused: own::Refused,
+    head: Head,
+    body: ClientBody,
+) -> Answer {
+    let worker = connection.worker();
+    let hold = refused.fence.as_ref().map_or(Duration::ZERO, |fence| fence.document.hold);
+    let until = tokio::time::Instant::now() + hold;
+    let counted = Counted::new(worker, Record::new(worker.now()));
+    connection.waits.set(true);
+    let (snapshot, begun) = loop {
+        let news = worker.fencing.news();
+        let snapshot = worker.snapshot();
+        // A look at the fence alone first: a thousand may wait while another one goes.
+        let is_up = refused.fence.as_ref().is_some_and(|fence| {
+            let is_write = is_write(&head.method);
+            let fences = snapshot.fences.as_ref();
+            fences.and_then(|all| all.find(fence.hash, fence.document.tenant.as_str(), fence.grid, is_write)).is_some()
+        });
+        if !is_up {
+            match begin(connection, &snapshot, &head, worker.read_clock()) {
+                Err(again) if again.fence.is_some() => refused = *again,
+                begun => break (snapshot, begun),
+            }
+        }
+        if tokio::time::timeout_at(until, news).await.is_err() {
+            worker.read_clock();
+            break (snapshot, Err(Box::new(refused)));
+        }
+    };
+    connection.waits.set(false);
+    counted.done();
+    drop(place);
+    let expects = head.expects_continue;
+    match begun {
+        Ok(Begun::Going(going, picked)) => {
+            let mut departure = depart(connection, &snapshot, going, picked, head, body);
+            forward(connection, &snapshot, &mut departure).await
+        }
+        Ok(Begun::Waiting(waiting)) => {
+            let ToWait { turn, group, going } = *waiting;
+            forward_later(connection, &snapshot, turn, &group, going, head, body).await
+        }
+        Ok(Begun::Own(own)) => own::answer(connection, own, body, expects).await,
+        Err(refused) => own::refuse(connection, *refused, body, expects).await,
     }
 }
 

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use gridrouter_config::live::{LiveId, RouterState, RouterStatus};
+use gridrouter_config::live::{LiveId, MoveSeen, RouterState, RouterStatus};
 use gridrouter_config::store::etcd::live::{Entry, Holder, Standing, Terms};
 use gridrouter_config::store::etcd::{EtcdOptions, Random};
 
 use crate::lifecycle::Options;
 use crate::listener::worker::Shared;
+use crate::pipeline::decide::cell_of;
+use crate::snapshot::fences::Fence;
 use crate::source::{Origin, SharedStatus, unix_time};
 
 /// Where the number is kept that tells routers of one host apart.
@@ -87,7 +89,21 @@ fn say(status: &SharedStatus, shared: &Shared, address: Option<SocketAddr>, star
         quarantined: status.quarantined.len(),
         since: status.since,
         started,
+        moves: moves(shared),
     }
+}
+
+/// The moves under way, as the snapshot in force has them.
+pub(crate) fn moves(shared: &Shared) -> Vec<MoveSeen> {
+    let snapshot = shared.snapshot.load();
+    let seen = |fence: &Arc<Fence>| MoveSeen {
+        name: fence.document.name.to_string(),
+        started: fence.document.state.started,
+        phase: fence.document.state.phase,
+        cell: cell_of(&snapshot, fence).map(str::to_owned),
+        clean: shared.fenced.is_clean(fence, shared.threads.len()),
+    };
+    snapshot.fences.iter().flat_map(|fences| fences.iter()).map(seen).collect()
 }
 
 /// The host's name and a number: the same after a restart where there is a state directory to keep it, and other than

@@ -5,6 +5,7 @@
 //! balancer positions and limit counts belong to names and survive every edit: see [`names::Names`].
 
 pub mod compile;
+pub mod fences;
 mod limits;
 pub mod names;
 pub mod split;
@@ -20,6 +21,7 @@ use gridrouter_config::registrations::Registrations;
 use gridrouter_config::track::Track;
 use http::{HeaderValue, StatusCode};
 
+use self::fences::Fences;
 use self::split::{RunPlan, SplitPlan};
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::http::fields::TwoLines;
@@ -53,6 +55,8 @@ pub struct Snapshot {
     pub runs: Arc<[RunPlan]>,
     /// The tenants that have a document.
     pub tenants: Tenants,
+    /// The fences that are up, if there are any.
+    pub fences: Option<Arc<Fences>>,
     /// How long reading and compiling it took.
     pub compiled_in: std::time::Duration,
 }

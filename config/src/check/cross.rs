@@ -3,6 +3,7 @@
 mod grids;
 mod limits;
 mod listeners;
+mod moves;
 mod overlap;
 mod reach;
 mod references;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ModelDocument;
 use crate::generation::Entry;
 use crate::ids::{DocumentId, Kind, Name};
-use crate::model::{Cell, Grid, Limit, Listener, Plan, Route, Service, Shift, Tenant};
+use crate::model::{Cell, Grid, Limit, Listener, Move, Plan, Route, Service, Shift, Tenant};
 use crate::path::Path;
 use crate::problem::Problem;
 
@@ -49,6 +50,9 @@ pub fn cross_check(documents: &BTreeMap<DocumentId, Entry>, changed: &BTreeSet<K
     if any(&[Kind::Shift, Kind::Service, Kind::Cell]) {
         shifts::check(&mut cross);
     }
+    if any(&[Kind::Move, Kind::Grid, Kind::Cell]) {
+        moves::check(&mut cross);
+    }
     if any(&[Kind::Route]) {
         overlap::check(&mut cross);
     }
@@ -81,6 +85,7 @@ type ByKind<'a> = (
     List<'a, Limit>,
     List<'a, Plan>,
     List<'a, Shift>,
+    List<'a, Move>,
     List<'a, Tenant>,
 );
 type List<'a, T> = Vec<(&'a Name, Of<'a, T>)>;
@@ -96,6 +101,7 @@ struct Cross<'a> {
     limits: All<'a, Limit>,
     plans: All<'a, Plan>,
     shifts: All<'a, Shift>,
+    moves: All<'a, Move>,
     tenants: All<'a, Tenant>,
     conflicts: Vec<Conflict>,
 }
@@ -114,7 +120,8 @@ impl<'a> Cross<'a> {
                 ModelDocument::Limit(model) => of.5.push((name, Of { entry, model })),
                 ModelDocument::Plan(model) => of.6.push((name, Of { entry, model })),
                 ModelDocument::Shift(model) => of.7.push((name, Of { entry, model })),
-                ModelDocument::Tenant(model) => of.8.push((name, Of { entry, model })),
+                ModelDocument::Move(model) => of.8.push((name, Of { entry, model })),
+                ModelDocument::Tenant(model) => of.9.push((name, Of { entry, model })),
             }
         }
         Cross {
@@ -126,7 +133,8 @@ impl<'a> Cross<'a> {
             limits: of.5.into_iter().collect(),
             plans: of.6.into_iter().collect(),
             shifts: of.7.into_iter().collect(),
-            tenants: of.8.into_iter().collect(),
+            moves: of.8.into_iter().collect(),
+            tenants: of.9.into_iter().collect(),
             conflicts: Vec::new(),
         }
     }

@@ -99,6 +99,11 @@ fn each_reference(document: &raw::Document, found: &mut impl FnMut(Kind, &str, &
                 list(Kind::Cell, &wave.cells, &at.index(n).key("cells"), found);
             }
         }
+        raw::Document::Move(one) => {
+            found(Kind::Grid, &one.grid, &root.key("grid"));
+            found(Kind::Cell, &one.from, &root.key("from"));
+            found(Kind::Cell, &one.to, &root.key("to"));
+        }
         raw::Document::Listener(listener) => list(Kind::Limit, &listener.limits, &root.key("limits"), found),
         raw::Document::Cell(_) | raw::Document::Limit(_) => {}
     }

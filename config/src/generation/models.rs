@@ -22,6 +22,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
             ModelDocument::Limit(one) => maps.limits.push((name, Arc::clone(one))),
             ModelDocument::Plan(one) => maps.plans.push((name, Arc::clone(one))),
             ModelDocument::Shift(one) => maps.shifts.push((name, Arc::clone(one))),
+            ModelDocument::Move(one) => maps.moves.push((name, Arc::clone(one))),
             ModelDocument::Tenant(_) => {}
         }
     }
@@ -36,6 +37,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
         limits: keep(&old.limits, maps.limits),
         plans: keep(&old.plans, maps.plans),
         shifts: keep(&old.shifts, maps.shifts),
+        moves: keep(&old.moves, maps.moves),
         tenants: tenants_of(previous, documents, tenants),
     }
 }
@@ -51,6 +53,7 @@ struct Maps {
     limits: Vec<(Name, Arc<crate::model::Limit>)>,
     plans: Vec<(Name, Arc<crate::model::Plan>)>,
     shifts: Vec<(Name, Arc<crate::model::Shift>)>,
+    moves: Vec<(Name, Arc<crate::model::Move>)>,
 }
 
 /// The same map as before, if it has the same documents.

@@ -30,6 +30,7 @@ fn status(generation: u64) -> RouterStatus {
         quarantined: 0,
         since: 1,
         started: 1,
+        moves: Vec::new(),
     }
 }
 

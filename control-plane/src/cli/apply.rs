@@ -94,7 +94,7 @@ impl Apply {
             let adopt = self.adopt.settle(&mut place, &site, None, output)?;
             carried(&site, &mut files)?;
             // Shifts are started by gridctl, and are in no repository; a repository that has them says so.
-            let wanted = Wanted { only: self.prune, keeps: &[Kind::Shift], ..Wanted::of_files(&files) };
+            let wanted = Wanted { only: self.prune, keeps: &[Kind::Shift, Kind::Move], ..Wanted::of_files(&files) };
             let reason = String::new();
             let (flags, digest, asks) = (&self.change, None, Asks::WhereItDeletes);
             Ok((Job { flags, place, wanted, files, sources, reason, adopt, digest, asks }, site))

@@ -15,6 +15,7 @@ use super::format::{Shown, print_yaml};
 use super::{Status as Exit, attempt};
 use crate::controller::driver::{self, Company, Driver, News, Settings};
 use crate::controller::shift::Routers;
+use crate::controller::tenant_move::Watch;
 use crate::controller::{Controllers, KINDS};
 use crate::output::Output;
 use crate::table::{age, now, printable};
@@ -106,7 +107,7 @@ impl Run {
                 .map_err(|error| format!("cannot wait for signals: {error}"))?;
         }
         let id = settings.candidacy.id.clone();
-        let mut controllers = Controllers::new(Routers::of(target, &self.routers)?)?;
+        let mut controllers = Controllers::new(Routers::of(target, &self.routers)?, Watch::of(target)?)?;
         let mut driver = Driver::start(target, settings, move |view, now| controllers.step(view, now))?;
         output.line(format_args!("controller {id} on {target}"));
         output.flush();

@@ -14,16 +14,18 @@ use gridrouter_config::problem::did_you_mean;
 
 use super::format::{Shown, print_yaml_part};
 use super::store::StoreFlags;
-use super::{Status, complete};
+use super::{Status, complete, moves};
 use crate::locate::{Location, Locator};
 use crate::output::Output;
 use crate::site::Place;
 use crate::sources;
 use crate::target::Target;
 
-/// Ask about tenants.
+/// Ask about tenants, and move them.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  gridctl tenant where --config config/examples/quickstart --grid shop acme")]
+#[command(
+    after_help = "Examples:\n  gridctl tenant where --config config/examples/quickstart --grid shop acme\n  gridctl tenant move acme --to eu-2"
+)]
 pub(super) struct Tenant {
     #[command(subcommand)]
     verb: Verb,
@@ -31,6 +33,7 @@ pub(super) struct Tenant {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Move(Box<moves::Begin>),
     Where(Where),
 }
 
@@ -77,6 +80,7 @@ Examples:
 impl Tenant {
     pub(super) fn run(&self, store: &StoreFlags, input: &mut dyn BufRead, output: &mut Output) -> Status {
         match &self.verb {
+            Verb::Move(begin) => begin.run(store.target(), input, output),
             Verb::Where(place) => place.run(store, input, output),
         }
     }

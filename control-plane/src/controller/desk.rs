@@ -4,10 +4,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use gridrouter_config::ids::{DocumentId, Kind};
 use gridrouter_config::store::etcd::writer::About;
 
 use super::driver::Moment;
-use super::ground::{Failure, Ground, Guard};
+use super::ground::{Failure, Ground, Guard, Wants};
 use super::{KINDS, Proposal, View};
 use crate::target::Target;
 
@@ -35,7 +36,12 @@ pub struct Desk(Ground);
 impl Desk {
     /// Nothing is asked of the store yet.
     pub fn open(target: &Target) -> Result<Self, String> {
-        Ground::open(target, KINDS.to_vec()).map(Self)
+        Ground::open(target, Wants { kinds: KINDS.to_vec(), ..Wants::default() }).map(Self)
+    }
+
+    /// For other kinds of documents, and single documents of others still. Nothing is asked of the store yet.
+    pub fn open_for(target: &Target, kinds: &[Kind], single: &[DocumentId]) -> Result<Self, String> {
+        Ground::open(target, Wants { kinds: kinds.to_vec(), single: single.iter().cloned().collect() }).map(Self)
     }
 
     /// What is in force.

@@ -11,7 +11,7 @@ use gridrouter_config::ids::Kind;
 use gridrouter_config::store::etcd::election::{Candidacy, Leader};
 use gridrouter_config::store::etcd::writer::About;
 
-use super::ground::{Failure, Ground, Guard};
+use super::ground::{Failure, Ground, Guard, Wants};
 use super::seat::{Position, Proof, Seat};
 use super::{Decision, Unreadable, View};
 use crate::target::{Target, Where};
@@ -109,7 +109,7 @@ impl<Step: FnMut(&View, u64) -> Decision> Driver<Step> {
     pub fn start(target: &Target, settings: Settings, step: Step) -> Result<Self, String> {
         Ok(Self {
             seat: Seat::take(target, settings.candidacy.clone())?,
-            ground: Ground::open(target, settings.kinds.clone())?,
+            ground: Ground::open(target, Wants { kinds: settings.kinds.clone(), ..Wants::default() })?,
             settings,
             step,
             told: None,

@@ -1,5 +1,6 @@
 //! What the controllers act on: reading what is in force, and writing one change.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use gridrouter_config::store::{Store, StoreError};
 
 use super::driver::Moment;
 use super::seat::{Proof, Seat};
-use super::{Proposal, Unreadable, View};
+use super::{Proposal, Unreadable, View, tenant_move};
 use crate::directory::{self, Order, WriteError};
 use crate::plan::{Plan, Wanted};
 use crate::site::Site;
@@ -28,15 +29,32 @@ pub(super) enum Ground {
 
 pub(super) struct InEtcd {
     writer: Writer,
-    kinds: Vec<Kind>,
+    wants: Wants,
     read: Option<(Base, View)>,
 }
 
 pub(super) struct InFiles {
     root: PathBuf,
     store: DirectoryStore,
-    kinds: Vec<Kind>,
+    wants: Wants,
     read: Option<Files>,
+}
+
+/// What is read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wants {
+    /// Every document of these kinds.
+    pub(super) kinds: Vec<Kind>,
+    /// Single documents of other kinds; those of tenants that move are read besides.
+    pub(super) single: BTreeSet<DocumentId>,
+}
+
+impl Wants {
+    /// The single documents, given those of the kinds.
+    fn single<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<SourceDocument>>) -> BTreeSet<DocumentId> {
+        let moving = documents.into_iter().filter_map(|document| tenant_move::moving(document));
+        self.single.iter().cloned().chain(moving).collect()
+    }
 }
 
 /// What a directory had in one listing.
@@ -87,15 +105,15 @@ impl Guard<'_> {
 }
 
 impl Ground {
-    pub(super) fn open(target: &Target, kinds: Vec<Kind>) -> Result<Self, String> {
+    pub(super) fn open(target: &Target, wants: Wants) -> Result<Self, String> {
         Ok(match &target.place {
             Where::Etcd(options) => {
                 let writer = Writer::new((**options).clone(), Random::new()).map_err(|error| error.explain())?;
-                Ground::Etcd(Box::new(InEtcd { writer, kinds, read: None }))
+                Ground::Etcd(Box::new(InEtcd { writer, wants, read: None }))
             }
             Where::Directory(root) => {
                 let store = DirectoryStore::new(root.as_path());
-                Ground::Directory(Box::new(InFiles { root: root.clone(), store, kinds, read: None }))
+                Ground::Directory(Box::new(InFiles { root: root.clone(), store, wants, read: None }))
             }
         })
     }
@@ -135,9 +153,13 @@ impl InEtcd {
     fn look(&mut self) -> Result<&View, Failure> {
         let away = |error: StoreError| Failure::Away(error.explain());
         let now = self.writer.base().map_err(away)?;
-        let fresh = match self.read.take().filter(|(base, _)| base.head() == now.head()) {
-            Some(same) => same,
-            None => view_of_kinds(self.writer.read_kinds(&self.kinds).map_err(away)?),
+        let same = self.read.take().filter(|(base, _)| base.head() == now.head());
+        let fresh = if let Some(same) = same {
+            same
+        } else {
+            let wants = &self.wants;
+            let read = self.writer.read_kinds_and(&wants.kinds, |documents| wants.single(documents));
+            view_of_kinds(read.map_err(away)?)
         };
         Ok(&self.read.insert(fresh).1)
     }
@@ -164,7 +186,7 @@ impl InFiles {
         let same = self.read.take().filter(|read| read.revision == listing.revision);
         let fresh = same.unwrap_or_else(|| {
             let (revision, site) = (listing.revision, Site::of_files(listing));
-            let view = view_of_site(&site, &self.kinds);
+            let view = view_of_site(&site, &self.wants);
             Files { revision, site, view }
         });
         Ok(&self.read.insert(fresh).view)
@@ -224,9 +246,12 @@ fn view_of_kinds(read: OfKinds) -> (Base, View) {
     (read.base, view)
 }
 
-fn view_of_site(site: &Site, kinds: &[Kind]) -> View {
+fn view_of_site(site: &Site, wants: &Wants) -> View {
+    let kinds = &wants.kinds;
     let of_kinds = site.documents.iter().filter(|(id, _)| kinds.contains(&id.kind));
-    let documents = of_kinds.map(|(id, document)| (id.clone(), Arc::clone(document))).collect();
+    let mut documents: BTreeMap<_, _> = of_kinds.map(|(id, document)| (id.clone(), Arc::clone(document))).collect();
+    let single = wants.single(documents.values());
+    documents.extend(single.into_iter().filter_map(|id| Some((id.clone(), Arc::clone(site.documents.get(&id)?)))));
     let broken = site.broken.iter().flat_map(|broken| parse_entry(&broken.entry).broken);
     // What has no name may be of any kind.
     let ours = broken.filter(|broken| broken.id.as_ref().is_none_or(|id| kinds.contains(&id.kind)));

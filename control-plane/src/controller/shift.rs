@@ -171,6 +171,7 @@ fn service<'a>(view: &'a View, name: &Name) -> Option<&'a raw::Service> {
         | Document::Limit(_)
         | Document::Plan(_)
         | Document::Shift(_)
+        | Document::Move(_)
         | Document::Tenant(_) => None,
     }
 }

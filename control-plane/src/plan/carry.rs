@@ -22,6 +22,7 @@ pub fn carry_over(before: &Document, wanted: &mut Document) -> Result<(), String
             | Document::Limit(_)
             | Document::Plan(_)
             | Document::Shift(_)
+            | Document::Move(_)
             | Document::Tenant(_),
             _,
         ) => Ok(()),
@@ -87,7 +88,7 @@ fn service(before: &Service, wanted: &mut Service) {
     }
 }
 
-/// Whether a shift can be put back to what it was, by whoever undoes a change. The error says why not: a controller takes a
+/// Whether a shift, or a move, can be put back to what it was, by whoever undoes a change. The error says why not: a controller takes a
 /// shift on from wherever it is put, at once where its time there was over long ago, and one that is gone moves all
 /// traffic at once.
 pub fn can_be_put_back(now: Option<&Document>, then: Option<&Document>) -> Result<(), String> {
@@ -101,10 +102,18 @@ pub fn can_be_put_back(now: Option<&Document>, then: Option<&Document>) -> Resul
             | Document::Route(_)
             | Document::Limit(_)
             | Document::Plan(_)
+            | Document::Move(_)
             | Document::Tenant(_),
         )
         | None => None,
     };
+    if let Some(Document::Move(one)) = now.or(then) {
+        // Without its fence, two cells would serve one tenant for a moment.
+        return Err(format!(
+            "a move is not undone but made the other way: `gridctl tenant move {} --to {}`",
+            one.tenant, one.from
+        ));
+    }
     let Some(name) = now.or(then).and_then(shift_name) else { return Ok(()) };
     let (now, before) = (state(now), state(then));
     let is_over = |phase: ShiftPhase| match phase {

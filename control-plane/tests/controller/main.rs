@@ -7,6 +7,10 @@ mod acting;
 #[cfg(test)]
 mod dying;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod processes;
 #[cfg(test)]
 mod shifts;

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gridctl::controller::desk::Desk;
 use gridctl::controller::driver::{Driver, Moment, News, Settings, Turn};
 use gridctl::controller::shift::Routers;
+use gridctl::controller::tenant_move::Watch;
 use gridctl::controller::{Controllers, KINDS, Proposal, View};
 use gridctl::plan::shift::write::documents;
 use gridctl::plan::shift::{Command as Word, obey};
@@ -196,7 +197,8 @@ fn act(store: &str, tale: Story, crash: &mut dyn FnMut(Moment) -> bool) {
     let since = the_shift(site(store).advance().in_force.model()).state.since;
     let clock = Arc::new(AtomicU64::new(since.max(NOW)));
     let routers = Routers::Listed(vec![router(tale, Arc::clone(&clock))]);
-    let mut controllers = Controllers::new(routers).unwrap();
+    let watch = Watch::of(&target(store)).unwrap();
+    let mut controllers = Controllers::new(routers, watch).unwrap();
     // Two seconds after its end, a shift's report is closed.
     let ended = Cell::new(false);
     let step = |view: &View, now: u64| {

@@ -170,6 +170,11 @@ impl Running {
         Self::start(gridctl(store, &["controller", "run", "--id", id, "--period", "100ms"]))
     }
 
+    /// Any command of gridctl.
+    pub(crate) fn of(store: &str, arguments: &[&str]) -> Self {
+        Self::start(gridctl(store, arguments))
+    }
+
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -95,6 +95,7 @@ pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
             "limits": limits.keys().collect::<Vec<_>>(),
             "tenants": tenants.len(),
             "pins": tenants.iter().filter(|tenant| tenant.pin().is_some()).count(),
+            "moves": crate::presence::moves(&view.shared),
             "threads": view.shared.threads.len(),
         }),
     )

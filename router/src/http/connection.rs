@@ -26,6 +26,7 @@ use crate::http1::request::{self, Head};
 use crate::http1::wire::Wire;
 use crate::listener::wheel::Alarm;
 use crate::listener::worker::Worker;
+use crate::pipeline::fencing::UnderWay;
 use crate::pipeline::{self, own};
 use crate::telemetry::Record;
 
@@ -73,6 +74,10 @@ pub(crate) struct Connection {
     stays_until: Cell<Millis>,
     /// Whether the answer is a stream that the client asks for again when it ends.
     pub(crate) is_renewed: Cell<bool>,
+    /// What is on its way to a cell, for fences.
+    pub(crate) under_way: UnderWay,
+    /// Where its thread finds it.
+    pub(crate) position: Cell<usize>,
     /// The answer being made is the connection's last.
     ends: Cell<bool>,
     /// The client's address as text, made with its first request.
@@ -128,10 +133,13 @@ impl Connection {
             leaving: Cell::default(),
             stays_until: Cell::new(Millis::NEVER),
             is_renewed: Cell::default(),
+            under_way: UnderWay::default(),
+            position: Cell::default(),
             ends: Cell::default(),
             address: RefCell::default(),
         });
         connection.obey(document);
+        connection.worker.fencing.add(&connection);
         connection
     }
 
@@ -328,6 +336,7 @@ impl Connection {
 
     /// The answer was sent, or given up.
     pub(crate) fn request_ends(&self, now: Millis) {
+        self.under_way.ends();
         self.request_deadline.set(Millis::NEVER);
         self.leaving.set(Leaving::Not);
         self.is_renewed.set(false);
@@ -397,6 +406,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // The wheel would keep the connection's task until the alarm's time, which may be minutes away.
         self.alarm.cancel();
+        self.worker.fencing.remove(self.position.get());
     }
 }
 

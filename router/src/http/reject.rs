@@ -69,6 +69,8 @@ rejects! {
     LimitExceeded TOO_MANY_REQUESTS "limit_exceeded" "too many requests";
     /// The tenant's cell takes no requests.
     CellOffline SERVICE_UNAVAILABLE "cell_offline" "the service is not available at the moment";
+    /// The tenant is being moved from one cell to another.
+    TenantFenced SERVICE_UNAVAILABLE "tenant_fenced" "the service is not available at the moment; try again";
     /// No cell of the grid takes tenants.
     NoCell SERVICE_UNAVAILABLE "no_cell" "the service is not available at the moment";
     /// The service has no endpoint that could be used.

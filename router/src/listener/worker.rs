@@ -20,6 +20,7 @@ use crate::clock::{self, Millis, Nanos};
 use crate::http1::wire::Spare;
 use crate::limit::table::LimitTable;
 use crate::pipeline::explain::{Explanation, Question};
+use crate::pipeline::fencing::{Board, Fencing};
 use crate::pipeline::flight::Flights;
 use crate::pipeline::mirror::Mirrors;
 use crate::snapshot::Snapshot;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub threads: Vec<Thread>,
     /// Set when the process is asked to stop: no new connections, and `Connection: close` on every answer.
     pub draining: AtomicBool,
+    /// Which threads have which fences up.
+    pub fenced: Board,
     /// When the process was started, in milliseconds since 1970.
     pub started: u64,
 }
@@ -92,6 +95,8 @@ pub enum Message {
     Drain,
     /// The snapshot says something new of shifts: find the answers that have to end because of it.
     Shifted,
+    /// The snapshot says something new of fences.
+    Fenced,
     /// Say what would happen to a request.
     Explain(Box<Question>, oneshot::Sender<Explanation>),
 }
@@ -108,6 +113,7 @@ impl Shared {
             limits: LimitTable::new(limit_bytes),
             threads: (0..threads.max(1)).map(thread).collect(),
             draining: AtomicBool::new(false),
+            fenced: Board::default(),
             started: unix_millis(),
         })
     }
@@ -142,6 +148,7 @@ pub struct Worker {
     pub(crate) counters: Counters,
     pub(crate) flights: Flights,
     pub(crate) mirrors: Mirrors,
+    pub(crate) fencing: Fencing,
     random: Cell<u64>,
 }
 
@@ -210,6 +217,7 @@ impl Worker {
             counters: Counters::new(counters),
             flights: Flights::default(),
             mirrors: Mirrors::default(),
+            fencing: Fencing::default(),
             random: Cell::new(RandomState::new().hash_one(index) | 1),
         })
     }
@@ -314,6 +322,7 @@ async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) 
             }),
             Message::Connection { listener, stream, peer } => accept::adopt(&worker, listener, stream, peer),
             Message::Drain => worker.wheel.ring_all(),
+            Message::Fenced => worker.fencing.review(&worker),
             Message::Shifted => worker.flights.review(&worker),
             Message::Explain(question, reply) => {
                 let _gone: Result<(), _> = reply.send(crate::pipeline::explain::explain(&worker, &question));

@@ -22,6 +22,7 @@ use crate::http::reject::Reject;
 use crate::http::target::Target;
 use crate::placement;
 use crate::routing::{Match, Request};
+use crate::snapshot::fences::{Fence, is_write};
 use crate::snapshot::{ActionPlan, EndpointGroup, RoutePlan, Snapshot, TenantPlan, replaced_prefix};
 use crate::tenant;
 
@@ -60,6 +61,8 @@ pub struct Decision<'a, 'r> {
 pub struct Placed<'r> {
     /// The tenant's id.
     pub tenant: Cow<'r, str>,
+    /// The hash of the id.
+    pub hash: u64,
     /// Its bucket and cell, where the route has a grid.
     pub cell: Option<Place>,
 }
@@ -116,11 +119,13 @@ pub struct Refusal<'a, 'r> {
     pub why: &'static str,
     /// Whose it is, as far as that is known.
     pub tenant: Option<Cow<'r, str>>,
+    /// The fence that keeps it away, if one does.
+    pub fence: Option<&'a Arc<Fence>>,
 }
 
 impl Refusal<'_, '_> {
     pub(crate) fn of(reject: Reject, why: &'static str) -> Self {
-        Self { reject, route: None, why, tenant: None }
+        Self { reject, route: None, why, tenant: None, fence: None }
     }
 }
 
@@ -136,6 +141,8 @@ pub fn decide<'a: 'r, 'r>(
 ) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
     let Found { route, index, tenant, place, destination } = match find(snapshot, facts, dice) {
         Ok(found) => found,
+        // It may come again in a moment, and is not to pay twice.
+        Err(refusal) if refusal.fence.is_some() => return Err(refusal),
         Err(refusal) => {
             // A request that goes nowhere meets the limits of its listener all the same.
             admit(&Who { snapshot, facts, on: None }, limits, now, admission);
@@ -153,7 +160,7 @@ pub fn decide<'a: 'r, 'r>(
         let refusal = Refusal::of(Reject::LimitExceeded, "a limit refused the request");
         return Err(Refusal { route: Some(route), tenant, ..refusal });
     }
-    let placed = tenant.map(|tenant| Placed { tenant: tenant.id, cell: place });
+    let placed = tenant.map(|tenant| Placed { tenant: tenant.id, hash: tenant.hash, cell: place });
     Ok(Decision { route, index, destination, placed })
 }
 
@@ -181,6 +188,10 @@ fn find<'a: 'r, 'r>(
                 Some(grid) => Some(place(snapshot, grid, tenant.as_ref()).map_err(refuse)?),
                 None => None,
             };
+            if let Some(fence) = fence(snapshot, plan.grid, tenant.as_ref(), facts.method) {
+                let refusal = refuse((Reject::TenantFenced, "the tenant is on its way to another cell"));
+                return Err(Refusal { tenant: tenant.map(|tenant| tenant.id), fence: Some(fence), ..refusal });
+            }
             let target = plan.targets.of(place.map(|place| place.cell));
             let none = (Reject::NoEndpoint, "the service has no endpoints in the cell");
             let target = target.ok_or_else(|| refuse(none))?;
@@ -191,6 +202,25 @@ fn find<'a: 'r, 'r>(
         }
     };
     Ok(Found { route, index, tenant, place, destination })
+}
+
+/// The fence that keeps a request away. There is none, mostly, and this is one look at the snapshot.
+fn fence<'a>(
+    snapshot: &'a Snapshot,
+    grid: Option<u32>,
+    tenant: Option<&Tenant<'_, '_>>,
+    method: &Method,
+) -> Option<&'a Arc<Fence>> {
+    let (fences, grid, tenant) = (snapshot.fences.as_ref()?, grid?, tenant?);
+    fences.find(tenant.hash, &tenant.id, grid, is_write(method))
+}
+
+/// The cell that this snapshot has a tenant on.
+pub(crate) fn cell_of<'a>(snapshot: &'a Snapshot, fence: &Fence) -> Option<&'a str> {
+    let id = fence.document.tenant.as_str();
+    let plan = snapshot.tenants.get(fence.hash, id);
+    let place = place(snapshot, fence.grid, Some(&Tenant { id: id.into(), hash: fence.hash, plan })).ok()?;
+    Some(snapshot.cell(place.cell)?.name.as_str())
 }
 
 fn route<'a, 'r>(snapshot: &'a Snapshot, facts: &Facts<'r>) -> Result<(&'a Arc<RoutePlan>, Match), Refusal<'a, 'r>> {

@@ -27,6 +27,7 @@ use crate::http1::malformed::Malformed;
 use crate::http1::request::Head;
 use crate::limit::headers::retry_after;
 use crate::listener::worker::Worker;
+use crate::snapshot::fences::Fence;
 use crate::snapshot::{ActionPlan, RoutePlan};
 use crate::telemetry::Record;
 use crate::upstream::response_body::ResponseBody;
@@ -55,6 +56,8 @@ pub(super) struct Refused {
     told: Fields,
     retry_after: Option<HeaderValue>,
     record: Record,
+    /// The fence that keeps it away, if one does.
+    pub(super) fence: Option<Arc<Fence>>,
 }
 
 impl Refused {
@@ -66,7 +69,8 @@ impl Refused {
         admission: &Admission<'_>,
         now: Nanos,
     ) -> Self {
-        let Refusal { reject, route, why, .. } = *refusal;
+        let Refusal { reject, route, why, fence, .. } = *refusal;
+        let fence = fence.map(Arc::clone);
         let limit = admission.refusing();
         tracing::debug!(
             client = %connection.origin.peer,
@@ -82,8 +86,12 @@ impl Refused {
             reject,
             status: limit.map(|limit| limit.document.status),
             told: admission.lines(),
-            retry_after: limit.and_then(|_| retry_after(admission.retry_after_nanos())),
+            retry_after: match &fence {
+                Some(fence) => Some(fence.document.retry_after.as_secs().max(1).into()),
+                None => limit.and_then(|_| retry_after(admission.retry_after_nanos())),
+            },
             record,
+            fence,
         }
     }
 
@@ -95,7 +103,7 @@ impl Refused {
 
     /// A request that waited for its turn, and then could not be sent on.
     pub(super) fn after_waiting(reject: Reject, told: Fields, record: Record) -> Self {
-        Self { reject, status: None, told, retry_after: None, record }
+        Self { reject, status: None, told, retry_after: None, record, fence: None }
     }
 }
 
@@ -127,7 +135,7 @@ pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBo
 
 /// Refuses a request, having read a bounded amount of its body so that the client can read the answer.
 pub(super) async fn refuse(connection: &Rc<Connection>, refusal: Refused, body: ClientBody, expects: bool) -> Answer {
-    let Refused { reject: why, status, told, retry_after, record } = refusal;
+    let Refused { reject: why, status, told, retry_after, record, .. } = refusal;
     drain(connection, body, expects).await;
     let mut response =
         reject_with(connection, why, status.unwrap_or(why.status()), record, |fields| fields.extend(&told));

@@ -70,9 +70,20 @@ impl Waiting {
 }
 
 /// The record of a request while it waits.
-struct Counted {
+pub(super) struct Counted {
     worker: Rc<Worker>,
     record: Option<Record>,
+}
+
+impl Counted {
+    pub(super) fn new(worker: &Rc<Worker>, record: Record) -> Self {
+        Self { worker: Rc::clone(worker), record: Some(record) }
+    }
+
+    /// It waits no more: it is counted elsewhere.
+    pub(super) fn done(mut self) {
+        self.record = None;
+    }
 }
 
 /// Counts a request whose client left before its turn came.

@@ -8,6 +8,7 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Model, Placement};
 use gridrouter_config::registrations::Registrations;
 
+use super::fences::Fences;
 use super::limits::{Limits, QuotaCache, quotas_of};
 use super::names::Names;
 use super::split;
@@ -31,6 +32,8 @@ pub fn compile(
     let same = Unchanged::between(old, &model);
     let tenants = tenants(&model, old.filter(|_| same.limits && same.plans), names);
     let compiled_in = Duration::ZERO;
+    let same_moves = old.filter(|old| Arc::ptr_eq(&old.model.moves, &model.moves));
+    let fences = same_moves.map_or_else(|| Fences::of(&model, names), |old| old.fences.clone());
     if let Some(old) = old.filter(|old| same.all() && Arc::ptr_eq(&old.registrations, &registrations)) {
         let (listeners, routes, grids) = (old.listeners.clone(), Arc::clone(&old.routes), old.grids.clone());
         let (cells, runs) = (old.cells.clone(), Arc::clone(&old.runs));
@@ -45,6 +48,7 @@ pub fn compile(
             cells,
             runs,
             tenants,
+            fences,
             compiled_in,
         };
     }
@@ -55,7 +59,20 @@ pub fn compile(
     let listeners = listeners(&model, old, &routes, &limits, names);
     let runs = old.filter(|_| same.shifts && same.services).map(|old| Arc::clone(&old.runs));
     let runs = runs.unwrap_or_else(|| split::runs(&model, names));
-    Snapshot { generation, digest, model, registrations, listeners, routes, grids, cells, runs, tenants, compiled_in }
+    Snapshot {
+        generation,
+        digest,
+        model,
+        registrations,
+        listeners,
+        routes,
+        grids,
+        cells,
+        runs,
+        tenants,
+        fences,
+        compiled_in,
+    }
 }
 
 /// Which kinds are the same as in the snapshot before, to the pointer.

@@ -20,6 +20,8 @@ mod headers;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod normal_form;
 #[cfg(test)]
 mod parking;

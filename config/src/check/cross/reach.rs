@@ -61,6 +61,7 @@ fn lists_endpoints(service: &Entry) -> bool {
         | raw::Document::Limit(_)
         | raw::Document::Plan(_)
         | raw::Document::Shift(_)
+        | raw::Document::Move(_)
         | raw::Document::Tenant(_) => false,
     }
 }

@@ -31,6 +31,9 @@ pub(super) fn check(cross: &mut Cross<'_>, any: impl Fn(&[Kind]) -> bool) {
     if any(&[Kind::Shift, Kind::Service, Kind::Cell]) {
         shifts(cross, &mut dangling);
     }
+    if any(&[Kind::Move, Kind::Grid, Kind::Cell]) {
+        moves(cross, &mut dangling);
+    }
     if any(&[Kind::Tenant, Kind::Grid, Kind::Cell, Kind::Limit, Kind::Plan]) {
         tenants(cross, &mut dangling);
     }
@@ -73,6 +76,7 @@ pub(super) fn written_index(grid: &Entry, cell: &Name) -> usize {
         | raw::Document::Limit(_)
         | raw::Document::Plan(_)
         | raw::Document::Shift(_)
+        | raw::Document::Move(_)
         | raw::Document::Tenant(_) => 0,
     }
 }
@@ -121,6 +125,16 @@ fn shifts(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
                 look_up(&cross.cells, Kind::Cell, cell, shift.entry, &at.index(n).key("cells").index(m), out);
             }
         }
+    }
+}
+
+fn moves(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
+    let root = Path::Root;
+    // What has ended is a record of what was.
+    for one in cross.moves.values().filter(|one| !one.model.has_ended()) {
+        look_up(&cross.grids, Kind::Grid, &one.model.grid, one.entry, &root.key("grid"), out);
+        look_up(&cross.cells, Kind::Cell, &one.model.from, one.entry, &root.key("from"), out);
+        look_up(&cross.cells, Kind::Cell, &one.model.to, one.entry, &root.key("to"), out);
     }
 }
 

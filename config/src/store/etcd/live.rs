@@ -50,6 +50,14 @@ impl Entry {
         }
     }
 
+    /// What stays when the lease ends, until a farewell: a router may serve for longer than it is heard of.
+    fn note(&self, keys: &Keys, id: &LiveId) -> Option<String> {
+        match self {
+            Entry::Router(_) => Some(keys.note(id.as_str())),
+            Entry::Endpoint(..) => None,
+        }
+    }
+
     fn value(&self, id: &LiveId) -> Result<Vec<u8>, serde_json::Error> {
         match self {
             Entry::Router(status) => serde_json::to_vec(&RouterStatus { id: id.to_string(), ..status.clone() }),

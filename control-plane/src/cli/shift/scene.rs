@@ -70,6 +70,7 @@ pub(super) fn service<'a>(view: &'a View, shift: &Shift) -> Option<&'a raw::Serv
         | raw::Document::Limit(_)
         | raw::Document::Plan(_)
         | raw::Document::Shift(_)
+        | raw::Document::Move(_)
         | raw::Document::Tenant(_) => None,
     }
 }

@@ -98,7 +98,7 @@ impl Keeper {
             }
         }
         // Where it does not work, the lease ends by itself.
-        timeout(FAREWELL, self.farewell()).await.ok().and_then(Result::ok).unwrap_or(Farewell::Unanswered)
+        Box::pin(timeout(FAREWELL, self.farewell())).await.ok().and_then(Result::ok).unwrap_or(Farewell::Unanswered)
     }
 
     fn lost(&self, trouble: &Trouble) {
@@ -233,7 +233,9 @@ impl Keeper {
                 return Ok(());
             }
             let Some((key, value)) = &written else { break };
-            let answer = etcd.txn(claim(key, value, expected, lease.id)).await?;
+            // It is there from before the key is, and stays when the lease ends.
+            let note = entry.note(etcd.keys(), &self.id).filter(|_| lease.written.is_none());
+            let answer = etcd.txn(claim(key, value, note, expected, lease.id)).await?;
             let ours = lease.id;
             if answer.succeeded() {
                 let expired = Some(expected).filter(|found| *found != ours && *found != 0);
@@ -306,16 +308,24 @@ impl Keeper {
             Err(trouble) if trouble.to_string().contains("lease not found") => {}
             Err(trouble) => return Err(trouble),
         }
+        let note = self.wanted.borrow().note(etcd.keys(), &self.id);
+        if let Some(note) = note {
+            etcd.txn(Txn::new().and_then([TxnOp::delete(note, None)])).await?;
+        }
         self.board.change(|standing| standing.registered = false);
         Ok(Farewell::TakenBack)
     }
 }
 
 /// Puts a value under a lease if the key is under the expected one; a key that is not there is under lease 0.
-fn claim(key: &str, value: &[u8], expected: i64, lease: i64) -> Txn {
+fn claim(key: &str, value: &[u8], note: Option<String>, expected: i64, lease: i64) -> Txn {
     let put = TxnOp::put(key, value, Some(PutOptions::new().with_lease(lease)));
     let get = TxnOp::get(key, Some(GetOptions::new().with_keys_only()));
-    Txn::new().when([Compare::lease(key, CompareOp::Equal, expected)]).and_then([put]).or_else([get])
+    let noted = note.into_iter().map(|note| TxnOp::put(note, "", None));
+    Txn::new()
+        .when([Compare::lease(key, CompareOp::Equal, expected)])
+        .and_then(noted.chain([put]).collect::<Vec<_>>())
+        .or_else([get])
 }
 
 /// The lease of the key that stood in the way.

@@ -1,6 +1,6 @@
 //! The documents of a few kinds, for those who change them again and again: a million tenants are not read for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use etcd_client::GetOptions;
@@ -38,7 +38,18 @@ pub struct Unreadable {
 impl Writer {
     /// The documents of these kinds that are in force, from one moment, and what a change of them starts from.
     pub fn read_kinds(&mut self, kinds: &[Kind]) -> Result<OfKinds, StoreError> {
-        Ok(self.runtime.block_on(self.session.read(async |etcd: &Etcd| of_kinds(etcd, kinds).await))?)
+        Ok(self
+            .runtime
+            .block_on(self.session.read(async |etcd: &Etcd| of_kinds(etcd, kinds, &|_| BTreeSet::new()).await))?)
+    }
+
+    /// The same, with single documents of other kinds: `more` is asked which, given those of these kinds.
+    pub fn read_kinds_and(
+        &mut self,
+        kinds: &[Kind],
+        more: impl Fn(&[Arc<SourceDocument>]) -> BTreeSet<DocumentId>,
+    ) -> Result<OfKinds, StoreError> {
+        Ok(self.runtime.block_on(self.session.read(async |etcd: &Etcd| of_kinds(etcd, kinds, &more).await))?)
     }
 
     /// Which controller leads; nothing while none does.
@@ -54,7 +65,11 @@ impl Writer {
 /// A document as it is in force, and since when; with no bytes where that is not known.
 type Found = (Bytes, i64);
 
-async fn of_kinds(etcd: &Etcd, kinds: &[Kind]) -> Result<OfKinds, Trouble> {
+async fn of_kinds(
+    etcd: &Etcd,
+    kinds: &[Kind],
+    more: &impl Fn(&[Arc<SourceDocument>]) -> BTreeSet<DocumentId>,
+) -> Result<OfKinds, Trouble> {
     let read = etcd.head().await?;
     let Some((head, head_revision)) = read.head else {
         // What is there has not been published.
@@ -66,15 +81,46 @@ async fn of_kinds(etcd: &Etcd, kinds: &[Kind]) -> Result<OfKinds, Trouble> {
         Err(trouble) if trouble.kind == client::Kind::Compacted => listed(etcd, kinds, read.revision).await?,
         other => other?,
     };
-    for (id, value) in etcd.staged(&head, head_revision).await? {
-        if !kinds.contains(&id.kind) {
-            continue;
-        }
+    let staged = etcd.staged(&head, head_revision).await?;
+    lay_over(&mut found, &staged, head_revision, |id| kinds.contains(&id.kind));
+    let mut documents = parsed(etcd, found, head_revision, &mut strange);
+    let mut single = more(&documents);
+    single.retain(|id| !kinds.contains(&id.kind));
+    if !single.is_empty() {
+        let mut found = match each(etcd, &single, head_revision).await {
+            Err(trouble) if trouble.kind == client::Kind::Compacted => each(etcd, &single, read.revision).await?,
+            other => other?,
+        };
+        lay_over(&mut found, &staged, head_revision, |id| single.contains(id));
+        documents.extend(parsed(etcd, found, head_revision, &mut strange));
+        documents.sort_by(|one, other| one.id.cmp(&other.id));
+    }
+    let base = Base { digest: head.digest, documents: head.documents, head: Some(head), ..Base::at(head_revision) };
+    Ok(OfKinds { base, documents, unreadable: strange })
+}
+
+/// Lays what is staged over what the keys have.
+fn lay_over(
+    found: &mut BTreeMap<DocumentId, Found>,
+    staged: &[(DocumentId, Bytes)],
+    revision: i64,
+    ours: impl Fn(&DocumentId) -> bool,
+) {
+    for (id, value) in staged.iter().filter(|(id, _)| ours(id)) {
         match value {
-            Some(_) => drop(found.insert(id, (value, head_revision))),
-            None => drop(found.remove(&id)),
+            Some(_) => drop(found.insert(id.clone(), (value.clone(), revision))),
+            None => drop(found.remove(id)),
         }
     }
+}
+
+/// What was found, read. What cannot be relied on goes to what is strange.
+fn parsed(
+    etcd: &Etcd,
+    found: BTreeMap<DocumentId, Found>,
+    head_revision: i64,
+    strange: &mut Vec<Unreadable>,
+) -> Vec<Arc<SourceDocument>> {
     let mut documents = Vec::new();
     for (id, (bytes, revision)) in found {
         let path = etcd.keys().document(&id);
@@ -89,8 +135,18 @@ async fn of_kinds(etcd: &Etcd, kinds: &[Kind]) -> Result<OfKinds, Trouble> {
         let broken = parsed.broken.into_iter();
         strange.extend(broken.map(|broken| Unreadable { id: Some(id.clone()), problems: broken.problems }));
     }
-    let base = Base { digest: head.digest, documents: head.documents, head: Some(head), ..Base::at(head_revision) };
-    Ok(OfKinds { base, documents, unreadable: strange })
+    documents
+}
+
+/// Single documents as they were at a revision.
+async fn each(etcd: &Etcd, ids: &BTreeSet<DocumentId>, revision: i64) -> Result<BTreeMap<DocumentId, Found>, Trouble> {
+    let mut found = BTreeMap::new();
+    for id in ids {
+        let key = etcd.keys().document(id);
+        let (writes, _) = etcd.range(&key, &format!("{key}\0"), revision).await?;
+        found.extend(writes.into_iter().map(|write| (id.clone(), (write.value, write.revision))));
+    }
+    Ok(found)
 }
 
 /// The keys of these kinds as they were at a revision, and those that name no document.
