@@ -52,8 +52,9 @@ pub struct ShiftTracks {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TrackCounts {
-    /// Requests that went to the track and are over. Those are not counted that say nothing of it: whose client left before
-    /// there was an answer or did not send what it should, or that the router itself was too short of something to send.
+    /// Requests that went to the track and are over. Those are not counted that say nothing of it: whose client left within
+    /// a second and before there was an answer, or did not send what it should, or that the router itself was too short of
+    /// something to send.
     pub requests: u64,
     /// Those of them that failed: answered with a status of 500 and above, not answered, or not to the end.
     pub failed: u64,
@@ -64,7 +65,8 @@ pub struct TrackCounts {
     pub in_flight: u64,
     /// Those of them that would be on the other track now, and are closed when their time to drain is over.
     pub leaving: u64,
-    /// From when the request could be sent on until the head of its answer had come, of those that an endpoint answered.
+    /// From when the request could be sent on until the head of its answer had come, of those that an endpoint answered; of
+    /// those whose client left, having waited for a second at the least, until then.
     pub latency_micros: Latencies,
 }
 

@@ -206,6 +206,9 @@ fn begin(
             };
             if admission.wait_nanos > 0 {
                 let (turn, group) = (Waiting::new(worker, &admission, now), Arc::clone(group));
+                if let Some(flight) = &record.flight {
+                    flight.waits();
+                }
                 if !fits(route, admission.wait_nanos) {
                     // Its turn, which is given back here, would come when its time is over.
                     drop(turn);

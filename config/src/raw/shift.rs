@@ -149,7 +149,8 @@ pub struct Analysis {
     /// The longest time within which 99 of 100 requests are answered, such as `500ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_p99: Option<String>,
-    /// How many times that of the old track at the same time it may be (1.0 to 100.0).
+    /// How many times that of the old track at the same time it may be (1.0 to 100.0). The median may not be more times that
+    /// of the old track either, where it is a millisecond above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_p99_factor: Option<f64>,
     /// What Prometheus knows besides.

@@ -31,6 +31,8 @@ use crate::upstream::response_body::BrokenOff;
 
 /// How long an answer has at the least that begins when it should have ended.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long a client waits at the least whose leaving says that the answer takes long.
+const GIVES_UP: Nanos = Nanos(1_000_000_000);
 
 /// A split as requests hold it: counted by a counter of this thread's own.
 pub(super) type Split = Rc<Arc<SplitPlan>>;
@@ -48,6 +50,8 @@ struct State {
     tenant: Option<u64>,
     /// The track that it went to: the other one, if the one chosen had no endpoint.
     used: Cell<Track>,
+    /// Whether it waits for its turn.
+    queued: Cell<bool>,
     /// When it could be sent on.
     began: Cell<Nanos>,
     /// How long the head of its answer took.
@@ -133,6 +137,7 @@ impl Flight {
             tester: on.is_tester,
             tenant: on.tenant,
             used: Cell::new(on.track),
+            queued: Cell::default(),
             began: Cell::new(now),
             took: Cell::default(),
             leaves: Cell::new(Millis::NEVER),
@@ -201,8 +206,14 @@ impl Flight {
         }
     }
 
-    /// The request has waited for its turn, which says nothing about the track.
+    /// The request waits for its turn, which says nothing about the track.
+    pub(super) fn waits(&self) {
+        self.0.queued.set(true);
+    }
+
+    /// The request has waited for its turn.
     pub(super) fn begins(&self, now: Nanos) {
+        self.0.queued.set(false);
         self.0.began.set(now);
     }
 
@@ -231,14 +242,23 @@ impl Flight {
         let failed = match (reject, took) {
             (Some(reject), _) if reject.is_of_the_client() => return,
             (Some(_), _) => true,
-            // Its client left before there was an answer.
-            (None, None) => return,
+            (None, None) => return self.count_given_up(),
             (None, Some(_)) => {
                 status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16()
                     || matches!(broken_off, Some(BrokenOff::Upstream | BrokenOff::Stalled))
             }
         };
         self.0.counters(|counters| counters.request(failed, took));
+    }
+
+    /// Counts a request whose client left before there was an answer. One that left soon says nothing. One that had waited
+    /// says that the answer takes longer than that: of a track that hangs, nothing else would ever be heard.
+    fn count_given_up(&self) {
+        let state = &self.0;
+        let waited = Nanos(state.connection.worker().read_clock().0.saturating_sub(state.began.get().0));
+        if !state.queued.get() && waited >= GIVES_UP {
+            state.counters(|counters| counters.request(false, Some(waited)));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is counted of the tracks.
 
+use std::time::{Duration, Instant};
+
 use gridrouter_config::track::Track;
 use gridrouter_config::tracks::{TrackCounts, Tracks as Told};
 
@@ -130,7 +132,30 @@ fn refusals_of_limits_and_clients_that_leave_say_nothing_of_a_track() {
     assert_eq!(in_flight, 1);
     client.abort();
     site.get("/").assert_reject(429, "limit_exceeded");
-    assert_eq!(settled(&site).map(|counts| (counts.requests, counts.failed)), [(0, 0); 2]);
+    let [on_blue, on_green] = settled(&site);
+    assert_eq!((on_blue.requests, on_blue.failed, on_green.failed), (0, 0, 0));
+    // On a machine that is busy enough, the client has not left soon.
+    assert!(on_green.latency_micros.quantile(0.0).is_none_or(|waited| waited >= 1_000_000), "{on_green:?}");
+}
+
+/// Of a track that hangs, nothing else would ever be heard.
+#[test]
+fn a_client_that_gives_up_says_how_long_it_has_waited() {
+    let blue = Upstream::ok("blue");
+    let green = Upstream::scripted(|peer| {
+        peer.request();
+        peer.ending();
+    });
+    let site = Tracks::of(&blue, &green).site(&running("100%"));
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    green.received();
+    let since = Instant::now();
+    eventually("a second and more has passed", || since.elapsed() > Duration::from_millis(1_100));
+    client.abort();
+    let [_, on_green] = settled(&site);
+    assert_eq!((on_green.requests, on_green.failed), (1, 0));
+    assert!(on_green.latency_micros.quantile(0.5).is_some_and(|waited| waited >= 1_000_000), "{on_green:?}");
 }
 
 #[test]
