@@ -1,5 +1,7 @@
 //! Renders the metrics, on the admin thread: adds up what each thread counted.
 
+mod mirrors;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Error;
 use std::sync::atomic::Ordering;
@@ -7,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gridrouter_config::store::etcd::live::Standing;
 use gridrouter_config::track::Track;
-use gridrouter_config::tracks::mirror::MirrorCounts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -126,26 +127,8 @@ fn limit_labels(names: &[Arc<str>], id: u32) -> [(&'static str, &str); 2] {
 /// The name of a metric of tracks, what it says, and its value.
 type Series = (&'static str, &'static str, fn(&TrackSum) -> u64);
 
-type Count = fn(&MirrorCounts) -> u64;
-
-/// The metrics of copies: name, what it says, and its value.
-const MIRROR_COUNTERS: [(&str, &str, Count); 8] = [
-    ("mirror_copies", "Copies of requests sent to the new track of a shift", |counts| counts.copies),
-    ("mirror_dropped", "Copies that were not sent, for want of room", |counts| counts.dropped),
-    ("mirror_failed", "Copies that got no answer", |counts| counts.failed),
-    ("mirror_compared", "Copies whose answer was compared", |counts| counts.compared),
-    ("mirror_status_differs", "Those with another status", |counts| counts.status_differs),
-    ("mirror_bodies_compared", "Those of which the bodies were compared", |counts| counts.bodies_compared),
-    ("mirror_bodies_differ", "Those with another body", |counts| counts.bodies_differ),
-    ("mirror_slower", "Those that took more than twice as long, and 10 ms longer", |counts| counts.slower),
-];
-
 fn track_labels(run: &RunPlan, track: Track) -> [(&'static str, &str); 3] {
     [("shift", run.document.name.as_str()), ("cell", run.cell.as_str()), ("track", track.as_str())]
-}
-
-fn mirror_labels(run: &RunPlan) -> [(&'static str, &str); 2] {
-    [("shift", run.document.name.as_str()), ("cell", run.cell.as_str())]
 }
 
 type Shared<T> = Mutex<Vec<(u32, Arc<T>)>>;
@@ -322,36 +305,6 @@ impl Out<'_, '_> {
             let (seconds, count) = (sum.latency_nanos as f64 / 1e9, sum.counts.latency_micros.total());
             let mut series = metric.encode_family(&labels)?;
             series.encode_histogram::<[(&str, &str); 0]>(seconds, count, &buckets, None)?;
-        }
-        Ok(())
-    }
-
-    fn mirrors(&mut self, sums: &[RunSum<'_>]) -> Result<(), Error> {
-        let series = || sums.iter().filter_map(|sum| Some((sum.run, sum.mirror.as_ref()?)));
-        for (name, help, of) in MIRROR_COUNTERS {
-            let mut metric = self.metric(name, help, MetricType::Counter)?;
-            for (run, sum) in series() {
-                counter(&mut metric.encode_family(&mirror_labels(run))?, of(&sum.counts))?;
-            }
-        }
-        let mut metric = self.metric("mirror_copies_in_flight", "Copies on their way", MetricType::Gauge)?;
-        for (run, sum) in series() {
-            metric.encode_family(&mirror_labels(run))?.encode_gauge(&sum.counts.in_flight)?;
-        }
-        let help = "How long both tracks took for the head of their answer to requests that were compared";
-        let mut metric = self.metric("mirror_response_seconds", help, MetricType::Histogram)?;
-        for (run, sum) in series() {
-            let (counts, to) = (&sum.counts, run.document.to);
-            let sides = [
-                (to.other(), &counts.old_latency_micros, sum.old_nanos),
-                (to, &counts.new_latency_micros, sum.new_nanos),
-            ];
-            for (track, micros, nanos) in sides {
-                let labels = track_labels(run, track);
-                let mut series = metric.encode_family(&labels)?;
-                let (seconds, buckets) = (nanos as f64 / 1e9, octaves(micros));
-                series.encode_histogram::<[(&str, &str); 0]>(seconds, micros.total(), &buckets, None)?;
-            }
         }
         Ok(())
     }
