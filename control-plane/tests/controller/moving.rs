@@ -138,6 +138,8 @@ fn client(router: SocketAddr, stop: &AtomicBool, mistakes: &Mutex<Vec<String>>) 
             mistakes.lock().unwrap().push(format!("{method} of t{tenant}: {lines:?}"));
         }
         sent += 1;
+        // The machine has moves to do as well.
+        std::thread::park_timeout(Duration::from_millis(2));
     }
     sent
 }
@@ -180,6 +182,7 @@ fn until(mover: &mut Mover, wanted: MovePhase) {
     });
 }
 
+/// Moves a tenant, and says so now and then.
 fn move_one(target: &Target, log: &Log, tenant: usize, to: &'static str) -> Moved {
     let mut mover = Mover::begin(target, "test", None, &order(tenant, to), now()).unwrap();
     until(&mut mover, MovePhase::Fenced);

@@ -85,11 +85,15 @@ impl UnderWay {
         self.0.set(0);
     }
 
-    /// Whether it is one that the fence keeps away. A tenant of the same hash counts too, and does no harm.
-    fn is_behind(&self, fence: &Fence) -> bool {
-        let now = self.0.get();
-        now != 0 && now & !1 == fence.hash & !1 && fence.keeps_away(now & 1 == 1)
+    fn get(&self) -> Option<u64> {
+        Some(self.0.get()).filter(|number| *number != 0)
     }
+}
+
+/// Whether nothing is on its way that the fence keeps away. A tenant of the same hash counts too, and does no harm.
+fn is_clean(fence: &Fence, under_way: &HashSet<u64>) -> bool {
+    let is_there = |is_write: bool| under_way.contains(&((fence.hash & !1) | u64::from(is_write)));
+    [true, false].into_iter().all(|is_write| !(fence.keeps_away(is_write) && is_there(is_write)))
 }
 
 /// One thread's connections, and the requests of theirs that wait for fences.
@@ -133,14 +137,13 @@ impl Fencing {
     fn look(&self, worker: &Worker) -> bool {
         let snapshot = worker.snapshot();
         let fences = snapshot.fences.as_deref();
+        let Some(fences) = fences else { return true };
+        // Once, however many fences there are.
         let connections = self.connections.borrow();
-        let is_clean = |fence: &Fence| {
-            let mut all = connections.iter().filter_map(Weak::upgrade);
-            !all.any(|connection| connection.under_way.is_behind(fence))
-        };
+        let under_way = connections.iter().filter_map(|connection| connection.upgrade()?.under_way.get()).collect();
         let clean: Vec<Key> =
-            fences.into_iter().flat_map(Fences::iter).filter(|fence| is_clean(fence)).map(|fence| key(fence)).collect();
-        let all = clean.len() == fences.map_or(0, |fences| fences.iter().count());
+            fences.iter().filter(|fence| is_clean(fence, &under_way)).map(|fence| key(fence)).collect();
+        let all = clean.len() == fences.iter().count();
         worker.shared.fenced.note(worker.index, clean);
         all
     }
