@@ -73,6 +73,8 @@ pub struct Shifts {
     ledgers: BTreeMap<Name, Ledger>,
     /// Runs whose closing report was looked after, by when they were started.
     closed: BTreeMap<Name, u64>,
+    /// The one that something was to be written for last.
+    last: Option<Name>,
     /// Since when shifts cannot be carried out.
     obstacles: BTreeMap<Name, u64>,
     /// What Prometheus said last, and when it was asked.
@@ -87,6 +89,7 @@ impl Shifts {
             observer: Observer::new()?,
             ledgers: BTreeMap::new(),
             closed: BTreeMap::new(),
+            last: None,
             obstacles: BTreeMap::new(),
             answers: BTreeMap::new(),
         })
@@ -97,7 +100,7 @@ impl Shifts {
         let shifts: Vec<_> = view.documents.values().filter_map(|document| read(&document.raw, document)).collect();
         let closing =
             |shift: &model::Shift| is_closing(shift, now) && self.closed.get(&shift.name) != Some(&shift.state.started);
-        let open: Vec<_> = shifts.iter().filter(|(_, shift)| !shift.has_ended() || closing(shift)).collect();
+        let mut open: Vec<_> = shifts.iter().filter(|(_, shift)| !shift.has_ended() || closing(shift)).collect();
         let names: BTreeSet<&Name> = open.iter().map(|(_, shift)| &shift.name).collect();
         self.ledgers.retain(|name, _| names.contains(name));
         self.answers.retain(|name, _| names.contains(name));
@@ -106,6 +109,9 @@ impl Shifts {
         let counted = open.iter().any(|(_, shift)| shift.state.phase != ShiftPhase::Pending);
         let readings = if counted { self.readings() } else { Vec::new() };
         let mut notes = Vec::new();
+        // Whose turn it was last comes last: what cannot be written for one holds up no other.
+        let after = open.partition_point(|(_, shift)| self.last.as_ref().is_some_and(|last| shift.name <= *last));
+        open.rotate_left(after);
         for (raw, shift) in open {
             let service = service(view, &shift.service);
             let ledger = self.ledgers.entry(shift.name.clone()).or_default();
@@ -130,6 +136,7 @@ impl Shifts {
                 tick(shift, &verdict(shift, ledger, answers), now).map(|next| reported(next, shift, ledger))
             };
             if let Some(next) = next {
+                self.last = Some(shift.name.clone());
                 let message = format!("shift {}: {}", shift.name, next.what);
                 let proposal = Proposal { put: documents(raw, service, &next), message };
                 return Decision { proposal: Some(proposal), notes };

@@ -32,7 +32,7 @@ pub fn carry_over(before: &Document, wanted: &mut Document) -> Result<(), String
 fn shift(before: &Shift, wanted: &mut Shift) -> Result<(), String> {
     let Some(state) = &before.state else { return Ok(()) };
     if wanted.state.is_some() {
-        return Ok(());
+        return own_state(before, wanted);
     }
     let plain = |shift: &Shift| Shift { state: None, ..shift.clone() };
     let (was, is) = (plain(before), plain(wanted));
@@ -72,6 +72,28 @@ fn shift(before: &Shift, wanted: &mut Shift) -> Result<(), String> {
             state.phase.as_str(),
             before.name
         )),
+    }
+}
+
+/// A state that somebody gives: of a shift under way, it has to be the one that it has.
+fn own_state(before: &Shift, wanted: &Shift) -> Result<(), String> {
+    let Some(state) = before.state.as_ref().filter(|state| before.state != wanted.state && !is_over(state.phase))
+    else {
+        return Ok(());
+    };
+    Err(format!(
+        "shift \"{}\" is {}, and not as the state of this document says; leave `state` out, and say `gridctl shift pause {}`, \
+         `promote`, `rollback` or `abort`",
+        before.name,
+        state.phase.as_str(),
+        before.name
+    ))
+}
+
+fn is_over(phase: ShiftPhase) -> bool {
+    match phase {
+        ShiftPhase::RolledBack | ShiftPhase::Succeeded | ShiftPhase::Failed | ShiftPhase::Aborted => true,
+        ShiftPhase::Pending | ShiftPhase::Running | ShiftPhase::Paused | ShiftPhase::RollingBack => false,
     }
 }
 
@@ -116,10 +138,6 @@ pub fn can_be_put_back(now: Option<&Document>, then: Option<&Document>) -> Resul
     }
     let Some(name) = now.or(then).and_then(shift_name) else { return Ok(()) };
     let (now, before) = (state(now), state(then));
-    let is_over = |phase: ShiftPhase| match phase {
-        ShiftPhase::RolledBack | ShiftPhase::Succeeded | ShiftPhase::Failed | ShiftPhase::Aborted => true,
-        ShiftPhase::Pending | ShiftPhase::Running | ShiftPhase::Paused | ShiftPhase::RollingBack => false,
-    };
     let moves_on = before.as_ref().is_some_and(|state| !is_over(state.phase));
     let was_moved = now.as_ref().is_some_and(|state| !is_over(state.phase) && state.phase != ShiftPhase::Pending);
     let begins = then.is_some() && before.is_none() && now.is_some();
@@ -178,7 +196,12 @@ mod tests {
         let ended = applied(", state: {phase: Succeeded, started: 1, since: 2}", &other).unwrap();
         assert_eq!(ended, document(&other), "it is another one");
         let undone = format!("{SHIFT}, state: {{phase: Paused, started: 1, since: 2}}}}");
-        assert_eq!(applied(running, &undone).unwrap(), document(&undone), "what is said is meant");
+        let refused = applied(running, &undone).unwrap_err();
+        assert!(refused.contains("leave `state` out"), "{refused}");
+        let ended = ", state: {phase: Aborted, started: 1, since: 2}";
+        assert_eq!(applied(ended, &undone).unwrap(), document(&undone), "what is said is meant");
+        let same = format!("{SHIFT}{running}}}");
+        assert_eq!(applied(running, &same).unwrap(), document(&same));
     }
 
     #[test]

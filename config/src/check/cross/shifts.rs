@@ -25,15 +25,15 @@ fn services_have_tracks(cross: &mut Cross<'_>) {
         let Some(service) = cross.services.get(&shift.model.service).copied() else { continue };
         for cell in shift.model.cells() {
             let (name, to) = (&service.model.name, shift.model.to);
-            if !cross.cells.contains_key(cell) || has_track(service.entry, cell, to) {
-                continue;
-            }
+            // The way back needs the old one.
+            let missing = [to, to.other()].into_iter().find(|track| !has_track(service.entry, cell, *track));
+            let Some(track) = missing.filter(|_| cross.cells.contains_key(cell)) else { continue };
             let involved = vec![id(Kind::Service, name)];
             if service.model.cells.contains_key(cell) {
-                let message = format!("service \"{name}\" has no `{}` in cell \"{cell}\"", to.as_str());
+                let message = format!("service \"{name}\" has no `{}` in cell \"{cell}\"", track.as_str());
                 let help = format!(
                     "list its endpoints there, or write `{}: []` in Service \"{name}\" if they register themselves",
-                    to.as_str()
+                    track.as_str()
                 );
                 with_place(shift.entry, cell, |path| cross.conflict(shift.entry, path, message, help, involved));
                 continue;
