@@ -219,11 +219,29 @@ pub fn list(target: &Target) -> Result<(Vec<model::Move>, Option<Fleet>), String
     Ok((moves, fleet))
 }
 
+fn id_of(name: &Name) -> DocumentId {
+    DocumentId { kind: Kind::Move, name: name.clone() }
+}
+
+/// A move by its name. The others are not looked at: there may be thousands.
 fn find<'a>(view: &'a View, name: &Name) -> Result<(&'a raw::Move, model::Move), String> {
-    all(view).find(|(_, one)| one.name == *name).map(|(raw, one)| (raw, (*one).clone())).ok_or_else(|| {
-        let known: Vec<String> = all(view).map(|(_, one)| one.name.to_string()).collect();
-        let help = did_you_mean(name.as_str(), known.iter().map(String::as_str));
+    let found = view.documents.get(&id_of(name)).and_then(|source| match (&source.raw, convert(source)) {
+        (raw::Document::Move(raw), Ok(ModelDocument::Move(one))) => Some((&**raw, (*one).clone())),
+        _ => None,
+    });
+    found.ok_or_else(|| {
+        let known = view.documents.keys().filter(|id| id.kind == Kind::Move).map(|id| id.name.as_str());
+        let help = did_you_mean(name.as_str(), known);
         format!("there is no move \"{name}\"; {}", help.unwrap_or_else(|| "look with `gridctl move list`".to_owned()))
+    })
+}
+
+/// The move that a tenant is on in a grid, if it is on one.
+fn on_its_way<'a>(view: &'a View, tenant: &Name, grid: &Name) -> Option<&'a raw::Move> {
+    view.documents.values().find_map(|source| {
+        let raw::Document::Move(one) = &source.raw else { return None };
+        let same = one.tenant == tenant.as_str() && one.grid == grid.as_str();
+        (same && !one.state.phase.is_last()).then_some(&**one)
     })
 }
 
@@ -262,9 +280,7 @@ fn planned(view: &View, order: &Order, now: u64) -> Result<raw::Move, String> {
     let advanced = advance(None, &[Parsed::from_documents("", placement)], &TenantTable::default());
     let model = advanced.in_force.model();
     let grid = grid(model, order.grid.as_ref())?;
-    if let Some((_, other)) =
-        all(view).find(|(_, other)| !other.has_ended() && other.tenant == order.tenant && other.grid == grid.name)
-    {
+    if let Some(other) = on_its_way(view, &order.tenant, &grid.name) {
         let name = &other.name;
         return Err(format!(
             "tenant \"{}\" is on its way already, by move \"{name}\"; go on with `gridctl move resume {name}`, or back with \
@@ -286,7 +302,9 @@ fn planned(view: &View, order: &Order, now: u64) -> Result<raw::Move, String> {
         return Err(format!("tenant \"{}\" is on cell \"{from}\" already", order.tenant));
     }
     let name = match &order.name {
-        Some(name) if find(view, name).is_ok() => return Err(format!("there is a move \"{name}\" already")),
+        Some(name) if view.documents.contains_key(&id_of(name)) => {
+            return Err(format!("there is a move \"{name}\" already"));
+        }
         Some(name) => name.to_string(),
         None => free_name(view, &order.tenant, now),
     };
@@ -344,8 +362,8 @@ fn free_name(view: &View, tenant: &Name, now: u64) -> String {
     let text: String = tenant.as_str().to_lowercase().chars().map(plain).take(64).collect();
     let text = text.trim_matches('-');
     let text = if text.is_empty() { "tenant" } else { text };
-    let taken = |name: &String| Name::parse(name).is_ok_and(|name| find(view, &name).is_ok());
+    let taken = |name: &String| Name::parse(name).is_ok_and(|name| view.documents.contains_key(&id_of(&name)));
     // There are not as many moves that one of these would not be free.
-    let tried = (0..=all(view).count() as u64).map(|more| format!("{text}-{}", (now / 1000) + more));
-    tried.into_iter().find(|name| !taken(name)).unwrap_or_default()
+    let mut tried = (0..=view.documents.len() as u64).map(|more| format!("{text}-{}", (now / 1000) + more));
+    tried.find(|name| !taken(name)).unwrap_or_default()
 }
