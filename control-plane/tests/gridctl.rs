@@ -77,7 +77,9 @@ fn every_example_in_the_help_works() {
     ] {
         let (help, _) = expect(0, verb, "");
         let (_, examples) = help.split_once("Examples:").unwrap();
-        for line in examples.lines().filter_map(|line| line.trim().strip_prefix("gridctl ")) {
+        let lines = examples.lines().filter_map(|line| line.trim().strip_prefix("gridctl "));
+        // Those that need an etcd are checked for what the parser says of them, and have tests of their own.
+        for line in lines.filter(|line| !line.contains("etcd://")) {
             let (out, _) = expect(0, &line.split(' ').collect::<Vec<_>>(), "acme\n");
             assert!(!out.is_empty(), "{line}");
             tried += 1;

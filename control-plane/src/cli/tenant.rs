@@ -23,13 +23,16 @@ use crate::target::Target;
 
 /// Ask about tenants, and move them.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  gridctl tenant where --config config/examples/quickstart --grid shop acme\n  gridctl tenant move acme --to eu-2"
-)]
+#[command(after_help = TENANT)]
 pub(super) struct Tenant {
     #[command(subcommand)]
     verb: Verb,
 }
+
+const TENANT: &str = "\
+Examples:
+  gridctl tenant where --config config/examples/quickstart --grid shop acme
+  gridctl tenant move acme --to eu-2 --store etcd://127.0.0.1:2379";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
