@@ -105,17 +105,16 @@ fn a_step_of_a_shift_is_not_undone() {
     let service =
         "{kind: Cell, name: a}\n---\n{kind: Service, name: s, cells: {a: {blue: [{address: 127.0.0.1:1}], green: []}}}";
     apply(&store, service, &[]).out(0);
-    let shift = |state: &str| {
-        let shift = "{kind: Shift, name: x, service: s, to: green, waves: [{cells: [a]}], steps: [{weight: 1%, hold: 1h}, {weight: 100%}]";
-        format!("{shift}, state: {{phase: {state}, started: 1, since: 1}}}}")
-    };
-    apply(&store, &shift("Running"), &[]).out(0);
-    apply(&store, &shift("Running, step: 1, shares: {a: 100%}"), &[]).out(0);
+    let steps = "[{weight: 1%, hold: 1h}, {weight: 100%, hold: 1h}]";
+    let shift = format!("{{kind: Shift, name: x, service: s, to: green, waves: [{{cells: [a]}}], steps: {steps}");
+    apply(&store, &format!("{shift}, state: {{phase: Running, shares: {{a: 1%}}, started: 1, since: 1}}}}"), &[])
+        .out(0);
+    on(&store, &["shift", "promote", "x", "--yes"]).out(0);
     for more in [&["undo", "3", "--yes"][..], &["undo", "2", "--yes", "--force"]] {
         let ran = on(&store, more);
         assert!(ran.err.contains("shift \"x\" would go on from where it is put"), "{}", ran.err);
         assert_eq!((ran.code, generation(&store)), (Some(1), 3));
     }
-    apply(&store, &shift("Aborted"), &[]).out(0);
+    on(&store, &["shift", "abort", "x", "--yes"]).out(0);
     on(&store, &["undo", "2", "--yes", "--force"]).out(0);
 }
