@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridrouter_config::codec::SourceDocument;
-use gridrouter_config::ids::{DocumentId, Kind};
+use gridrouter_config::ids::{DocumentId, Kind, Name};
 use gridrouter_config::raw;
 
 /// The kinds of documents that the controllers look at. Others are not even read where a store can tell them apart.
@@ -30,6 +30,25 @@ pub struct View {
     pub documents: BTreeMap<DocumentId, Arc<SourceDocument>>,
     /// Those that cannot. A router may have an earlier version of one in force, which nobody here knows.
     pub unreadable: Vec<Unreadable>,
+}
+
+impl View {
+    /// The service of this name, if it can be read.
+    pub fn service(&self, name: &Name) -> Option<&raw::Service> {
+        let id = DocumentId { kind: Kind::Service, name: name.clone() };
+        match &self.documents.get(&id)?.raw {
+            raw::Document::Service(service) => Some(service),
+            raw::Document::Listener(_)
+            | raw::Document::Grid(_)
+            | raw::Document::Cell(_)
+            | raw::Document::Route(_)
+            | raw::Document::Limit(_)
+            | raw::Document::Plan(_)
+            | raw::Document::Shift(_)
+            | raw::Document::Move(_)
+            | raw::Document::Tenant(_) => None,
+        }
+    }
 }
 
 /// A document that cannot be read.

@@ -113,7 +113,7 @@ impl Shifts {
         let after = open.partition_point(|(_, shift)| self.last.as_ref().is_some_and(|last| shift.name <= *last));
         open.rotate_left(after);
         for (raw, shift) in open {
-            let service = service(view, &shift.service);
+            let service = view.service(&shift.service);
             let ledger = self.ledgers.entry(shift.name.clone()).or_default();
             ledger.take(shift, &readings);
             notes.extend(ledger.missing().iter().cloned());
@@ -166,21 +166,6 @@ fn read<'a>(
 
 fn id(kind: Kind, name: &Name) -> DocumentId {
     DocumentId { kind, name: name.clone() }
-}
-
-fn service<'a>(view: &'a View, name: &Name) -> Option<&'a raw::Service> {
-    match &view.documents.get(&id(Kind::Service, name))?.raw {
-        Document::Service(service) => Some(service),
-        Document::Listener(_)
-        | Document::Grid(_)
-        | Document::Cell(_)
-        | Document::Route(_)
-        | Document::Limit(_)
-        | Document::Plan(_)
-        | Document::Shift(_)
-        | Document::Move(_)
-        | Document::Tenant(_) => None,
-    }
 }
 
 /// Why a service cannot be read, where it may be there, or what is wrong with it, so that routers refuse it.

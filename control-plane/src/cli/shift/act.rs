@@ -10,7 +10,7 @@ use gridrouter_config::raw::{RollbackPace, ShiftBy};
 use gridrouter_config::units::parse_duration;
 use serde_json::json;
 
-use super::scene::{RouterFlags, Scene, find, now, service};
+use super::scene::{RouterFlags, Scene, find, now};
 use crate::cli::change::{acknowledged, default_author};
 use crate::cli::consent::consent;
 use crate::cli::format::{Shown, print_yaml};
@@ -208,7 +208,7 @@ impl Flags {
 
     fn decide(&self, view: &View, command: Command) -> Result<Act, String> {
         let (raw, shift) = find(view, &self.name)?;
-        let service = service(view, &shift);
+        let service = view.service(&shift.service);
         let in_use = |cell: &_| {
             let tracks = service.and_then(|service| service.cells.get(cell));
             tracks.is_some_and(|tracks| tracks.active.unwrap_or_default() == shift.to)

@@ -58,23 +58,6 @@ pub(super) fn names(view: &View) -> impl Iterator<Item = &str> {
     view.documents.keys().filter(|id| id.kind == Kind::Shift).map(|id| id.name.as_str())
 }
 
-/// The service of a shift.
-pub(super) fn service<'a>(view: &'a View, shift: &Shift) -> Option<&'a raw::Service> {
-    let id = DocumentId { kind: Kind::Service, name: shift.service.clone() };
-    match &view.documents.get(&id)?.raw {
-        raw::Document::Service(service) => Some(service),
-        raw::Document::Listener(_)
-        | raw::Document::Grid(_)
-        | raw::Document::Cell(_)
-        | raw::Document::Route(_)
-        | raw::Document::Limit(_)
-        | raw::Document::Plan(_)
-        | raw::Document::Shift(_)
-        | raw::Document::Move(_)
-        | raw::Document::Tenant(_) => None,
-    }
-}
-
 /// Whoever looks at shifts more than once.
 pub(super) struct Scene {
     pub(super) desk: Desk,
