@@ -312,10 +312,13 @@ fn decode(from: &mut impl BufRead) -> Result<(Saved, Option<ErrorKind>), ErrorKi
     let mut head = Vec::new();
     let reading = from.by_ref().take(64).read_until(b'\n', &mut head);
     reading.map_err(|source| ErrorKind::Io { doing: "read", source })?;
-    let version = std::str::from_utf8(&head).ok().and_then(|head| head.strip_suffix('\n')?.strip_prefix(MAGIC));
-    match version.map(|version| version.trim_start().split(' ').next().unwrap_or_default()) {
+    let words = std::str::from_utf8(&head).ok().and_then(|head| head.strip_suffix('\n')?.strip_prefix(MAGIC));
+    // One space and nothing else: a head that is written in two ways is one whose damage goes unnoticed.
+    match words.and_then(|words| words.strip_prefix(' ')) {
         None => return Err(ErrorKind::Foreign),
-        Some(version) if version != VERSION.to_string() => return Err(ErrorKind::Version(version.to_owned())),
+        Some(version) if version != VERSION.to_string() => {
+            return Err(ErrorKind::Version(version.split(' ').next().unwrap_or_default().to_owned()));
+        }
         Some(_) => {}
     }
     let mut state = State::default();
