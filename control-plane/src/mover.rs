@@ -14,7 +14,7 @@ use gridrouter_config::problem::did_you_mean;
 use gridrouter_config::raw::{self, MoveFence, MovePhase};
 use gridrouter_config::tenants::TenantTable;
 
-use crate::controller::desk::{Desk, Refused};
+use crate::controller::desk::{Crash, Desk, Refused};
 use crate::controller::tenant_move::{Watch, all, tenant};
 use crate::controller::{Proposal, View};
 use crate::locate::Locator;
@@ -94,7 +94,19 @@ impl Mover {
         order: &Order,
         now: u64,
     ) -> Result<Self, Refused> {
-        let mut desk = Self::desk(target, &order.tenant).map_err(Refused::No)?;
+        Self::begin_or_die(target, author, message, order, now, Box::new(|_| false))
+    }
+
+    /// The same, for an operator who dies in it when `crash` says so.
+    pub fn begin_or_die(
+        target: &Target,
+        author: &str,
+        message: Option<&str>,
+        order: &Order,
+        now: u64,
+        crash: Crash,
+    ) -> Result<Self, Refused> {
+        let mut desk = Self::desk(target, &order.tenant).map_err(Refused::No)?.mortal(crash);
         let mut name = None;
         let mut decide = |view: &View| {
             let document = planned(view, order, now)?;
@@ -106,7 +118,8 @@ impl Mover {
         };
         insist(|| desk.change(author, &mut decide))?;
         let name = name.ok_or_else(|| Refused::No("nothing was begun".to_owned()))?;
-        Self::of(target, author, name, &order.tenant, now).map_err(Refused::No)
+        let begun = Self::of(target, author, name, &order.tenant, now).map_err(Refused::No)?;
+        Ok(Self { desk: desk.changed_for(begun.desk), ..begun })
     }
 
     /// Takes up a move that is there.
@@ -132,6 +145,12 @@ impl Mover {
             ));
         }
         Desk::open_for(target, KINDS, &[DocumentId { kind: Kind::Tenant, name: tenant.clone() }])
+    }
+
+    /// One whose operator dies when `crash` says so.
+    #[must_use]
+    pub fn mortal(self, crash: Crash) -> Self {
+        Self { desk: self.desk.mortal(crash), ..self }
     }
 
     /// The move's name.

@@ -30,23 +30,44 @@ pub enum Refused {
     Unknown(String),
 }
 
+/// Asked at every moment of a write whether to die there. Tests find out with this what an operator leaves behind who is
+/// killed at any moment.
+pub type Crash = Box<dyn FnMut(Moment) -> bool>;
+
 /// An operator's desk.
-pub struct Desk(Ground);
+pub struct Desk {
+    ground: Ground,
+    writes: u64,
+    crash: Crash,
+}
 
 impl Desk {
     /// Nothing is asked of the store yet.
     pub fn open(target: &Target) -> Result<Self, String> {
-        Ground::open(target, Wants { kinds: KINDS.to_vec(), ..Wants::default() }).map(Self)
+        Self::open_for(target, KINDS, &[])
     }
 
     /// For other kinds of documents, and single documents of others still. Nothing is asked of the store yet.
     pub fn open_for(target: &Target, kinds: &[Kind], single: &[DocumentId]) -> Result<Self, String> {
-        Ground::open(target, Wants { kinds: kinds.to_vec(), single: single.iter().cloned().collect() }).map(Self)
+        let wants = Wants { kinds: kinds.to_vec(), single: single.iter().cloned().collect() };
+        Ok(Self { ground: Ground::open(target, wants)?, writes: 0, crash: Box::new(|_| false) })
+    }
+
+    /// One whose operator dies when `crash` says so.
+    #[must_use]
+    pub fn mortal(self, crash: Crash) -> Self {
+        Self { crash, ..self }
+    }
+
+    /// Another desk of the same operator, who dies there as well as here.
+    #[must_use]
+    pub fn changed_for(self, other: Self) -> Self {
+        Self { ground: other.ground, ..self }
     }
 
     /// What is in force.
     pub fn look(&mut self) -> Result<&View, String> {
-        self.0.look().map_err(|failure| text(&failure))
+        self.ground.look().map_err(|failure| text(&failure))
     }
 
     /// Changes what `decide` wants, given what is in force. Returns the generation, 0 where there are none; nothing where the
@@ -54,19 +75,8 @@ impl Desk {
     pub fn change(
         &mut self,
         author: &str,
-        decide: impl FnMut(&View) -> Result<Proposal, String>,
-    ) -> Result<Option<u64>, Refused> {
-        self.change_or_die(author, decide, &mut |_| false)
-    }
-
-    /// The same, for tests that find out what an operator leaves behind who is killed at any moment.
-    pub fn change_or_die(
-        &mut self,
-        author: &str,
         mut decide: impl FnMut(&View) -> Result<Proposal, String>,
-        crash: &mut dyn FnMut(Moment) -> bool,
     ) -> Result<Option<u64>, Refused> {
-        let mut writes = 0;
         let mut lost = String::new();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -75,11 +85,11 @@ impl Desk {
                 // Nobody unparks this thread, and an early attempt would be no harm.
                 std::thread::park_timeout(PAUSE.mul_f64(random));
             }
-            let view = self.0.look().map_err(|failure| Refused::Away(text(&failure)))?;
+            let view = self.ground.look().map_err(|failure| Refused::Away(text(&failure)))?;
             let proposal = decide(view).map_err(Refused::No)?;
             let about = About { author: author.to_owned(), message: proposal.message.clone(), ..About::default() };
-            let mut guard = Guard { seat: None, writes: &mut writes, crash };
-            match self.0.write(&proposal, about, None, &mut guard) {
+            let mut guard = Guard { seat: None, writes: &mut self.writes, crash: &mut *self.crash };
+            match self.ground.write(&proposal, about, None, &mut guard) {
                 Ok(generation) => return Ok(generation),
                 Err(Failure::Lost(why)) => lost = why,
                 Err(Failure::Refused(why)) => return Err(Refused::No(why)),

@@ -7,6 +7,8 @@ mod acting;
 #[cfg(test)]
 mod dying;
 #[cfg(test)]
+mod movers;
+#[cfg(test)]
 mod moves;
 #[cfg(test)]
 mod moving;

@@ -28,8 +28,8 @@ fn moves() -> usize {
 
 /// A request that a cell got.
 #[derive(Debug, Clone)]
-struct Got {
-    cell: &'static str,
+pub(crate) struct Got {
+    pub(crate) cell: &'static str,
     tenant: String,
     write: bool,
     /// Its place among everything that happens in the test.
@@ -38,9 +38,9 @@ struct Got {
 
 /// What happens in a test, in order.
 #[derive(Debug, Default)]
-struct Log {
+pub(crate) struct Log {
     clock: AtomicU64,
-    got: Mutex<Vec<Got>>,
+    pub(crate) got: Mutex<Vec<Got>>,
 }
 
 impl Log {
@@ -50,7 +50,7 @@ impl Log {
 }
 
 /// An endpoint that notes every request before it answers.
-fn cell(name: &'static str, log: &Arc<Log>) -> SocketAddr {
+pub(crate) fn cell(name: &'static str, log: &Arc<Log>) -> SocketAddr {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = socket.local_addr().unwrap();
     let log = Arc::clone(log);
@@ -78,7 +78,7 @@ fn serve(cell: &'static str, log: &Log, stream: &TcpStream) {
 }
 
 /// The lines of the next head; nothing at the end.
-fn head(reader: &mut impl BufRead) -> Option<Vec<String>> {
+pub(crate) fn head(reader: &mut impl BufRead) -> Option<Vec<String>> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -93,8 +93,9 @@ fn head(reader: &mut impl BufRead) -> Option<Vec<String>> {
     }
 }
 
-fn options(server: &Server, id: &str) -> Options {
-    let etcd = EtcdSettings { endpoints: server.urls(), ..EtcdSettings::default() }.check().unwrap();
+pub(crate) fn options(server: &Server, id: &str, prefix: Option<&str>) -> Options {
+    let prefix = prefix.map(str::to_owned);
+    let etcd = EtcdSettings { endpoints: server.urls(), prefix, ..EtcdSettings::default() }.check().unwrap();
     Options {
         config: "/nowhere".into(),
         etcd: Some(etcd.with_lease(Duration::from_secs(3))),
@@ -238,7 +239,7 @@ fn tenants_move_to_and_fro_under_load_and_no_two_cells_ever_take_their_changes()
     let store = store(&server);
     let log = Arc::new(Log::default());
     publish(&store, &documents(cell("a", &log), cell("b", &log)));
-    let routers: Vec<Router> = ["r1", "r2"].map(|id| Router::start(&options(&server, id)).unwrap()).into();
+    let routers: Vec<Router> = ["r1", "r2"].map(|id| Router::start(&options(&server, id, None)).unwrap()).into();
     eventually("both routers in etcd", || {
         let notes = server.raw().below("/gridrouter/control/routers/", 0).len();
         let live = server.raw().below("/gridrouter/live/routers/", 0).len();
@@ -258,7 +259,7 @@ fn tenants_move_to_and_fro_under_load_and_no_two_cells_ever_take_their_changes()
         let movers: Vec<_> = (0..AT_ONCE)
             .map(|n| {
                 scope.spawn(move || {
-                    let rounds = moves() / TENANTS;
+                    let rounds = moves().div_ceil(TENANTS);
                     let tenants = (0..TENANTS).filter(|tenant| tenant % AT_ONCE == n);
                     let orders = (0..rounds).flat_map(|round| tenants.clone().map(move |tenant| (round, tenant)));
                     let one = |(round, tenant)| move_one(target, log, tenant, if round % 2 == 0 { "b" } else { "a" });
@@ -274,7 +275,7 @@ fn tenants_move_to_and_fro_under_load_and_no_two_cells_ever_take_their_changes()
     });
     let got = log.got.lock().unwrap().clone();
     println!("{} moves and {sent} requests in {:?}", moved.len(), began.elapsed());
-    assert_eq!(moved.len(), moves() / TENANTS * TENANTS);
+    assert_eq!(moved.len(), moves().div_ceil(TENANTS) * TENANTS);
     assert_eq!(*mistakes.lock().unwrap(), Vec::<String>::new(), "every request is answered by a cell");
     assert_eq!(got.len() as u64, sent, "and by one");
     check(&moved, &got);
@@ -292,7 +293,7 @@ fn a_router_that_is_gone_without_a_farewell_is_waited_for_until_somebody_says_th
     let store = store(&server);
     let log = Arc::new(Log::default());
     publish(&store, &documents(cell("a", &log), cell("b", &log)));
-    let router = Router::start(&options(&server, "r1")).unwrap();
+    let router = Router::start(&options(&server, "r1", None)).unwrap();
     server.raw().put("/gridrouter/control/routers/ghost", "");
     let target = target(&store);
     let mut mover = Mover::begin(&target, "test", None, &order(0, "b"), now()).unwrap();

@@ -5,16 +5,17 @@
 //! Time is a number here: it stands still while nobody leads, and whoever takes over goes on from when the shift came to
 //! its step. So every course of the same shift is the same to the millisecond, however often somebody is killed in it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gridctl::controller::desk::Desk;
+use gridctl::controller::desk::{Crash, Desk};
 use gridctl::controller::driver::{Driver, Moment, News, Settings, Turn};
 use gridctl::controller::shift::Routers;
 use gridctl::controller::tenant_move::Watch;
@@ -178,9 +179,9 @@ fn shift_of(view: &View) -> (&raw::Shift, &raw::Service, Arc<Shift>) {
     }
 }
 
-/// The operator's word, where it has not been heard yet. Returns how many writes there were, in moments.
-fn say(store: &str, word: Word, crash: &mut dyn FnMut(Moment) -> bool) {
-    let mut desk = Desk::open(&target(store)).unwrap();
+/// The operator's word, where it has not been heard yet.
+fn say(store: &str, word: Word, crash: Crash) {
+    let mut desk = Desk::open(&target(store)).unwrap().mortal(crash);
     let decide = |view: &View| {
         let (raw, service, shift) = shift_of(view);
         let next = obey(&shift, word, "", true, NOW)?;
@@ -188,7 +189,7 @@ fn say(store: &str, word: Word, crash: &mut dyn FnMut(Moment) -> bool) {
     };
     let (_, _, shift) = shift_of(desk.look().unwrap());
     if shift.state.reason.is_empty() {
-        desk.change_or_die("operator", decide, crash).unwrap();
+        desk.change("operator", decide).unwrap();
     }
 }
 
@@ -232,18 +233,20 @@ enum Who {
 type Seen = (Who, Moment, String);
 
 /// All the work from here on. What is seen at every moment is in the answer.
-fn work(store: &str, tale: Story, crash: &dyn Fn(Who, Moment)) -> Vec<Seen> {
-    let mut seen = Vec::new();
-    let mut look = |who: Who, moment: Moment| {
-        seen.push((who, moment, shares(store)));
+fn work(store: &str, tale: Story, crash: impl Fn(Who, Moment) + 'static) -> Vec<Seen> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let (noted, place) = (Rc::clone(&seen), store.to_owned());
+    let look = Rc::new(move |who: Who, moment: Moment| {
+        noted.borrow_mut().push((who, moment, shares(&place)));
         crash(who, moment);
         false
-    };
+    });
     if let Some(word) = tale.word() {
-        say(store, word, &mut |moment| look(Who::Operator, moment));
+        let look = Rc::clone(&look);
+        say(store, word, Box::new(move |moment| look(Who::Operator, moment)));
     }
     act(store, tale, &mut |moment| look(Who::Controller, moment));
-    seen
+    seen.take()
 }
 
 const STORE: &str = "GRIDCTL_TEST_STORE";
@@ -256,7 +259,7 @@ const STORY: &str = "GRIDCTL_TEST_STORY";
 fn a_controller_of_shifts_that_is_killed() {
     let [Ok(store), Ok(write), Ok(tale)] = [STORE, WRITE, STORY].map(std::env::var) else { return };
     let tale = Story::ALL.into_iter().find(|one| format!("{one:?}") == tale).unwrap();
-    work(&store, tale, &|who, moment| {
+    work(&store, tale, move |who, moment| {
         if format!("{who:?} {moment:?}") == write {
             // Nothing of this process runs after this, no destructor either.
             kill_process(getpid(), Signal::KILL).unwrap();
@@ -282,7 +285,7 @@ fn course<'a>(seen: impl Iterator<Item = &'a Seen>) -> Vec<&'a str> {
 /// A tale without a death, and then with one at every moment of it. `begin` makes a store with the first documents in it.
 fn told(tale: Story, begin: &(impl Fn(&str) -> String + Sync)) -> Vec<Seen> {
     let store = begin("whole");
-    let whole = work(&store, tale, &|_, _| {});
+    let whole = work(&store, tale, |_, _| {});
     assert_eq!(course(whole.iter()), tale.course(), "{whole:#?}");
     let end = all(&store);
     let one = |n: usize| {
@@ -291,7 +294,7 @@ fn told(tale: Story, begin: &(impl Fn(&str) -> String + Sync)) -> Vec<Seen> {
         killed_at(&store, tale, (*who, *moment));
         assert_eq!(shares(&store), *shares_then, "{tale:?} {who:?} {moment:?}");
         // Whoever comes next does what is left, and nothing of it twice.
-        let left = work(&store, tale, &|_, _| {});
+        let left = work(&store, tale, |_, _| {});
         let (_, then) = whole.split_at(n + usize::from(matches!(moment, Moment::AfterWrite(_))));
         assert_eq!((left.len(), course(left.iter())), (then.len(), course(then.iter())), "{tale:?} {who:?} {moment:?}");
         assert_eq!(all(&store), end, "{tale:?} {who:?} {moment:?}");
