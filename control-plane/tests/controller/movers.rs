@@ -145,8 +145,9 @@ fn operate(store: &str, tale: Tale, end: Option<MovePhase>, crash: impl FnMut(Mo
     });
 }
 
-/// The controller, until the move has ended. Its time is over as soon as the fence is up.
-fn control(store: &str, crash: &mut dyn FnMut(Moment) -> bool) {
+/// The controller, until the move has ended. Its time is over as soon as the fence is up, but where the controller is to end
+/// what an operator has put on the new cell: that waits for the router.
+fn control(store: &str, tale: Tale, crash: &mut dyn FnMut(Moment) -> bool) {
     let target = target(store);
     let routers = Routers::of(&target, &[]).unwrap();
     let mut controllers = Controllers::new(routers, Watch::of(&target).unwrap()).unwrap();
@@ -159,7 +160,8 @@ fn control(store: &str, crash: &mut dyn FnMut(Moment) -> bool) {
         }
         // A rollback waits a minute for routers that say nothing.
         let late = one.state.deadline.max(one.state.since) + 61_000;
-        let late = if one.state.phase == MovePhase::Fencing { one.state.since } else { late };
+        let in_time = tale == Tale::LeftFlipping || one.state.phase == MovePhase::Fencing;
+        let late = if in_time { one.state.since } else { late };
         let (turn, news) = turn_at(&mut driver, late, crash);
         assert!(matches!(turn, Turn::Wait(_)));
         Err(format!("{news:?} of {one:?}"))
@@ -171,7 +173,7 @@ fn control(store: &str, crash: &mut dyn FnMut(Moment) -> bool) {
 fn work(store: &str, tale: Tale, mut crash: impl FnMut(Moment) -> bool + 'static) {
     match tale.left_in() {
         None => operate(store, tale, None, crash),
-        Some(_) => control(store, &mut crash),
+        Some(_) => control(store, tale, &mut crash),
     }
 }
 
