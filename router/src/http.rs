@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub mod fields;
 pub mod forwarded;
 pub mod headers;
+pub(crate) mod kept_body;
 pub mod path;
 pub mod reject;
 pub mod target;

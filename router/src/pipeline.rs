@@ -356,7 +356,7 @@ fn depart<'c>(
     going: Going,
     picked: Picked,
     head: Head,
-    body: ClientBody,
+    mut body: ClientBody,
 ) -> Departure<'c> {
     let Going { route, host, target, told, record } = going;
     let Picked { choice, tried } = picked;
@@ -387,7 +387,7 @@ fn depart<'c>(
     if let Some(copy) = record.flight.as_ref().and_then(Flight::copy)
         && let Some((.., document)) = plan_of(snapshot, route)
     {
-        mirror::launch(copy, &outgoing, &document.timeouts);
+        mirror::launch(copy, &outgoing, has_body.then_some(&mut body), &document.timeouts);
     }
     let journey = Journey::new(choice, tried, outgoing, has_body.then_some(body));
     Departure { connection, route, journey, told, record: Some(record) }

@@ -13,12 +13,16 @@ use crate::model::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftSt
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw::{self, OnFailure, OnNoEndpoint, RollbackPace, ShiftBy};
-use crate::units::{Percent, parse_duration, parse_duration_or_zero};
+use crate::units::{Percent, parse_bytes, parse_duration, parse_duration_or_zero};
 
 /// How long answers of the old track may go on, unless something else is said.
 const DRAIN: Duration = Duration::from_secs(30);
 /// Requests below which an analysis says nothing, unless something else is said.
 const MIN_REQUESTS: u32 = 100;
+/// Of a request that is copied, in bytes.
+const MIRRORED_BODY: usize = 64 * 1024;
+/// What a router keeps of one body at the most.
+const MAX_MIRRORED_BODY: usize = 1024 * 1024;
 
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Shift) -> Option<Shift> {
     let root = Path::Root;
@@ -172,16 +176,21 @@ fn mirror(check: &mut Check<'_>, raw: &raw::Mirror) -> Option<Mirror> {
     check.unique(&path, &raw.methods, |text| format!("method {}", quoted(text)), String::clone);
     let methods = all(raw.methods.iter().enumerate().map(|(n, text)| {
         let path = path.index(n);
-        let method = check.take(&path, method(text))?;
-        if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
-            let message = format!("{method} has a body, and requests with a body are not copied");
-            check.wrong_but(&path, message, "remove it");
-        }
-        Some(method)
+        check.take(&path, method(text))
     }));
     let methods = methods?;
     let methods = if methods.is_empty() { vec![Method::GET, Method::HEAD] } else { methods };
-    Some(Mirror { share: share?, bodies: bodies?, methods })
+    let max_request_body = raw
+        .max_request_body
+        .as_ref()
+        .map_or(Some(MIRRORED_BODY), |text| check.take(&at.key("maxRequestBody"), mirrored_body(text)));
+    Some(Mirror { share: share?, bodies: bodies?, methods, max_request_body: max_request_body? })
+}
+
+fn mirrored_body(text: &str) -> Result<usize, String> {
+    let bytes = parse_bytes(text)?;
+    let fits = usize::try_from(bytes).ok().filter(|bytes| *bytes <= MAX_MIRRORED_BODY);
+    fits.ok_or_else(|| format!("{} is too much; at most 1MiB of a body is copied", quoted(text)))
 }
 
 fn analysis(check: &mut Check<'_>, raw: &raw::Analysis) -> Option<Analysis> {

@@ -79,7 +79,7 @@ pub struct Testers {
     pub tenants: Vec<Name>,
 }
 
-/// Which requests to the old track are sent to the new one, too. Those with a body never are.
+/// Which requests to the old track are sent to the new one, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// The share of those requests that are copied.
@@ -88,6 +88,8 @@ pub struct Mirror {
     pub bodies: Percent,
     /// Requests with these methods are copied; at least one.
     pub methods: Vec<Method>,
+    /// The longest body of a request that is copied, in bytes; 0 where none with a body is.
+    pub max_request_body: usize,
 }
 
 /// When the new track is good enough to go on.

@@ -118,7 +118,7 @@ pub enum OnNoEndpoint {
 }
 
 /// Which requests to the old track are sent to the new one, too, while the shift is under way. Clients never get an answer
-/// to a copy, nor wait for one. Requests with a body are not copied.
+/// to a copy, nor wait for one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Mirror {
@@ -130,6 +130,9 @@ pub struct Mirror {
     /// Requests with which methods are copied. Default `GET` and `HEAD`; name others only if it does no harm to do it twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
+    /// Requests with a longer body are not copied: up to `1MiB`, and `0B` copies none with a body. Default `64KiB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_request_body: Option<String>,
 }
 
 /// When the new track is good enough to go on.

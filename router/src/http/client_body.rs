@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::Connection;
+use super::kept_body::{Keeper, KeptBody};
 use crate::clock;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::wire::{Spare, Wire};
@@ -80,20 +81,47 @@ impl std::error::Error for BrokenBody {}
 
 /// The body of a client's request.
 #[derive(Debug)]
-pub(crate) struct ClientBody(Rc<Connection>);
+pub(crate) struct ClientBody {
+    connection: Rc<Connection>,
+    /// Of a body that somebody else wants, too.
+    keeper: Option<Box<Keeper>>,
+}
 
 impl ClientBody {
     pub(super) fn new(connection: &Rc<Connection>) -> Self {
-        Self(Rc::clone(connection))
+        Self { connection: Rc::clone(connection), keeper: None }
+    }
+
+    /// The same body for a second reader, if it has at most so many bytes.
+    pub(crate) fn keep(&mut self, most: usize) -> KeptBody {
+        let (keeper, kept) = Keeper::new(most);
+        self.keeper = Some(Box::new(keeper));
+        kept
+    }
+
+    /// Whether so many bytes may be all of it.
+    pub(crate) fn may_fit(&self, most: usize) -> bool {
+        self.connection.incoming.borrow().body.left().is_none_or(|left| left <= most as u64)
     }
 
     /// Whether the rest of it is not known to have a length.
     pub(crate) fn is_chunked(&self) -> bool {
-        self.0.incoming.borrow().body.left().is_none()
+        self.connection.incoming.borrow().body.left().is_none()
+    }
+
+    #[cold]
+    fn keep_piece(&mut self, polled: Option<&Frame<Bytes>>) {
+        let Some(mut keeper) = self.keeper.take() else { return };
+        let data = polled.and_then(Frame::data_ref);
+        match data.map(|data| keeper.passes(data)) {
+            Some(false) => {}
+            Some(true) if !self.is_end_stream() => self.keeper = Some(keeper),
+            Some(true) | None => keeper.ends(),
+        }
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let mut incoming = self.0.incoming.borrow_mut();
+        let mut incoming = self.connection.incoming.borrow_mut();
         let incoming = &mut *incoming;
         loop {
             if incoming.broken {
@@ -101,28 +129,28 @@ impl ClientBody {
             }
             match incoming.body.decode(&mut incoming.wire.input) {
                 Ok(Decoded::Data(data)) => {
-                    if self.0.timed.get() && incoming.body.is_done() {
-                        self.0.body_ended.set(clock::now());
+                    if self.connection.timed.get() && incoming.body.is_done() {
+                        self.connection.body_ended.set(clock::now());
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Decoded::End) => {
-                    if self.0.timed.get() {
-                        self.0.body_ended.set(clock::now());
+                    if self.connection.timed.get() {
+                        self.connection.body_ended.set(clock::now());
                     }
-                    incoming.wire.settle(&self.0.worker().spare);
+                    incoming.wire.settle(&self.connection.worker().spare);
                     return Poll::Ready(None);
                 }
                 Ok(Decoded::Missing) => {
                     incoming.invite();
                     incoming.broken |=
-                        matches!(ready!(incoming.wire.poll_fill(cx, &self.0.worker().spare)), Ok(0) | Err(_));
+                        matches!(ready!(incoming.wire.poll_fill(cx, &self.connection.worker().spare)), Ok(0) | Err(_));
                 }
                 Err(_) => incoming.broken = true,
             }
             if incoming.broken {
-                self.0.end_after_answer();
+                self.connection.end_after_answer();
             }
         }
     }
@@ -133,14 +161,24 @@ impl Body for ClientBody {
     type Error = BrokenBody;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        self.poll(cx)
+        let polled = self.poll(cx);
+        if self.keeper.is_some()
+            && let Poll::Ready(polled) = &polled
+        {
+            match polled {
+                Some(Ok(frame)) => self.get_mut().keep_piece(Some(frame)),
+                Some(Err(BrokenBody)) => self.get_mut().keeper = None,
+                None => self.get_mut().keep_piece(None),
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.incoming.borrow().body.is_done()
+        self.connection.incoming.borrow().body.is_done()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.incoming.borrow().body.left().map(SizeHint::with_exact).unwrap_or_default()
+        self.connection.incoming.borrow().body.left().map(SizeHint::with_exact).unwrap_or_default()
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use gridrouter_config::model::{self, RouteTimeouts};
 use gridrouter_config::units::Percent;
 use http::Method;
@@ -21,6 +22,7 @@ use self::compare::{End, Told};
 use super::track::OnTrack;
 use super::{Fields, Known, is_event_stream};
 use crate::clock::{self, Nanos};
+use crate::http::client_body::ClientBody;
 use crate::http::reject::Reject;
 use crate::http1::request::Head;
 use crate::listener::worker::Worker;
@@ -33,6 +35,8 @@ use crate::upstream::pool::Pool;
 
 /// Copies that one thread has in flight at the most: what hangs on the new track costs no more than so many connections.
 pub(super) const MOST: usize = 64;
+/// What one thread keeps of the bodies of requests that are copied, at the most.
+const MOST_KEPT: usize = 4 * 1024 * 1024;
 /// How long a copy may take, whatever its route allows.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -40,6 +44,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Mirrors {
     in_flight: Cell<usize>,
+    /// What may be kept of their bodies.
+    kept: Cell<usize>,
     /// Their unused connections.
     pub(crate) pool: Pool,
 }
@@ -47,7 +53,7 @@ pub(crate) struct Mirrors {
 /// Whether a request is copied. The dice are thrown only for those that might be.
 pub(super) fn is_copied(on: &OnTrack<'_>, head: &Head, trusted: bool, mut dice: impl FnMut() -> u64) -> Option<Chosen> {
     let mirror = on.split.mirror()?;
-    let fits = on.track == on.split.from.track && head.body.is_done() && mirror.methods.contains(&head.method);
+    let fits = on.track == on.split.from.track && mirror.methods.contains(&head.method);
     if !fits || !is_within(dice(), mirror.share) {
         return None;
     }
@@ -69,24 +75,45 @@ fn compares_bodies(mirror: &model::Mirror, method: &Method, dice: impl FnOnce() 
     mirror.bodies > Percent::NONE && method != Method::HEAD && is_within(dice(), mirror.bodies)
 }
 
-/// Sends a copy of a request that is about to be sent.
-pub(super) fn launch(comparison: &Rc<Comparison>, request: &Outgoing, timeouts: &RouteTimeouts) {
+/// Sends a copy of a request that is about to be sent; of one with a body, when that has come.
+pub(super) fn launch(
+    comparison: &Rc<Comparison>,
+    request: &Outgoing,
+    body: Option<&mut ClientBody>,
+    timeouts: &RouteTimeouts,
+) {
     if comparison.is_over() {
         return;
     }
-    let worker = comparison.worker();
-    if worker.mirrors.in_flight.get() >= MOST {
-        comparison.count(MirrorCounters::dropped);
-        comparison.abandon();
-        return;
+    let most = comparison.most_of_a_body();
+    let fits = body.as_ref().is_none_or(|body| body.may_fit(most));
+    let room = if body.is_some() { most } else { 0 };
+    let Some(mut flight) = fits.then(|| InFlight::new(comparison, room)).flatten() else {
+        return comparison.is_dropped();
+    };
+    let copy = copy_of(request);
+    let kept = body.map(|body| body.keep(most));
+    if kept.is_none() {
+        flight.begins();
     }
-    let flight = InFlight::new(comparison);
-    comparison.is_about(copy_of(request));
     let timeouts = *timeouts;
     drop(tokio::task::spawn_local(async move {
-        let comparison = &flight.0;
+        let body = match kept {
+            None => {
+                flight.comparison.is_about(copy);
+                Bytes::new()
+            }
+            Some(kept) => {
+                // It is too long, or broke off.
+                let Ok(body) = kept.await else { return flight.comparison.is_dropped() };
+                flight.comparison.is_about(with_body(copy, &body));
+                flight.begins();
+                body
+            }
+        };
+        let comparison = &flight.comparison;
         let total = timeouts.request.map_or(LONGEST, |total| total.min(LONGEST));
-        if tokio::time::timeout(total, run(comparison, &timeouts)).await.is_err() {
+        if tokio::time::timeout(total, run(comparison, body, &timeouts)).await.is_err() {
             comparison.new_runs_out(Reject::RequestTimeout);
         }
     }));
@@ -98,32 +125,57 @@ fn copy_of(request: &Outgoing) -> Outgoing {
     Outgoing { method: request.method.clone(), target: request.target.clone(), fields }
 }
 
-/// A copy in flight.
-struct InFlight(Rc<Comparison>);
+/// The same with its body, which is not sent in chunks any more.
+fn with_body(mut copy: Outgoing, body: &Bytes) -> Outgoing {
+    copy.fields.retain(|known, _| known != Known::TransferEncoding);
+    copy.fields.set(Known::ContentLength, itoa::Buffer::new().format(body.len()).as_bytes());
+    copy
+}
+
+/// A copy that is in flight, or waits for its body.
+struct InFlight {
+    comparison: Rc<Comparison>,
+    /// What may be kept of its body.
+    room: usize,
+    begun: bool,
+}
 
 impl InFlight {
-    fn new(comparison: &Rc<Comparison>) -> Self {
-        let in_flight = &comparison.worker().mirrors.in_flight;
+    /// One more, if there is room for it.
+    fn new(comparison: &Rc<Comparison>, room: usize) -> Option<Self> {
+        let Mirrors { in_flight, kept, .. } = &comparison.worker().mirrors;
+        if in_flight.get() >= MOST || kept.get() + room > MOST_KEPT {
+            return None;
+        }
         in_flight.set(in_flight.get() + 1);
-        comparison.count(MirrorCounters::begins);
-        Self(Rc::clone(comparison))
+        kept.set(kept.get() + room);
+        Some(Self { comparison: Rc::clone(comparison), room, begun: false })
+    }
+
+    /// It is sent.
+    fn begins(&mut self) {
+        self.comparison.count(MirrorCounters::begins);
+        self.begun = true;
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let in_flight = &self.0.worker().mirrors.in_flight;
+        let Mirrors { in_flight, kept, .. } = &self.comparison.worker().mirrors;
         in_flight.set(in_flight.get().saturating_sub(1));
-        self.0.count(MirrorCounters::ends);
+        kept.set(kept.get().saturating_sub(self.room));
+        if self.begun {
+            self.comparison.count(MirrorCounters::ends);
+        }
     }
 }
 
-async fn run(comparison: &Comparison, timeouts: &RouteTimeouts) {
+async fn run(comparison: &Comparison, body: Bytes, timeouts: &RouteTimeouts) {
     let began = clock::now();
     let worker = comparison.worker();
     let Some(request) = comparison.request() else { return };
     let received = match endpoint(comparison.group(), worker.random()) {
-        Some(endpoint) => copy::send(worker, endpoint, request, timeouts).await,
+        Some(endpoint) => copy::send(worker, endpoint, request, &body, timeouts).await,
         None => Err(Reject::NoEndpoint),
     };
     match received {
@@ -133,10 +185,7 @@ async fn run(comparison: &Comparison, timeouts: &RouteTimeouts) {
             read(comparison, worker, received).await;
         }
         // No fault of the endpoint's.
-        Err(reject) if reject.is_of_the_client() => {
-            comparison.count(MirrorCounters::dropped);
-            comparison.abandon();
-        }
+        Err(reject) if reject.is_of_the_client() => comparison.is_dropped(),
         Err(reject) => comparison.new_answers(Told::rejected(reject)),
     }
 }

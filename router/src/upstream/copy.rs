@@ -53,19 +53,20 @@ impl Received {
     }
 }
 
-/// Sends a copy, a request without a body, and waits for the head of its answer. It is sent once; only where the endpoint
+/// Sends a copy with its body, if it has one, and waits for the head of its answer. It is sent once; only where the endpoint
 /// closed an unused connection meanwhile, it is sent on a fresh one.
 pub(crate) async fn send(
     worker: &Worker,
     endpoint: &EndpointPlan,
     request: &Outgoing,
+    body: &Bytes,
     timeouts: &RouteTimeouts,
 ) -> Result<Received, Reject> {
     let received = |(head, exchange)| Received { head, exchange, endpoint: endpoint.id, idle: timeouts.upstream_idle };
     // Whether an endpoint that closes the connection has done what it was asked to is not known.
     let pooled = request.method.is_idempotent().then(|| worker.mirrors.pool.take(endpoint.id, clock::now_millis()));
     if let Some(exchange) = pooled.flatten() {
-        match attempt(worker, exchange, request, timeouts.response_head).await {
+        match attempt(worker, exchange, request, body, timeouts.response_head).await {
             Ok(Err(Failed::Unsent | Failed::Silent)) => {}
             outcome => return verdict(outcome).map(received),
         }
@@ -75,15 +76,22 @@ pub(crate) async fn send(
         Ok(Err(error)) => return Err(reject_for(endpoint.address, &error)),
         Err(_) => return Err(Reject::UpstreamConnectTimeout),
     };
-    verdict(attempt(worker, Exchange::on(wire), request, timeouts.response_head).await).map(received)
+    verdict(attempt(worker, Exchange::on(wire), request, body, timeouts.response_head).await).map(received)
 }
 
 /// The answer over one connection; the outer error says that it did not come in time.
 type Attempt = Result<Result<(Head, Box<Exchange>), Failed>, tokio::time::error::Elapsed>;
 
-async fn attempt(worker: &Worker, mut exchange: Box<Exchange>, request: &Outgoing, time: Duration) -> Attempt {
+async fn attempt(
+    worker: &Worker,
+    mut exchange: Box<Exchange>,
+    request: &Outgoing,
+    body: &Bytes,
+    time: Duration,
+) -> Attempt {
     let mut out = Out::new(worker.spare.output());
     encode::request_head(out.end(), &request.method, &request.target, &request.fields);
+    out.push(body.clone());
     let sending = Sending { out, body: None, chunked: false };
     exchange.begin(sending, request.method == Method::HEAD, clock::now_millis());
     let head = timeout(time, poll_fn(|cx| exchange.poll_head(cx, &worker.spare))).await?;
@@ -94,7 +102,7 @@ fn verdict(outcome: Attempt) -> Result<(Head, Box<Exchange>), Reject> {
     match outcome {
         Ok(Ok(received)) => Ok(received),
         Ok(Err(Failed::Unsent | Failed::Silent | Failed::CutShort)) => Err(Reject::UpstreamClosed),
-        // A copy has no body that a client could fail to send.
+        // All of its body is there, so that no client could fail to send it.
         Ok(Err(Failed::Protocol | Failed::Client)) => Err(Reject::UpstreamProtocolError),
         Err(_) => Err(Reject::UpstreamResponseTimeout),
     }

@@ -98,6 +98,9 @@ pub(super) struct Start {
     /// Of this share of the copies, compare the bodies, too [default: 0%]
     #[arg(long, value_name = "PERCENT", requires = "mirror")]
     mirror_bodies: Option<String>,
+    /// Copy requests with this method instead of GET and HEAD; name others only if it does no harm to do them twice
+    #[arg(long = "mirror-method", value_name = "METHOD", requires = "mirror")]
+    mirror_methods: Vec<String>,
     /// Send requests to the other track where theirs has no endpoint that can be used, instead of refusing them
     #[arg(long)]
     fallback: bool,
@@ -189,7 +192,8 @@ impl Start {
             mirror: self.mirror.clone().map(|share| Mirror {
                 share,
                 bodies: self.mirror_bodies.clone(),
-                methods: vec![],
+                methods: self.mirror_methods.clone(),
+                max_request_body: None,
             }),
             drain: self.drain.clone(),
             seed: self.seed,

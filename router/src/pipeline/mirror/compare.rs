@@ -185,6 +185,17 @@ impl Comparison {
         self.sides.borrow().over
     }
 
+    /// There is no copy after all.
+    pub(super) fn is_dropped(&self) {
+        self.count(MirrorCounters::dropped);
+        self.abandon();
+    }
+
+    /// How long a body may be that is sent with the copy.
+    pub(super) fn most_of_a_body(&self) -> usize {
+        self.split.mirror().map_or(0, |mirror| mirror.max_request_body)
+    }
+
     /// Nothing is compared: the client has left, or there is no copy, or the request itself went to the new track.
     pub(crate) fn abandon(&self) {
         self.sides.borrow_mut().over = true;
