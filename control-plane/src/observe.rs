@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use gridrouter_config::model;
-use gridrouter_config::tracks::Tracks;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
@@ -19,6 +18,9 @@ use crate::ledger::Reading;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// The most that a router may say.
 const BYTES: usize = 64 << 20;
+
+/// Who was asked, and the address and the answer.
+type Asked = (String, Result<(String, Bytes), String>);
 
 /// Asks routers. Every call blocks, for two seconds at the most.
 pub struct Observer(tokio::runtime::Runtime);
@@ -41,24 +43,49 @@ impl Observer {
 
     /// What these routers counted, in the order of their names.
     pub fn read(&self, routers: Vec<Router>) -> Vec<Reading> {
-        let mut readings = self.0.block_on(async {
+        let answers = self.ask_all(routers, "/tracks");
+        let reading = |(router, answer): Asked| {
+            let tracks = answer.and_then(|(address, body)| {
+                serde_json::from_slice(&body).map_err(|error| format!("{address}: /tracks cannot be read: {error}"))
+            });
+            Reading { router, tracks }
+        };
+        answers.into_iter().map(reading).collect()
+    }
+
+    /// How many requests these groups of endpoints have had in all these routers since they were started. The error says
+    /// which router could not be asked.
+    pub fn requests(&self, routers: Vec<Router>, groups: &[String]) -> Result<u64, String> {
+        let mut sum = 0_u64;
+        for (router, answer) in self.ask_all(routers, "/metrics") {
+            let (_, body) = answer.map_err(|why| format!("{router}: {why}"))?;
+            let text = String::from_utf8_lossy(&body);
+            sum = text.lines().filter_map(|line| requests_of(line, groups)).fold(sum, u64::saturating_add);
+        }
+        Ok(sum)
+    }
+
+    /// What each router answers, and its address, in the order of their names.
+    fn ask_all(&self, routers: Vec<Router>, target: &'static str) -> Vec<Asked> {
+        let mut answers = self.0.block_on(async {
             let mut asked = JoinSet::new();
             for Router { id, address } in routers {
                 asked.spawn(async move {
-                    let tracks = match address {
+                    let answer = match address {
                         None => Err("it has no admin endpoints (--admin)".to_owned()),
-                        Some(address) => match tokio::time::timeout(TIMEOUT, ask(&address)).await {
-                            Ok(tracks) => tracks.map_err(|why| format!("{address}: {why}")),
+                        Some(address) => match tokio::time::timeout(TIMEOUT, ask(&address, target)).await {
+                            Ok(Ok(body)) => Ok((address, body)),
+                            Ok(Err(why)) => Err(format!("{address}: {why}")),
                             Err(_) => Err(format!("{address} did not answer within {} s", TIMEOUT.as_secs())),
                         },
                     };
-                    Reading { router: id, tracks }
+                    (id, answer)
                 });
             }
             asked.join_all().await
         });
-        readings.sort_by(|one, other| one.router.cmp(&other.router));
-        readings
+        answers.sort_by(|one, other| one.0.cmp(&other.0));
+        answers
     }
 
     /// What Prometheus answers to the queries of an analysis, in their order.
@@ -84,13 +111,21 @@ impl Observer {
     }
 }
 
-async fn ask(address: &str) -> Result<Tracks, String> {
-    let (status, body) = get(address, "/tracks").await?;
+async fn ask(address: &str, target: &str) -> Result<Bytes, String> {
+    let (status, body) = get(address, target).await?;
     if status != StatusCode::OK {
         let help = if status == StatusCode::NOT_FOUND { "; is it an older router?" } else { "" };
-        return Err(format!("/tracks answered {}{help}", status.as_u16()));
+        return Err(format!("{target} answered {}{help}", status.as_u16()));
     }
-    serde_json::from_slice(&body).map_err(|error| format!("/tracks cannot be read: {error}"))
+    Ok(body)
+}
+
+/// The number in a line of a router's metrics, if it counts requests to one of these groups.
+fn requests_of(line: &str, groups: &[String]) -> Option<u64> {
+    let labels = line.strip_prefix("gridrouter_upstream_requests_total{group=\"")?;
+    let (group, rest) = labels.split_once('"')?;
+    let (_, number) = rest.rsplit_once(' ')?;
+    groups.iter().any(|known| known == group).then(|| number.parse().ok()).flatten()
 }
 
 /// Gets one thing over a connection of its own.
@@ -182,6 +217,8 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
+    use gridrouter_config::tracks::Tracks;
+
     use super::*;
 
     /// Answers one request.
@@ -194,6 +231,21 @@ mod tests {
             let _ = write!(stream, "{answer}");
         });
         address
+    }
+
+    #[test]
+    fn requests_of_the_groups_in_question_are_added_up() {
+        let text = "gridrouter_upstream_requests_total{group=\"s/a/blue\",status=\"2xx\"} 7\n\
+                    gridrouter_upstream_requests_total{group=\"s/a/blue\",status=\"5xx\"} 2\n\
+                    gridrouter_upstream_requests_total{group=\"s/a/green\",status=\"2xx\"} 100\n\
+                    gridrouter_upstream_response_bytes_total{group=\"s/a/blue\"} 1000\n\
+                    gridrouter_route_requests_total{route=\"s/a/blue\",status=\"2xx\"} 1000\n\
+                    gridrouter_upstream_requests_total{group=\"s/b/blue\",status=\"2xx\"} 30\nnonsense";
+        let groups = ["s/a/blue".to_owned(), "s/b/blue".to_owned()];
+        assert_eq!(text.lines().filter_map(|line| requests_of(line, &groups)).sum::<u64>(), 39);
+        let observer = Observer::new().unwrap();
+        let nobody = observer.requests(vec![Router { id: "r".to_owned(), address: None }], &groups);
+        assert_eq!(nobody, Err("r: it has no admin endpoints (--admin)".to_owned()));
     }
 
     fn read(address: Option<String>) -> Result<Tracks, String> {

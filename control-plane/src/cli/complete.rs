@@ -88,6 +88,21 @@ pub(super) fn shifts(current: &OsStr) -> Vec<CompletionCandidate> {
     offered(names(Kind::Shift, &words()).into_iter().map(|id| id.name.to_string()), current)
 }
 
+/// The names of moves.
+pub(super) fn moves(current: &OsStr) -> Vec<CompletionCandidate> {
+    offered(names(Kind::Move, &words()).into_iter().map(|id| id.name.to_string()), current)
+}
+
+/// The names of cells.
+pub(super) fn cells(current: &OsStr) -> Vec<CompletionCandidate> {
+    offered(names(Kind::Cell, &words()).into_iter().map(|id| id.name.to_string()), current)
+}
+
+/// The ids of tenants that have a document.
+pub(super) fn tenants(current: &OsStr) -> Vec<CompletionCandidate> {
+    offered(names(Kind::Tenant, &words()).into_iter().map(|id| id.name.to_string()), current)
+}
+
 /// The names of services.
 pub(super) fn services(current: &OsStr) -> Vec<CompletionCandidate> {
     offered(names(Kind::Service, &words()).into_iter().map(|id| id.name.to_string()), current)

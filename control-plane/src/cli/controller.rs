@@ -18,6 +18,7 @@ use crate::controller::shift::Routers;
 use crate::controller::tenant_move::Watch;
 use crate::controller::{Controllers, KINDS};
 use crate::output::Output;
+use crate::site::Place;
 use crate::table::{age, now, printable};
 use crate::target::Target;
 
@@ -161,7 +162,7 @@ fn say(news: News, output: &mut Output) {
 
 impl Status {
     fn run(&self, target: &Target, output: &mut Output) -> Result<Exit, String> {
-        let leader = driver::leader(target)?;
+        let leader = driver::leader(&mut Place::open(target)?)?;
         match (self.output, &leader) {
             (Shown::Json, leader) => output.json(&json!({ "leader": leader })),
             (Shown::Yaml, leader) => print_yaml(&json!({ "leader": leader }), output),

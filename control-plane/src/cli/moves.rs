@@ -39,10 +39,10 @@ use crate::target::Target;
 #[command(after_help = BEGIN)]
 pub(super) struct Begin {
     /// The tenant's id
-    #[arg(value_name = "ID", value_parser = Name::tenant)]
+    #[arg(value_name = "ID", value_parser = Name::tenant, add = ArgValueCompleter::new(complete::tenants))]
     tenant: Name,
     /// The cell that it goes to
-    #[arg(long, value_name = "CELL", value_parser = Name::parse)]
+    #[arg(long, value_name = "CELL", value_parser = Name::parse, add = ArgValueCompleter::new(complete::cells))]
     to: Name,
     /// The grid [default: the only one]
     #[arg(long, value_name = "NAME", value_parser = Name::parse, add = ArgValueCompleter::new(complete::grids))]
@@ -154,7 +154,7 @@ Examples:
 #[command(after_help = RESUME)]
 struct Resume {
     /// The move
-    #[arg(value_name = "NAME", value_parser = Name::parse)]
+    #[arg(value_name = "NAME", value_parser = Name::parse, add = ArgValueCompleter::new(complete::moves))]
     name: Name,
     #[command(flatten)]
     course: Course,
@@ -173,7 +173,7 @@ Examples:
 #[command(after_help = ROLLBACK)]
 struct Rollback {
     /// The move
-    #[arg(value_name = "NAME", value_parser = Name::parse)]
+    #[arg(value_name = "NAME", value_parser = Name::parse, add = ArgValueCompleter::new(complete::moves))]
     name: Name,
     /// Why, for the history
     #[arg(short, long, value_name = "TEXT", default_value = "rolled back by hand")]

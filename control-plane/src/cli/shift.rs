@@ -1,6 +1,7 @@
 //! `gridctl shift`: moving a service's traffic from one track to the other.
 
 mod act;
+mod danger;
 mod differences;
 mod scene;
 mod show;

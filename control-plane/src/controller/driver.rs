@@ -14,7 +14,8 @@ use gridrouter_config::store::etcd::writer::About;
 use super::ground::{Failure, Ground, Guard, Wants};
 use super::seat::{Position, Proof, Seat};
 use super::{Decision, Unreadable, View};
-use crate::target::{Target, Where};
+use crate::site::{Opened, Place, in_our_words};
+use crate::target::Target;
 
 /// How often a controller looks when nothing else is said.
 pub const PERIOD: Duration = Duration::from_secs(1);
@@ -251,13 +252,9 @@ impl<Step: FnMut(&View, u64) -> Decision> Driver<Step> {
 }
 
 /// Who acts on a store; nothing while nobody does.
-pub fn leader(target: &Target) -> Result<Option<Leader>, String> {
-    match &target.place {
-        Where::Etcd(_) => {
-            let mut place = crate::site::Place::open(target)?;
-            let writer = place.writer("has no election")?;
-            writer.leader().map_err(|error| crate::site::in_our_words(&error.explain()))
-        }
-        Where::Directory(root) => super::seat::leader(root),
+pub fn leader(place: &mut Place) -> Result<Option<Leader>, String> {
+    match &mut place.store {
+        Opened::Etcd { writer, .. } => writer.leader().map_err(|error| in_our_words(&error.explain())),
+        Opened::Directory(root) => super::seat::leader(root),
     }
 }

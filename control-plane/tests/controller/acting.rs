@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use gridctl::controller::driver::{Driver, News, Turn, leader};
 use gridctl::controller::{Decision, Proposal, View};
+use gridctl::site::Place;
+use gridctl::target::Target;
 use gridrouter_config::store::etcd::election::Leader;
 
 use super::support::{
@@ -39,6 +41,10 @@ fn idle(_: &View, _: u64) -> Decision {
 
 fn is(wanted: &News) -> impl Fn(&News) -> bool {
     move |news| news == wanted
+}
+
+fn leader_of(target: &Target) -> Result<Option<Leader>, String> {
+    leader(&mut Place::open(target)?)
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn what_a_leader_wants_that_was_deposed_is_not_done() {
     let news = until(&mut driver, is(&News::Published(3, "to 3".to_owned())));
     assert_eq!((news.first(), published(&news).len()), (Some(&News::Leads), 2));
     driver.resign();
-    assert_eq!(leader(&target(&store)), Ok(None));
+    assert_eq!(leader_of(&target(&store)), Ok(None));
 }
 
 #[test]
@@ -152,9 +158,9 @@ fn of_two_on_one_directory_one_acts_until_it_resigns_or_its_lock_is_gone() {
     let (mut one, mut two) = (start("one"), start("two"));
     assert_eq!(turn(&mut one, &mut |_| false).1, [News::Leads]);
     assert_eq!(turn(&mut two, &mut |_| false).1, [News::StandsBy(named("one"))]);
-    assert_eq!(leader(&place), Ok(named("one")));
+    assert_eq!(leader_of(&place), Ok(named("one")));
     one.resign();
-    assert_eq!(leader(&place), Ok(None));
+    assert_eq!(leader_of(&place), Ok(None));
     assert_eq!(turn(&mut two, &mut |_| false).1, [News::Leads]);
     assert_eq!(turn(&mut one, &mut |_| false).1, [News::Deposed, News::StandsBy(named("two"))]);
     fs::remove_file(home.path().join(".gridctl-leader.lock")).unwrap();
@@ -211,7 +217,7 @@ fn a_controller_runs_until_it_is_told_to_end_and_resigns_then() {
     let mut tell = |_| {};
     driver.run(|| NOW, ended, &mut gridctl::controller::driver::Company { tell: &mut tell, crash: &mut |_| false });
     assert!(seen.get());
-    eventually("the end of the leadership", || match leader(&target(&store)) {
+    eventually("the end of the leadership", || match leader_of(&target(&store)) {
         Ok(None) => Ok(()),
         other => Err(format!("{other:?}")),
     });

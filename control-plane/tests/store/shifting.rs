@@ -106,15 +106,25 @@ fn goes_by_hand(store: &str) {
 
     let asked = on(store, &["shift", "promote", "x", "--full"]).err(2);
     assert!(
-        asked.contains("this moves what is on blue to green: 90% of tenants in a, 100% of tenants in b"),
+        asked.contains(
+            "this moves 90% of tenants in a, 100% of tenants in b from blue to green; how many requests/s go to blue"
+        ),
         "{asked}"
     );
     assert!(asked.contains("say --yes"), "{asked}");
+    let asked = on(store, &["shift", "promote", "x"]).err(2);
+    assert!(asked.contains("this moves 90% of tenants in a from blue to green; how many requests/s"), "{asked}");
     let dry = on(store, &["shift", "promote", "x", "--full", "--dry-run"]).out(0);
     assert!(dry.starts_with("dry run, nothing was changed: "), "{dry}");
     let dry = json(store, &["shift", "promote", "x", "--full", "--dry-run"], 0);
     assert_eq!((&dry["phase"], &dry["published"]), (&"Succeeded".into(), &false.into()), "{dry}");
-    assert!(dry["danger"].as_str().unwrap().starts_with("moves what is on blue to green: "), "{dry}");
+    assert!(
+        dry["danger"]
+            .as_str()
+            .unwrap()
+            .starts_with("moves 90% of tenants in a, 100% of tenants in b from blue to green; "),
+        "{dry}"
+    );
     assert_eq!((phase(store), active(store)), (Value::from("Paused"), [Value::Null, Value::Null]));
     on(store, &["shift", "promote", "x", "--full", "--yes"]).out(0);
     assert_eq!((phase(store), active(store)), ("Succeeded".into(), ["green".into(), "green".into()]));
@@ -127,6 +137,8 @@ fn goes_by_hand(store: &str) {
     let pruned = apply(store, SITE, &["--prune", "--yes"]).out(0);
     assert!(pruned.contains("4 unchanged") && names(store).contains(&"Shift/x".to_owned()), "{pruned}");
 
+    let asked = on(store, &["shift", "rollback", "x"]).err(2);
+    assert!(asked.contains("this moves 100% of tenants in a, 100% of tenants in b from green to blue; "), "{asked}");
     on(store, &["shift", "rollback", "x", "--yes", "-m", "baskets are empty"]).out(0);
     assert_eq!((phase(store), active(store)), ("RollingBack".into(), ["blue".into(), "blue".into()]));
     let kept = on(store, &["delete", "shift", "x", "--yes"]).out(1);

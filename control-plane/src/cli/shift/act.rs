@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::model::Shift;
-use gridrouter_config::raw::{RollbackPace, ShiftBy};
+use gridrouter_config::raw::RollbackPace;
 use gridrouter_config::units::parse_duration;
 use serde_json::json;
 
+use super::danger::{danger, is_dangerous};
 use super::scene::{RouterFlags, Scene, find, now};
 use crate::cli::change::{acknowledged, default_author};
 use crate::cli::consent::consent;
@@ -17,7 +18,6 @@ use crate::cli::format::{Shown, print_yaml};
 use crate::cli::{Status, complete, open_place};
 use crate::controller::desk::Refused;
 use crate::controller::{Proposal, View};
-use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::plan::shift::write::documents;
 use crate::plan::shift::{Command, Next, obey, place};
@@ -59,7 +59,7 @@ Exit code: 0 done; 1 the shift is not where this can be done; 2 wrong usage, nob
 
 /// Go to the next step now, or to the end.
 ///
-/// What is left of the hold, the pause or the analysis is left out. It asks before it moves everything.
+/// What is left of the hold, the pause or the analysis is left out. It asks before it moves all that is left in a cell.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{CODES}\n\nExamples:\n  gridctl shift promote new --store etcd://127.0.0.1:2379\n  \
     gridctl shift promote new --full --yes --store etcd://127.0.0.1:2379"))]
@@ -83,7 +83,8 @@ pub(super) struct Pause {
 
 /// Go on with a shift from where it was paused.
 ///
-/// What was left of the hold is left still. A step that ended without a clear verdict is held once more.
+/// What was left of the hold is left still. A step that ended without a clear verdict is held once more. It asks before it
+/// moves all that is left in a cell.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{CODES}\n\nExamples:\n  gridctl shift resume new --store etcd://127.0.0.1:2379"))]
 pub(super) struct Resume {
@@ -116,32 +117,32 @@ pub(super) struct Rollback {
 impl Promote {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let command = if self.full { Command::PromoteFully } else { Command::Promote };
-        self.flags.run(command, self.full, target, input, output)
+        self.flags.run(command, target, input, output)
     }
 }
 
 impl Pause {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
-        self.flags.run(Command::Pause, false, target, input, output)
+        self.flags.run(Command::Pause, target, input, output)
     }
 }
 
 impl Resume {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
-        self.flags.run(Command::Resume, false, target, input, output)
+        self.flags.run(Command::Resume, target, input, output)
     }
 }
 
 impl Abort {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
-        self.flags.run(Command::Abort, true, target, input, output)
+        self.flags.run(Command::Abort, target, input, output)
     }
 }
 
 impl Rollback {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let pace = if self.stepwise { RollbackPace::Stepwise } else { RollbackPace::AtOnce };
-        self.flags.run(Command::RollBack(pace), true, target, input, output)
+        self.flags.run(Command::RollBack(pace), target, input, output)
     }
 }
 
@@ -156,7 +157,6 @@ impl Flags {
     fn run(
         &self,
         command: Command,
-        dangerous: bool,
         target: Result<Target, String>,
         input: &mut dyn BufRead,
         output: &mut Output,
@@ -175,7 +175,8 @@ impl Flags {
             Ok(act) => act,
             Err(why) => return fail(Status::Problems, &why, output),
         };
-        let danger = (dangerous && !self.yes).then(|| danger(&mut scene, &act));
+        let asks = !self.yes && is_dangerous(&act.shift, command, &act.next);
+        let danger = asks.then(|| danger(&mut scene, &act.shift, &act.next));
         if self.dry_run {
             let words = danger.as_ref().map(|danger| format!(": this {danger}")).unwrap_or_default();
             if !self.answer(&act.next, None, danger.as_deref(), output) {
@@ -271,41 +272,6 @@ fn same_matter(command: Command, seen: &Shift, now: &Shift) -> Result<(), String
         return Err(format!("shift \"{name}\" went on meanwhile: it is {place}; say it again if it shall go further"));
     }
     Ok(())
-}
-
-/// What a change does to traffic now: the share that moves, and how many requests a second that is.
-fn danger(scene: &mut Scene, act: &Act) -> String {
-    const SECOND: Duration = Duration::from_secs(1);
-    let shift = &act.shift;
-    let (mut first, mut second) = (Ledger::default(), Ledger::default());
-    // Nobody unparks this thread.
-    let counted = scene.count(shift, &mut first).and_then(|()| {
-        std::thread::park_timeout(SECOND);
-        scene.count(shift, &mut second)
-    });
-    let of = |ledger: &Ledger, track| shift.cells().map(|cell| ledger.all(cell, track).requests).sum::<u64>();
-    let rate = |track| of(&second, track).saturating_sub(of(&first, track));
-    let (to, from) = (shift.to, shift.to.other());
-    let ends_on_new = act.next.active == Some(to);
-    let (leaves, towards) = if ends_on_new { (from, to) } else { (to, from) };
-    let what = match shift.by {
-        ShiftBy::Tenant => "tenants",
-        ShiftBy::Request => "requests",
-    };
-    let shares = shift.cells().map(|cell| {
-        let share = shift.state.shares.get(cell).copied().unwrap_or_default();
-        let share = if shift.has_ended() { 100.0 } else { f64::from(share.hundredths()) / 100.0 };
-        let moved = if ends_on_new { 100.0 - share } else { share };
-        format!("{moved}% of {what} in {cell}")
-    });
-    let shares = shares.collect::<Vec<_>>().join(", ");
-    let requests = match counted {
-        Ok(()) if first.is_known() && first.missing().is_empty() && shift.is_under_way() => {
-            format!("; {} requests/s are there now", rate(leaves))
-        }
-        Ok(()) | Err(_) => String::new(),
-    };
-    format!("moves what is on {} to {}: {shares}{requests}", leaves.as_str(), towards.as_str())
 }
 
 fn fail(status: Status, why: &str, output: &mut Output) -> Status {

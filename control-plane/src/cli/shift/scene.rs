@@ -9,6 +9,7 @@ use gridrouter_config::ids::{DocumentId, Kind, Name};
 use gridrouter_config::model::Shift;
 use gridrouter_config::problem::did_you_mean;
 use gridrouter_config::raw;
+use gridrouter_config::track::Track;
 
 use crate::controller::View;
 use crate::controller::desk::Desk;
@@ -77,6 +78,17 @@ impl Scene {
             ledger.take(shift, &self.observer.read(self.routers.list()?));
         }
         Ok(())
+    }
+
+    /// How many requests the endpoints of a track have had in these cells, by what all routers have counted since they were
+    /// started. The error says which router could not be asked.
+    pub(super) fn requests(&mut self, service: &Name, cells: &[&Name], track: Track) -> Result<u64, String> {
+        let groups: Vec<String> = cells.iter().map(|cell| format!("{service}/{cell}/{}", track.as_str())).collect();
+        let routers = self.routers.list()?;
+        if routers.is_empty() {
+            return Err("no router is known".to_owned());
+        }
+        self.observer.requests(routers, &groups)
     }
 
     /// What Prometheus says of a shift under way.

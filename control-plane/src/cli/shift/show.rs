@@ -12,11 +12,13 @@ use crate::cli::history::Log;
 use crate::cli::{Status as Exit, complete};
 use crate::controller::View;
 use crate::controller::desk::Desk;
+use crate::controller::driver::leader;
 use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::picture::is_healthy;
 use crate::picture::render::{Look, lines};
 use crate::plan::shift::place;
+use crate::site::Place;
 use crate::table::{age, columns, printable};
 use crate::target::Target;
 
@@ -100,9 +102,10 @@ impl Status {
         let mut scene = Scene::open(target, &self.routers)?;
         output.progress(format_args!("reading {target}"));
         let mut picture = scene.picture(&self.name, &mut Ledger::default(), None)?;
-        let led = crate::controller::driver::leader(target)?.is_some();
+        let mut store = Place::open(target)?;
+        let led = leader(&mut store)?.is_some();
         picture.healthy &= led || has_ended(&picture);
-        picture.controller = acting(target, &picture);
+        picture.controller = acting(&mut store, &picture);
         match self.output {
             Shown::Table | Shown::Wide => {
                 let mut screen = output.screen();

@@ -13,6 +13,7 @@ use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::picture::render::{Look, line, lines};
 use crate::picture::{Before, Picture};
+use crate::site::Place;
 use crate::table::{clock, printable};
 use crate::target::Target;
 
@@ -60,7 +61,7 @@ impl Watch {
         if !(Duration::from_millis(200)..=Duration::from_mins(1)).contains(&self.every) {
             return Err(format!("--every is {:?}; write 200ms to 1m", self.every));
         }
-        let mut scene = Scene::open(target, &self.routers)?;
+        let (mut scene, mut place) = (Scene::open(target, &self.routers)?, Place::open(target)?);
         let (mut ledger, mut before) = (Ledger::default(), None);
         let (begun, mut said) = (Instant::now(), Said::default());
         let (mut trouble, mut gone) = (None, 0);
@@ -71,7 +72,7 @@ impl Watch {
             match scene.picture(&self.name, &mut ledger, last.as_ref()) {
                 Ok(mut picture) => {
                     (trouble, gone) = (None, 0);
-                    picture.controller = acting(target, &picture);
+                    picture.controller = acting(&mut place, &picture);
                     said.show(&picture, output);
                     let over = self.timeout.is_some_and(|timeout| begun.elapsed() >= timeout);
                     if over || has_ended(&picture) {
@@ -105,11 +106,11 @@ impl Watch {
 }
 
 /// Who acts on the store, in words.
-pub(super) fn acting(target: &Target, picture: &Picture) -> Option<String> {
+pub(super) fn acting(place: &mut Place, picture: &Picture) -> Option<String> {
     if has_ended(picture) {
         return None;
     }
-    Some(match leader(target) {
+    Some(match leader(place) {
         Ok(Some(leader)) if leader.id.is_empty() => "a controller".to_owned(),
         Ok(Some(leader)) => leader.id,
         Ok(None) => "nobody: start `gridctl controller run`".to_owned(),
