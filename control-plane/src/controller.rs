@@ -13,6 +13,7 @@ pub mod tenant_move;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridrouter_config::codec::SourceDocument;
 use gridrouter_config::ids::{DocumentId, Kind, Name};
@@ -20,6 +21,9 @@ use gridrouter_config::raw;
 
 /// The kinds of documents that the controllers look at. Others are not even read where a store can tell them apart.
 pub const KINDS: &[Kind] = &[Kind::Service, Kind::Shift, Kind::Move];
+
+/// How long a move that has ended is kept where nothing else is said.
+pub const KEEP_MOVES: Duration = Duration::from_hours(24);
 
 /// What a controller sees of a store: everything of its kinds that is in force, from one moment.
 #[derive(Debug, Default)]
@@ -61,10 +65,12 @@ pub struct Unreadable {
 }
 
 /// One change that a controller wants.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Proposal {
     /// Documents as they shall be, each once. In etcd they change at once; in a directory file by file, in this order.
     pub put: Vec<raw::Document>,
+    /// Documents that shall not be.
+    pub delete: Vec<DocumentId>,
     /// Why, for the history.
     pub message: String,
 }
@@ -88,12 +94,20 @@ impl From<Option<Proposal>> for Decision {
 pub struct Controllers {
     shifts: shift::Shifts,
     moves: tenant_move::Moves,
+    keep_moves: Duration,
 }
 
 impl Controllers {
     /// With these routers to be asked what they see, and those whose word is waited for.
     pub fn new(routers: shift::Routers, watch: tenant_move::Watch) -> Result<Self, String> {
-        Ok(Self { shifts: shift::Shifts::new(routers)?, moves: tenant_move::Moves::new(watch) })
+        let (shifts, moves) = (shift::Shifts::new(routers)?, tenant_move::Moves::new(watch));
+        Ok(Self { shifts, moves, keep_moves: KEEP_MOVES })
+    }
+
+    /// With moves deleted that have ended so long ago. The history keeps them.
+    #[must_use]
+    pub fn keeping_moves(self, keep_moves: Duration) -> Self {
+        Self { keep_moves, ..self }
     }
 
     /// What is to be done now, in milliseconds since 1970. Here, and nowhere else, the controllers are asked.
@@ -105,6 +119,9 @@ impl Controllers {
         }
         let mut shifts = self.shifts.step(view, now);
         shifts.notes.extend(moves.notes);
+        if shifts.proposal.is_none() {
+            shifts.proposal = tenant_move::tidy(view, self.keep_moves, now);
+        }
         shifts
     }
 }

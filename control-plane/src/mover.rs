@@ -114,7 +114,7 @@ impl Mover {
             name = Some(one.name.clone());
             let words = format!("move {}: moves {} from {} to {}", one.name, one.tenant, one.from, one.to);
             let message = message.map_or_else(|| words.clone(), |text| format!("{words}: {text}"));
-            Ok(Proposal { put: begin(document, &one, tenant(view, &one.tenant)), message })
+            Ok(Proposal { put: begin(document, &one, tenant(view, &one.tenant)), message, ..Proposal::default() })
         };
         insist(|| desk.change(author, &mut decide))?;
         let name = name.ok_or_else(|| Refused::No("nothing was begun".to_owned()))?;
@@ -212,7 +212,7 @@ impl Mover {
             let tenant = tenant(view, &one.tenant);
             let next = decide(&one, tenant)?;
             let message = format!("move {}: {}", one.name, next.what);
-            Ok(Proposal { put: documents(document, &one, tenant, &next), message })
+            Ok(Proposal { put: documents(document, &one, tenant, &next), message, ..Proposal::default() })
         };
         insist(|| self.desk.change(&self.author, &mut decide))
     }

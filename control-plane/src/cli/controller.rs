@@ -64,6 +64,9 @@ struct Run {
     /// a directory has no list of them
     #[arg(long = "router", value_name = "HOST:PORT", value_delimiter = ',')]
     routers: Vec<String>,
+    /// Delete moves of tenants when they have ended so long ago; the history keeps them
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    keep_moves: Duration,
 }
 
 const RUN: &str = "\
@@ -108,7 +111,8 @@ impl Run {
                 .map_err(|error| format!("cannot wait for signals: {error}"))?;
         }
         let id = settings.candidacy.id.clone();
-        let mut controllers = Controllers::new(Routers::of(target, &self.routers)?, Watch::of(target)?)?;
+        let mut controllers =
+            Controllers::new(Routers::of(target, &self.routers)?, Watch::of(target)?)?.keeping_moves(self.keep_moves);
         let mut driver = Driver::start(target, settings, move |view, now| controllers.step(view, now))?;
         output.line(format_args!("controller {id} on {target}"));
         output.flush();

@@ -64,6 +64,9 @@ struct Files {
     view: View,
 }
 
+/// What is put, and what is deleted.
+type Wanting<'a> = (&'a [Arc<SourceDocument>], &'a [DocumentId]);
+
 /// Why something was not done.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -135,13 +138,13 @@ impl Ground {
         proof: Option<&Proof>,
         guard: &mut Guard<'_>,
     ) -> Result<Option<u64>, Failure> {
-        let put = documents(&proposal.put).map_err(Failure::Refused)?;
+        let wanted = (&documents(&proposal.put).map_err(Failure::Refused)?[..], &proposal.delete[..]);
         match (self, proof) {
             (Ground::Etcd(etcd), Some(Proof::Etcd(leadership))) => {
-                etcd.write(&put, &About { fence: Some(leadership.clone()), ..about }, guard)
+                etcd.write(wanted, &About { fence: Some(leadership.clone()), ..about }, guard)
             }
-            (Ground::Etcd(etcd), None) => etcd.write(&put, &about, guard),
-            (Ground::Directory(files), Some(Proof::Lock(_)) | None) => files.write(&put, guard),
+            (Ground::Etcd(etcd), None) => etcd.write(wanted, &about, guard),
+            (Ground::Directory(files), Some(Proof::Lock(_)) | None) => files.write(wanted, guard),
             (Ground::Etcd(_), Some(Proof::Lock(_))) | (Ground::Directory(_), Some(Proof::Etcd(_))) => {
                 Err(Failure::Deposed)
             }
@@ -166,12 +169,13 @@ impl InEtcd {
 
     fn write(
         &mut self,
-        put: &[Arc<SourceDocument>],
+        (put, delete): Wanting<'_>,
         about: &About,
         guard: &mut Guard<'_>,
     ) -> Result<Option<u64>, Failure> {
         let changes: Result<Vec<Change>, String> = put.iter().map(|one| Change::put(one)).collect();
-        let changes = changes.map_err(Failure::Refused)?;
+        let mut changes = changes.map_err(Failure::Refused)?;
+        changes.extend(delete.iter().cloned().map(Change::delete));
         let Some((base, _)) = self.read.take() else { return Err(Failure::Lost("nothing was read".to_owned())) };
         guard.before()?;
         let published = self.writer.publish(&base, &changes, about)?;
@@ -192,10 +196,11 @@ impl InFiles {
         Ok(&self.read.insert(fresh).view)
     }
 
-    fn write(&mut self, put: &[Arc<SourceDocument>], guard: &mut Guard<'_>) -> Result<Option<u64>, Failure> {
+    fn write(&mut self, (put, delete): Wanting<'_>, guard: &mut Guard<'_>) -> Result<Option<u64>, Failure> {
         let Some(Files { site, .. }) = &self.read else { return Err(Failure::Lost("nothing was read".to_owned())) };
         let wanted = put.iter().map(|one| (one.id.clone(), Arc::clone(one))).collect();
-        let plan = Plan::new(site, &Wanted { put: wanted, ..Wanted::default() });
+        let delete = delete.iter().cloned().collect();
+        let plan = Plan::new(site, &Wanted { put: wanted, delete, ..Wanted::default() });
         if plan.is_empty() {
             return Ok(None);
         }

@@ -138,7 +138,7 @@ impl Shifts {
             if let Some(next) = next {
                 self.last = Some(shift.name.clone());
                 let message = format!("shift {}: {}", shift.name, next.what);
-                let proposal = Proposal { put: documents(raw, service, &next), message };
+                let proposal = Proposal { put: documents(raw, service, &next), message, ..Proposal::default() };
                 return Decision { proposal: Some(proposal), notes };
             }
         }

@@ -3,6 +3,7 @@
 //! It never puts a tenant on its new cell: only who has copied the data knows when.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridrouter_config::check::{ModelDocument, convert};
 use gridrouter_config::codec::SourceDocument;
@@ -17,6 +18,7 @@ use crate::plan::tenant_move::routers::{Fleet, waits};
 use crate::plan::tenant_move::tick;
 use crate::plan::tenant_move::write::documents;
 use crate::site::in_our_words;
+use crate::table::plural;
 use crate::target::{Target, Where};
 
 /// Whose word is waited for.
@@ -85,11 +87,32 @@ impl Moves {
             let tenant = tenant(view, &one.tenant);
             if let Some(next) = tick(&one, tenant, waits.as_deref(), now) {
                 let message = format!("move {}: {}", one.name, next.what);
-                return Some(Proposal { put: documents(document, &one, tenant, &next), message }).into();
+                return Some(Proposal {
+                    put: documents(document, &one, tenant, &next),
+                    message,
+                    ..Proposal::default()
+                })
+                .into();
             }
         }
         Decision::default()
     }
+}
+
+/// How many moves are deleted in one generation.
+const TIDIED: usize = 100;
+
+/// Deletes moves that have ended so long ago that nobody looks for them any more: every router holds what is there.
+pub(super) fn tidy(view: &View, keep: Duration, now: u64) -> Option<Proposal> {
+    let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+    let is_old = |one: &model::Move| one.has_ended() && now.saturating_sub(one.state.since) >= keep;
+    let old = all(view).filter(|(_, one)| is_old(one)).take(TIDIED);
+    let delete: Vec<DocumentId> = old.map(|(_, one)| DocumentId { kind: Kind::Move, name: one.name.clone() }).collect();
+    if delete.is_empty() {
+        return None;
+    }
+    let message = format!("deletes {} that ended long ago", plural(delete.len(), "move"));
+    Some(Proposal { delete, message, ..Proposal::default() })
 }
 
 /// The moves that can be read, those that have ended among them. What is wrong with one is told by whoever reads the store.

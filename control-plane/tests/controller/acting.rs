@@ -135,7 +135,7 @@ fn what_cannot_be_done_and_what_cannot_be_read_is_said_once() {
         .unwrap();
     let impossible = |_: &View, _: u64| {
         let wrong = serde_json::from_str(&service("NO", 1)).unwrap();
-        let proposal = Some(Proposal { put: vec![wrong], message: String::new() });
+        let proposal = Some(Proposal { put: vec![wrong], message: String::new(), ..Proposal::default() });
         Decision { proposal, notes: vec!["look at this".to_owned()] }
     };
     let mut driver = Driver::start(&target(home.path().to_str().unwrap()), settings("one"), impossible).unwrap();

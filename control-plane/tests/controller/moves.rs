@@ -12,7 +12,7 @@ use gridrouter_config::raw::{MoveFence, MovePhase};
 use rustix::process::Signal;
 
 use super::moving::publish;
-use super::support::{NOW, Running, Server, eventually, run, settings, store, target, turn};
+use super::support::{NOW, Running, Server, eventually, run, settings, store, target, turn_at};
 
 const DOCUMENTS: &str = "{kind: Grid, name: g, cells: [a, b]}\n---\n{kind: Cell, name: a}\n---\n{kind: Cell, name: b}\n---\n\
                          {kind: Tenant, name: t, grid: g, cell: a}\n";
@@ -62,10 +62,14 @@ fn controller(store: &str) -> Driver<impl FnMut(&gridctl::controller::View, u64)
 
 /// Lets a controller act until nothing is to be done.
 fn act(store: &str) {
+    act_at(store, NOW);
+}
+
+fn act_at(store: &str, now: u64) {
     let mut driver = controller(store);
     let (mut wrote_ever, mut quiet) = (false, 0);
     eventually("nothing to be done", || {
-        let (_, news) = turn(&mut driver, &mut |_| false);
+        let (_, news) = turn_at(&mut driver, now, &mut |_| false);
         let leads = !news.iter().any(|one| matches!(one, News::StandsBy(_) | News::Trouble(_)));
         let wrote = news.iter().any(|one| matches!(one, News::Published(..)));
         wrote_ever |= wrote;
@@ -104,6 +108,27 @@ fn whatever_write_a_command_dies_after_the_controller_ends_the_move_legally() {
             }
         }
     }
+}
+
+#[test]
+fn a_move_that_has_ended_long_ago_is_deleted_and_the_history_keeps_it() {
+    const DAY: u64 = 24 * 3_600 * 1_000;
+    let server = Server::start();
+    let store = store(&server);
+    publish(&store, DOCUMENTS);
+    command_dies_after(&store, 4, Duration::from_hours(48), NOW);
+    let moves = || mover::list(&target(&store)).unwrap().0.len();
+    act_at(&store, NOW + DAY - 1);
+    assert_eq!((phase(&store), moves()), (MovePhase::Succeeded, 1));
+    act_at(&store, NOW + DAY);
+    assert_eq!((moves(), cell(&store).as_str()), (0, "b"));
+    let history = String::from_utf8(run(&store, &["history"]).stdout).unwrap();
+    assert!(history.contains("deletes 1 move that ended long ago") && history.contains("t is on b"), "{history}");
+    // One that is under way is not deleted, however long it takes.
+    let order = Order { to: Name::parse("a").unwrap(), ..order(Duration::from_hours(1_000)) };
+    Mover::begin(&target(&store), "test", None, &order, NOW).unwrap();
+    act_at(&store, NOW + 2 * DAY);
+    assert_eq!((phase(&store), moves()), (MovePhase::Fenced, 1));
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn say(store: &str, word: Word, crash: Crash) {
     let decide = |view: &View| {
         let (raw, service, shift) = shift_of(view);
         let next = obey(&shift, word, "", true, NOW)?;
-        Ok(Proposal { put: documents(raw, Some(service), &next), message: next.what })
+        Ok(Proposal { put: documents(raw, Some(service), &next), message: next.what, ..Proposal::default() })
     };
     let (_, _, shift) = shift_of(desk.look().unwrap());
     if shift.state.reason.is_empty() {

@@ -100,7 +100,7 @@ pub(crate) fn heavier(view: &View, now: u64) -> Decision {
     // Backwards, so that the order shows.
     let lighter = weights.iter().rev().filter(|(_, weight)| *weight < next);
     let put = lighter.map(|(name, _)| serde_json::from_str(&service(name, next)).unwrap()).collect();
-    Some(Proposal { put, message: format!("to {next}") }).into()
+    Some(Proposal { put, message: format!("to {next}"), ..Proposal::default() }).into()
 }
 
 pub(crate) fn settings(id: &str) -> Settings {

@@ -223,7 +223,11 @@ impl Flags {
         }
         let reason = if next.what.contains(why) { String::new() } else { format!(" ({why})") };
         let message = format!("shift {}: {}{reason}", shift.name, next.what);
-        Ok(Act { proposal: Proposal { put: documents(raw, service, &next), message }, next, shift })
+        Ok(Act {
+            proposal: Proposal { put: documents(raw, service, &next), message, ..Proposal::default() },
+            next,
+            shift,
+        })
     }
 
     /// The answer for tools. Returns whether that is what was asked for.
