@@ -21,6 +21,10 @@ pub struct Tracks {
     pub generation: u64,
     /// When the router was started, in milliseconds since 1970: of another start, all numbers are others.
     pub router_started: u64,
+    /// The router's id in etcd, where it has one.
+    pub router: String,
+    /// A random number of the process: two answers with the same one come from the same router. 0 of older routers.
+    pub process: u64,
     /// The shifts that are under way in that generation, and those that have ended of which something was counted.
     pub shifts: Vec<ShiftTracks>,
 }
@@ -271,7 +275,8 @@ mod tests {
 
     #[test]
     fn what_a_router_says_is_read_back_also_from_a_newer_one() {
-        let mut said = Tracks { generation: 7, router_started: 1, shifts: vec![ShiftTracks::default()] };
+        let mut said =
+            Tracks { generation: 7, router_started: 1, shifts: vec![ShiftTracks::default()], ..Tracks::default() };
         said.shifts[0].tracks.insert(Track::Green, TrackCounts { requests: 3, ..TrackCounts::default() });
         let text = serde_json::to_string(&said).unwrap();
         assert!(

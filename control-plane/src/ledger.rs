@@ -202,7 +202,7 @@ mod tests {
             tracks: [(Track::Green, counts(green)), (Track::Blue, counts(blue))].into(),
             ..ShiftTracks::default()
         };
-        let tracks = Tracks { generation: 1, router_started, shifts: vec![one] };
+        let tracks = Tracks { generation: 1, router_started, shifts: vec![one], ..Tracks::default() };
         Reading { router: router.to_owned(), tracks: Ok(tracks) }
     }
 

@@ -1,9 +1,11 @@
 //! Asking routers what they counted, the `/tracks` of their admin endpoints, and Prometheus what it knows: all at the same
 //! time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gridrouter_config::model;
+use gridrouter_config::tracks::Tracks;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
@@ -19,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// The most that a router may say.
 const BYTES: usize = 64 << 20;
 
-/// Who was asked, and the address and the answer.
-type Asked = (String, Result<(String, Bytes), String>);
+/// Who was asked, and the answer.
+type Asked = (Router, Result<Bytes, String>);
 
 /// Asks routers. Every call blocks, for two seconds at the most.
 pub struct Observer(tokio::runtime::Runtime);
@@ -34,6 +36,29 @@ pub struct Router {
     pub address: Option<String>,
 }
 
+impl Router {
+    /// Why there is no answer, with the address that gave none.
+    fn said(&self, why: &str) -> String {
+        self.address.as_ref().map_or_else(|| why.to_owned(), |address| format!("{address}: {why}"))
+    }
+
+    /// Takes what another router says for no answer of this one. One that was named by its address may have any id.
+    fn recognizes(&self, tracks: Tracks) -> Result<Tracks, String> {
+        let by_address = self.address.as_ref() == Some(&self.id);
+        if by_address || tracks.router.is_empty() || tracks.router == self.id {
+            Ok(tracks)
+        } else {
+            Err(self.said(&mistaken(&tracks.router)))
+        }
+    }
+}
+
+fn mistaken(other: &str) -> String {
+    format!(
+        "router {other} answers there; give each router an --admin address of its own that can be reached from here"
+    )
+}
+
 impl Observer {
     /// Nobody is asked yet.
     pub fn new() -> Result<Self, String> {
@@ -43,48 +68,51 @@ impl Observer {
 
     /// What these routers counted, in the order of their names.
     pub fn read(&self, routers: Vec<Router>) -> Vec<Reading> {
-        let answers = self.ask_all(routers, "/tracks");
         let reading = |(router, answer): Asked| {
-            let tracks = answer.and_then(|(address, body)| {
-                serde_json::from_slice(&body).map_err(|error| format!("{address}: /tracks cannot be read: {error}"))
-            });
-            Reading { router, tracks }
+            let read =
+                |body: Bytes| serde_json::from_slice(&body).map_err(|error| format!("/tracks cannot be read: {error}"));
+            let tracks = answer.and_then(read).map_err(|why| router.said(&why));
+            let tracks = tracks.and_then(|tracks| router.recognizes(tracks));
+            Reading { router: router.id, tracks }
         };
-        answers.into_iter().map(reading).collect()
+        apart(self.ask_all(routers, "/tracks").into_iter().map(reading).collect())
     }
 
     /// How many requests these groups of endpoints have had in all these routers since they were started. The error says
     /// which router could not be asked.
     pub fn requests(&self, routers: Vec<Router>, groups: &[String]) -> Result<u64, String> {
+        let unread = self.read(routers.clone()).into_iter().find_map(|one| Some((one.router, one.tracks.err()?)));
+        if let Some((router, why)) = unread {
+            return Err(format!("{router}: {why}"));
+        }
         let mut sum = 0_u64;
         for (router, answer) in self.ask_all(routers, "/metrics") {
-            let (_, body) = answer.map_err(|why| format!("{router}: {why}"))?;
+            let body = answer.map_err(|why| format!("{}: {}", router.id, router.said(&why)))?;
             let text = String::from_utf8_lossy(&body);
             sum = text.lines().filter_map(|line| requests_of(line, groups)).fold(sum, u64::saturating_add);
         }
         Ok(sum)
     }
 
-    /// What each router answers, and its address, in the order of their names.
+    /// What each router answers, in the order of their names.
     fn ask_all(&self, routers: Vec<Router>, target: &'static str) -> Vec<Asked> {
         let mut answers = self.0.block_on(async {
             let mut asked = JoinSet::new();
-            for Router { id, address } in routers {
+            for router in routers {
                 asked.spawn(async move {
-                    let answer = match address {
+                    let answer = match &router.address {
                         None => Err("it has no admin endpoints (--admin)".to_owned()),
-                        Some(address) => match tokio::time::timeout(TIMEOUT, ask(&address, target)).await {
-                            Ok(Ok(body)) => Ok((address, body)),
-                            Ok(Err(why)) => Err(format!("{address}: {why}")),
-                            Err(_) => Err(format!("{address} did not answer within {} s", TIMEOUT.as_secs())),
+                        Some(address) => match tokio::time::timeout(TIMEOUT, ask(address, target)).await {
+                            Ok(answer) => answer,
+                            Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
                         },
                     };
-                    (id, answer)
+                    (router, answer)
                 });
             }
             asked.join_all().await
         });
-        answers.sort_by(|one, other| one.0.cmp(&other.0));
+        answers.sort_by(|one, other| one.0.id.cmp(&other.0.id));
         answers
     }
 
@@ -118,6 +146,22 @@ async fn ask(address: &str, target: &str) -> Result<Bytes, String> {
         return Err(format!("{target} answered {}{help}", status.as_u16()));
     }
     Ok(body)
+}
+
+/// Takes the second answer of one process for none. Where several routers give the same address for their admin endpoints,
+/// a loopback one mostly, one would be counted twice and others not at all.
+fn apart(mut readings: Vec<Reading>) -> Vec<Reading> {
+    let mut known: BTreeMap<u64, String> = BTreeMap::new();
+    for reading in &mut readings {
+        // Older routers do not say which process they are.
+        let process = reading.tracks.as_ref().map_or(0, |tracks| tracks.process);
+        match known.get(&process) {
+            _ if process == 0 => {}
+            Some(other) => reading.tracks = Err(mistaken(other)),
+            None => drop(known.insert(process, reading.router.clone())),
+        }
+    }
+    readings
 }
 
 /// The number in a line of a router's metrics, if it counts requests to one of these groups.
@@ -217,8 +261,6 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use gridrouter_config::tracks::Tracks;
-
     use super::*;
 
     /// Answers one request.
@@ -231,6 +273,21 @@ mod tests {
             let _ = write!(stream, "{answer}");
         });
         address
+    }
+
+    #[test]
+    fn a_router_that_answers_for_another_one_is_not_counted_twice() {
+        let said = |id: &str, process| Tracks { router: id.to_owned(), process, ..Tracks::default() };
+        let asked = |id: &str, address: &str| Router { id: id.to_owned(), address: Some(address.to_owned()) };
+        assert!(asked("r1", "a:1").recognizes(said("r1", 1)).is_ok());
+        assert!(asked("a:1", "a:1").recognizes(said("r1", 1)).is_ok());
+        assert!(asked("r1", "a:1").recognizes(said("", 0)).is_ok(), "an older one does not say");
+        let other = asked("r1", "a:1").recognizes(said("r2", 1)).unwrap_err();
+        assert!(other.starts_with("a:1: router r2 answers there; give each router an --admin address"), "{other}");
+        let reading = |(n, process): (usize, &u64)| Reading { router: format!("r{n}"), tracks: Ok(said("", *process)) };
+        let readings = apart([5, 6, 5, 0, 0].iter().enumerate().map(reading).collect());
+        let missing: Vec<bool> = readings.iter().map(|one| one.tracks.is_err()).collect();
+        assert_eq!(missing, [false, false, true, false, false]);
     }
 
     #[test]

@@ -41,7 +41,9 @@ fn router(mirror: MirrorCounts) -> String {
         mirror: Some(mirror),
         ..ShiftTracks::default()
     };
-    let body = serde_json::to_string(&Tracks { generation: 1, router_started: 1, shifts: vec![one] }).unwrap();
+    let body =
+        serde_json::to_string(&Tracks { generation: 1, router_started: 1, shifts: vec![one], ..Tracks::default() })
+            .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {

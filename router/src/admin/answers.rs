@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{json, text, typed};
 use crate::http::fields::Fields;
 use crate::lifecycle::View;
-use crate::listener::worker::Message;
+use crate::listener::worker::{Message, Shared};
 use crate::pipeline::explain::Question;
 use crate::presence::Presence;
 use crate::telemetry::{render, tracks};
@@ -106,7 +106,9 @@ pub(super) fn tracks(view: &View) -> Response<Full<Bytes>> {
     let snapshot = view.shared.snapshot.load_full();
     let threads: Vec<_> = view.shared.threads.iter().map(|thread| &*thread.counters).collect();
     let shifts = tracks::sums(&snapshot.runs, &threads).into_iter().map(tracks::told).collect();
-    json(StatusCode::OK, &Tracks { generation: snapshot.generation, router_started: view.shared.started, shifts })
+    let router = view.presence.get().map(|presence| presence.standing().id.to_string()).unwrap_or_default();
+    let Shared { started: router_started, process, .. } = *view.shared;
+    json(StatusCode::OK, &Tracks { generation: snapshot.generation, router_started, router, process, shifts })
 }
 
 /// What would happen to a request: `method`, `host`, `path` (with its query, percent-encoded), `header` (repeatable,

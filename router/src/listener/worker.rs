@@ -5,6 +5,7 @@
 //! the counters of live connections that new ones are handed over by.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +46,8 @@ pub struct Shared {
     pub fenced: Board,
     /// When the process was started, in milliseconds since 1970.
     pub started: u64,
+    /// A random number, by which whoever asks several addresses knows which of them are this process.
+    pub process: u64,
 }
 
 /// One thread as others see it.
@@ -115,6 +118,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             fenced: Board::default(),
             started: unix_millis(),
+            process: RandomState::new().build_hasher().finish(),
         })
     }
 }
