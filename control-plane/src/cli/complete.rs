@@ -6,6 +6,7 @@ use clap::{Arg, Args, Command, FromArgMatches};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use gridrouter_config::ids::{DocumentId, Kind};
+use gridrouter_config::track::Track;
 
 use super::Status;
 use super::store::{StoreFlags, read_contexts};
@@ -86,6 +87,11 @@ pub(super) fn grids(current: &OsStr) -> Vec<CompletionCandidate> {
 /// The names of shifts.
 pub(super) fn shifts(current: &OsStr) -> Vec<CompletionCandidate> {
     offered(names(Kind::Shift, &words()).into_iter().map(|id| id.name.to_string()), current)
+}
+
+/// Both tracks.
+pub(super) fn tracks(current: &OsStr) -> Vec<CompletionCandidate> {
+    offered([Track::Blue, Track::Green].into_iter().map(|track| track.as_str().to_owned()), current)
 }
 
 /// The names of moves.

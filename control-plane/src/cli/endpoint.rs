@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::ids::Name;
 use gridrouter_config::live::LiveId;
 use gridrouter_config::raw;
@@ -18,7 +19,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::format::{Format, print_yaml_part};
-use super::{Status, attempt};
+use super::{Status, attempt, complete};
 use crate::output::Output;
 use crate::site::in_our_words;
 use crate::table::{columns, printable};
@@ -60,10 +61,10 @@ struct Register {
     /// Where the endpoint is, such as 10.0.0.5:8080.
     address: String,
     /// The service that it serves.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::services))]
     service: String,
     /// The cell that it is in; without, it serves routes without a grid.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::cells))]
     cell: Option<String>,
     /// The version that it is of: blue or green.
     #[arg(long, default_value = "blue", value_parser = PossibleValuesParser::new(["blue", "green"]))]

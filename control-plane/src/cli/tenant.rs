@@ -54,7 +54,7 @@ struct Where {
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::grids))]
     grid: String,
     /// The tenants' ids.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCompleter::new(complete::tenants))]
     ids: Vec<OsString>,
     /// Read ids from standard input, one a line; blank lines are skipped.
     #[arg(long)]

@@ -59,9 +59,13 @@ fn a_shift_is_started_with_what_its_service_and_its_tenants_ask_for() {
     let wrong = on(store, &["shift", "start", "new", "--service", "s", "--steps", "10%"]).out(1);
     assert!(wrong.contains("no step has the weight 100%"), "{wrong}");
 
+    let whole = on(store, &["shift", "start", "new", "--service", "s", "--steps", "100%", "--no-analysis"]).err(2);
+    assert!(whole.contains("this moves 100% of tenants in a from blue to green first; how many"), "{whole}");
     let started =
         on(store, &["shift", "start", "new", "--service", "s", "--tester-header", "x-preview=1", "-m", "try"]);
     assert!(started.err.contains("splits the 400 tenants known there to within "), "{}", started.err);
+    assert!(started.err.contains("it moves 1% of tenants in a from blue to green first; how many"), "{}", started.err);
+    assert!(started.err.contains("no controller acts on this store"), "{}", started.err);
     started.out(0);
     let text = std::fs::read_to_string(home.path().join("shifts.yaml")).unwrap();
     for line in [

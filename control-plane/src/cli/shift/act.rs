@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::model::Shift;
-use gridrouter_config::raw::RollbackPace;
+use gridrouter_config::raw::{RollbackPace, ShiftPhase};
 use gridrouter_config::units::parse_duration;
 use serde_json::json;
 
@@ -17,10 +17,12 @@ use crate::cli::consent::consent;
 use crate::cli::format::{Shown, print_yaml};
 use crate::cli::{Status, complete, open_place};
 use crate::controller::desk::Refused;
+use crate::controller::driver::leader;
 use crate::controller::{Proposal, View};
 use crate::output::Output;
 use crate::plan::shift::write::documents;
 use crate::plan::shift::{Command, Next, obey, place};
+use crate::site::Place;
 use crate::table::printable;
 use crate::target::Target;
 
@@ -254,12 +256,38 @@ impl Flags {
             }
             None => output.line(format_args!("shift {} is like that already", self.name)),
         }
+        if is_carried_on(next) {
+            note_if_nobody_acts(&target, output);
+        }
         let (Some(generation), Some(timeout)) = (generation.filter(|generation| *generation > 0), self.wait) else {
             return Status::Fine;
         };
         let waited = open_place(Ok(target))
             .and_then(|mut place| Ok(acknowledged(place.writer("has no live routers")?, generation, timeout, output)));
         waited.unwrap_or_else(|why| fail(Status::Unacknowledged, &why, output))
+    }
+}
+
+/// Whether what is left is a controller's.
+fn is_carried_on(next: &Next) -> bool {
+    match next.state.phase {
+        ShiftPhase::Running | ShiftPhase::RollingBack => true,
+        ShiftPhase::Pending
+        | ShiftPhase::Paused
+        | ShiftPhase::RolledBack
+        | ShiftPhase::Succeeded
+        | ShiftPhase::Failed
+        | ShiftPhase::Aborted => false,
+    }
+}
+
+/// Whoever waits for the next step should know that there will be none.
+pub(super) fn note_if_nobody_acts(target: &Target, output: &mut Output) {
+    let leader = Place::open(target).and_then(|mut place| leader(&mut place));
+    if leader.is_ok_and(|leader| leader.is_none()) {
+        output.note(
+            "no controller acts on this store, so that nothing goes on by itself: start `gridctl controller run`",
+        );
     }
 }
 

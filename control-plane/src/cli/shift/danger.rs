@@ -56,7 +56,8 @@ pub(super) fn danger(scene: &mut Scene, shift: &Shift, next: &Next) -> String {
         let there = |moved: &&Moved<'_>| (moved.after > moved.before) == (towards == shift.to);
         let there: Vec<&Moved<'_>> = moved.iter().filter(there).collect();
         if !there.is_empty() {
-            let rate = rate(scene, shift, &there, towards.other());
+            let cells: Vec<&Name> = there.iter().map(|moved| moved.cell).collect();
+            let rate = rate(scene, &shift.service, &cells, towards.other());
             parts.push(format!("{}; {rate}", words(shift, &there, towards)));
         }
     }
@@ -77,12 +78,11 @@ fn words(shift: &Shift, moved: &[&Moved<'_>], towards: Track) -> String {
 }
 
 /// How many requests a second go now to what is left.
-fn rate(scene: &mut Scene, shift: &Shift, moved: &[&Moved<'_>], leaves: Track) -> String {
-    let cells: Vec<&Name> = moved.iter().map(|moved| moved.cell).collect();
-    let counted = scene.requests(&shift.service, &cells, leaves).and_then(|first| {
+pub(super) fn rate(scene: &mut Scene, service: &Name, cells: &[&Name], leaves: Track) -> String {
+    let counted = scene.requests(service, cells, leaves).and_then(|first| {
         // Nobody unparks this thread.
         std::thread::park_timeout(SECOND);
-        Ok(scene.requests(&shift.service, &cells, leaves)?.saturating_sub(first))
+        Ok(scene.requests(service, cells, leaves)?.saturating_sub(first))
     });
     match counted {
         Ok(rate) => format!("{rate} requests/s go to {} there now", leaves.as_str()),

@@ -20,7 +20,7 @@ use crate::picture::{Before, Picture};
 use crate::target::Target;
 
 /// Which routers are asked.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct RouterFlags {
     /// Ask these routers what they count, by the address of their admin endpoints, instead of those that are live in etcd;
     /// a directory has no list of them

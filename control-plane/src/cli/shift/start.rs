@@ -19,6 +19,9 @@ use gridrouter_config::raw::{
 use gridrouter_config::track::Track;
 use gridrouter_config::units::Percent;
 
+use super::act::note_if_nobody_acts;
+use super::danger::rate;
+use super::scene::{RouterFlags, Scene};
 use crate::cli::change::{ChangeFlags, Job};
 use crate::cli::consent::Asks;
 use crate::cli::{Status, complete, open};
@@ -47,10 +50,10 @@ pub(super) struct Start {
     #[arg(long, add = ArgValueCompleter::new(complete::services))]
     service: String,
     /// The track that traffic moves to [default: the one that is not in use]
-    #[arg(long, value_name = "TRACK", value_parser = Track::parse)]
+    #[arg(long, value_name = "TRACK", value_parser = Track::parse, add = ArgValueCompleter::new(complete::tracks))]
     to: Option<Track>,
     /// Cells that move together, separated by commas; once for each wave [default: one cell, then all others]
-    #[arg(long = "wave", value_name = "CELLS")]
+    #[arg(long = "wave", value_name = "CELLS", add = ArgValueCompleter::new(complete::cells))]
     waves: Vec<String>,
     /// How long each wave but the last stays as it is before the next one begins
     #[arg(long, value_name = "DURATION", default_value = "1m")]
@@ -90,7 +93,7 @@ pub(super) struct Start {
     #[arg(long = "tester-header", value_name = "NAME=VALUE")]
     tester_headers: Vec<String>,
     /// A tenant whose requests move first
-    #[arg(long = "tester", value_name = "TENANT")]
+    #[arg(long = "tester", value_name = "TENANT", add = ArgValueCompleter::new(complete::tenants))]
     testers: Vec<String>,
     /// Send copies of this share of the old track's GET and HEAD requests to the new one, and compare the answers
     #[arg(long, value_name = "PERCENT")]
@@ -130,14 +133,16 @@ Examples:
 impl Start {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let prepared = crate::cli::attempt(output, |output| {
-            let (place, site) = open(target, output)?;
+            let target = target?;
+            let (place, site) = open(Ok(target.clone()), output)?;
             let shift = self.shift(&site, output)?;
-            Ok((place, site, shift))
+            Ok((target, place, site, shift))
         });
-        let (place, site, shift) = match prepared {
+        let (target, place, site, shift) = match prepared {
             Ok(prepared) => prepared,
             Err(status) => return status,
         };
+        let first = self.first_step(&target, &shift, output);
         let files = match parsed(shift) {
             Ok(files) => files,
             Err(why) => {
@@ -147,8 +152,36 @@ impl Start {
         };
         let (flags, wanted) = (&self.change, Wanted::of_files(&files));
         let (reason, sources) = (format!("shift {} started", self.name), Sources::default());
-        let asks = Asks::WhereItDeletes;
-        Job { flags, place, wanted, files, sources, reason, adopt: None, digest: None, asks }.run(site, input, output)
+        let asks = match &first {
+            Some((Percent::ALL, words)) => Asks::Always(words.clone()),
+            Some(_) | None => Asks::WhereItDeletes,
+        };
+        let job = Job { flags, place, wanted, files, sources, reason, adopt: None, digest: None, asks };
+        let status = job.run(site, input, output);
+        if status == Status::Fine {
+            if let Some((_, words)) = first {
+                output.note(format_args!("it {words}"));
+            }
+            note_if_nobody_acts(&target, output);
+        }
+        status
+    }
+
+    /// The share that the first step moves, what that is, and how many requests a second go there now. Whoever begins by moving
+    /// everything in a cell has to say yes to that.
+    fn first_step(&self, target: &Target, shift: &Shift, output: &mut Output) -> Option<(Percent, String)> {
+        let weight = shift.steps.iter().find_map(|step| Percent::parse(step.weight.as_deref()?).ok())?;
+        let cells: Vec<Name> = shift.waves.first()?.cells.iter().filter_map(|cell| Name::parse(cell).ok()).collect();
+        let (service, to) = (Name::parse(&shift.service).ok()?, shift.to);
+        let what = if self.by_request { "requests" } else { "tenants" };
+        let shares = cells.iter().map(|cell| format!("{weight} of {what} in {cell}")).collect::<Vec<_>>().join(", ");
+        let cells: Vec<&Name> = cells.iter().collect();
+        output.progress("asking how many requests there are");
+        let rate = match Scene::open(target, &RouterFlags::default()) {
+            Ok(mut scene) => rate(&mut scene, &service, &cells, to.other()),
+            Err(why) => why,
+        };
+        Some((weight, format!("moves {shares} from {} to {} first; {rate}", to.other().as_str(), to.as_str())))
     }
 
     fn shift(&self, site: &Site, output: &mut Output) -> Result<Shift, String> {
