@@ -253,6 +253,10 @@ impl Connection {
         let timeouts = self.timeouts.get();
         let at = if wire.input.is_empty() {
             wire.settle(&self.worker.spare);
+            // Something came just now, but nothing of a request: who sends empty lines forever is idle all the same.
+            if now >= self.since.get().after(timeouts.idle) {
+                return Poll::Ready(Next::Over);
+            }
             let at = self.since.get().after(timeouts.idle.min(PARK_AFTER));
             if now >= at || self.worker.is_draining() {
                 return Poll::Ready(Next::Idle);

@@ -6,6 +6,8 @@ mod aborts;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod corners;
@@ -17,6 +19,8 @@ mod expect;
 mod framing;
 #[cfg(test)]
 mod headers;
+#[cfg(test)]
+mod late;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
