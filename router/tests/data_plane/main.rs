@@ -20,6 +20,8 @@ mod framing;
 #[cfg(test)]
 mod headers;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod late;
 #[cfg(test)]
 mod limits;
