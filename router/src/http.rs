@@ -9,3 +9,4 @@ pub mod headers;
 pub mod path;
 pub mod reject;
 pub mod target;
+pub(crate) mod tempo;

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod aborts;
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod cases;
