@@ -19,7 +19,7 @@ pub use algorithm::{
 pub use cell::{Cell, CellState};
 pub use grid::{Grid, Placement, RingPlacement};
 pub use limit::{Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode};
-pub use listener::{Listener, ListenerTimeouts};
+pub use listener::{Clients, Listener, ListenerTimeouts, UnderscoreHeaders};
 pub use plan::Plan;
 pub use route::{
     Action, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch, QueryMatch, Redirect,

@@ -20,7 +20,7 @@ pub use algorithm::{
 pub use cell::{Cell, CellState};
 pub use grid::{Grid, Placement, PlacementAlgorithm};
 pub use limit::{Cost, CostParts, HeadersWhen, Limit, LimitKeyPart, LimitMode};
-pub use listener::{Listener, ListenerTimeouts};
+pub use listener::{Clients, Listener, ListenerTimeouts, UnderscoreHeaders};
 pub use plan::Plan;
 pub use route::{
     FixedResponse, HeaderEdits, HeaderMatch, Otherwise, PathMatch, QueryMatch, Redirect, Rewrite, Route, RouteTimeouts,

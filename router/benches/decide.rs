@@ -88,6 +88,7 @@ fn route(number: usize) -> model::Route {
             from: vec![model::TenantSource::Header("x-tenant-id".parse().expect("a header"))],
             otherwise: model::Otherwise::Reject,
         }),
+        max_body: None,
     }
 }
 
@@ -143,6 +144,8 @@ fn model(shift: bool) -> model::Model {
                 name: name("web"),
                 address: SocketAddr::from(([127, 0, 0, 1], 80)),
                 trusted_proxies: vec![],
+                clients: model::Clients::default(),
+                underscore_headers: model::UnderscoreHeaders::default(),
                 timeouts: model::ListenerTimeouts::default(),
                 limits: vec![],
             }),

@@ -33,6 +33,7 @@ fn route(number: usize, host: HostPattern, path: String) -> Route {
         response_headers: HeaderEdits::default(),
         limits: vec![],
         tenant: None,
+        max_body: None,
     }
 }
 

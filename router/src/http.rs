@@ -10,3 +10,4 @@ pub(crate) mod kept_body;
 pub mod path;
 pub mod reject;
 pub mod target;
+pub(crate) mod tempo;

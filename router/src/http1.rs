@@ -32,6 +32,8 @@ pub struct Scan {
     seen: usize,
     /// When this many are there it is parsed even without an end, so that what can be no head is refused early.
     parse_at: usize,
+    /// Empty lines that were skipped before it.
+    empty_lines: u8,
 }
 
 impl Scan {
@@ -43,9 +45,9 @@ impl Scan {
             || memchr::memmem::find(fresh, b"\n\n").is_some()
     }
 
-    /// The head was not whole.
-    fn missed(&mut self, input: &[u8]) {
-        *self = Self { seen: input.len(), parse_at: input.len().max(64) * 2 };
+    /// The head was not whole, and `most` is as long as one may be.
+    fn missed(&mut self, input: &[u8], most: usize) {
+        *self = Self { seen: input.len(), parse_at: (input.len().max(64) * 2).min(most + 1), ..*self };
     }
 
     /// Whether nothing of a head was seen yet.
@@ -81,6 +83,15 @@ impl Delimiting {
             Self { chunked: true, .. } if minor_version == 0 => Err(Malformed::OldTransferEncoding),
             Self { .. } => Ok(found),
         }
+    }
+}
+
+/// Writes a length without leading zeros, which somebody might read as an octal number.
+fn plain_length(fields: &mut Fields, delimiting: Delimiting) {
+    if let Some(length) = delimiting.length
+        && fields.known(Known::ContentLength).any(|value| value.len() > 1 && value.starts_with(b"0"))
+    {
+        fields.set(Known::ContentLength, itoa::Buffer::new().format(length).as_bytes());
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod balancers;
+pub(crate) mod clients;
 pub(crate) mod socket;
 pub(crate) mod wheel;
 pub mod worker;

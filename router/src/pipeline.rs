@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridrouter_config::model;
+use gridrouter_config::model::{self, UnderscoreHeaders};
 use http::{HeaderValue, Uri, Version, header};
 use http_body::Body;
 
@@ -53,12 +53,15 @@ const CLIENT_LEFT: u16 = 499;
 /// Answers one request.
 ///
 /// All that needs no waiting is done before there is a future, so that the future holds only what waiting needs.
-pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) -> impl Future<Output = Answer> {
+pub(crate) fn handle(connection: &Rc<Connection>, mut head: Head, body: ClientBody) -> impl Future<Output = Answer> {
     let worker = connection.worker();
     let (now, snapshot) = (worker.read_clock(), worker.snapshot());
     match snapshot.listener(connection.origin.listener) {
         Some(listener) if !listener.gone => connection.obey(&listener.document),
         Some(_) | None => connection.end_after_answer(),
+    }
+    if head.fields.has_underscores() && connection.underscores.get() == UnderscoreHeaders::Drop {
+        head.fields.drop_underscores();
     }
     let expects = head.expects_continue;
     let begun = match begin(connection, &snapshot, &head, now) {
@@ -156,6 +159,9 @@ fn begin(
     let target = target::check(&head.method, &head.uri, head.version, &head.fields)
         .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
     let (worker, listener) = (connection.worker(), connection.origin.listener);
+    if head.fields.has_underscores() && connection.underscores.get() == UnderscoreHeaders::Reject {
+        return Err(refuse(Refusal::of(Reject::BadHeaderName, "a header's name has an underscore"), &admission));
+    }
     let facts = Facts {
         listener,
         peer: connection.origin.peer.ip(),
@@ -181,6 +187,14 @@ fn begin(
     let Ok(target) = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()) else {
         return Err(unfit(Reject::BadPath, "the rewritten path is no target"));
     };
+    if !head.body.is_done()
+        && let Some(most) = route.document.max_body
+    {
+        if head.body.left().is_some_and(|length| length > most) {
+            return Err(unfit(Reject::BodyTooLarge, "the body is larger than the route allows"));
+        }
+        connection.incoming.borrow_mut().bound(most);
+    }
     let mut record = Record::new(now);
     record.route = Some(route.id);
     match destination {

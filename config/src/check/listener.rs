@@ -7,24 +7,57 @@ use ipnet::IpNet;
 use super::Check;
 use super::endpoint::socket_address;
 use super::value::all;
-use crate::model::{Listener, ListenerTimeouts};
+use crate::model::{Clients, Listener, ListenerTimeouts, UnderscoreHeaders};
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw;
+use crate::units::ByteRate;
 
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listener> {
     let address = check.take(&Path::Root.key("address"), socket_address(&raw.address));
-    let at = Path::Root.key("trustedProxies");
-    let trusted = all(raw.trusted_proxies.iter().enumerate().map(|(n, text)| check.take(&at.index(n), network(text))));
+    let trusted = networks(check, &Path::Root.key("trustedProxies"), &raw.trusted_proxies);
+    let clients = clients(check, raw.clients.as_ref());
     let timeouts = timeouts(check, raw.timeouts.as_ref());
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
     Some(Listener {
         name: check.source.id.name.clone(),
         address: address?,
         trusted_proxies: trusted?,
+        clients: clients?,
+        underscore_headers: match raw.underscore_headers {
+            None => UnderscoreHeaders::default(),
+            Some(raw::UnderscoreHeaders::Drop) => UnderscoreHeaders::Drop,
+            Some(raw::UnderscoreHeaders::Reject) => UnderscoreHeaders::Reject,
+            Some(raw::UnderscoreHeaders::Pass) => UnderscoreHeaders::Pass,
+        },
         timeouts: timeouts?,
         limits: limits?,
     })
+}
+
+fn clients(check: &mut Check<'_>, raw: Option<&raw::Clients>) -> Option<Clients> {
+    let Some(raw) = raw else { return Some(Clients::default()) };
+    let at = Path::Root.key("clients");
+    if raw.allow.as_ref().is_some_and(Vec::is_empty) {
+        check.wrong_but(
+            &at.key("allow"),
+            "nobody is allowed",
+            "write networks, or leave `allow` out to let everybody in",
+        );
+    }
+    let allow = networks(check, &at.key("allow"), raw.allow.as_deref().unwrap_or_default());
+    let deny = networks(check, &at.key("deny"), raw.deny.as_deref().unwrap_or_default());
+    let max_connections = match raw.max_connections {
+        None => Some(None),
+        most => check.number(&at.key("maxConnections"), "maxConnections", most, 1..=1_000_000, 1).map(Some),
+    };
+    Some(Clients { allow: allow?, deny: deny?, max_connections: max_connections? })
+}
+
+/// Networks, none twice.
+fn networks(check: &mut Check<'_>, at: &Path<'_>, texts: &[String]) -> Option<Vec<IpNet>> {
+    check.unique(at, texts, |text| quoted(text), String::clone);
+    all(texts.iter().enumerate().map(|(n, text)| check.take(&at.index(n), network(text))))
 }
 
 fn timeouts(check: &mut Check<'_>, raw: Option<&raw::ListenerTimeouts>) -> Option<ListenerTimeouts> {
@@ -35,7 +68,12 @@ fn timeouts(check: &mut Check<'_>, raw: Option<&raw::ListenerTimeouts>) -> Optio
     let idle = check.duration(&at.key("idle"), raw.idle.as_ref(), default.idle);
     let body_read = check.duration(&at.key("bodyRead"), raw.body_read.as_ref(), default.body_read);
     let body_write = check.duration(&at.key("bodyWrite"), raw.body_write.as_ref(), default.body_write);
-    Some(ListenerTimeouts { head: head?, idle: idle?, body_read: body_read?, body_write: body_write? })
+    let min_rate = match &raw.min_rate {
+        Some(text) => check.take(&at.key("minRate"), ByteRate::parse(text)).map(|rate| rate.per_second),
+        None => Some(default.min_rate),
+    };
+    let (body_read, body_write) = (body_read?, body_write?);
+    Some(ListenerTimeouts { head: head?, idle: idle?, body_read, body_write, min_rate: min_rate? })
 }
 
 /// A network, or one address.

@@ -8,6 +8,7 @@ use super::Check;
 use crate::model::Route;
 use crate::path::Path;
 use crate::raw;
+use crate::units::parse_bytes;
 
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Route) -> Option<Route> {
     let root = Path::Root;
@@ -19,6 +20,10 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Route) -> Option<Route> {
     let query = matches::query(check, &raw.query);
     let tenant = tenancy::rule(check, raw);
     let limits = check.references(&root.key("limits"), &raw.limits);
+    let max_body = match &raw.max_body {
+        Some(text) => check.take(&root.key("maxBody"), parse_bytes(text)).map(Some),
+        None => Some(None),
+    };
     let response_headers = check.header_edits(&root.key("responseHeaders"), raw.response_headers.as_ref());
     let action = action::action(check, raw);
     Some(Route {
@@ -33,5 +38,6 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Route) -> Option<Route> {
         response_headers: response_headers?,
         limits: limits?,
         tenant: tenant?,
+        max_body: max_body?,
     })
 }

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,11 +14,53 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which clients may come.
+    pub clients: Clients,
+    /// What becomes of a request's headers whose names have an underscore.
+    pub underscore_headers: UnderscoreHeaders,
     /// How long a client may take.
     pub timeouts: ListenerTimeouts,
     /// Limits that every request must pass, whether a route matches or not. Their keys have only parts that the request
     /// itself says.
     pub limits: Vec<Name>,
+}
+
+/// Which clients may come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// Networks that clients may come from; empty means any.
+    pub allow: Vec<IpNet>,
+    /// Networks that no client may come from, also where `allow` has them.
+    pub deny: Vec<IpNet>,
+    /// How many connections one address, or IPv6 network of 64 bits, may have at the same time.
+    pub max_connections: Option<u32>,
+}
+
+impl Clients {
+    /// Whether a client with this address, in canonical form, may come.
+    #[must_use]
+    pub fn admit(&self, client: IpAddr) -> bool {
+        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&client));
+        (self.allow.is_empty() || is_in(&self.allow)) && !is_in(&self.deny)
+    }
+
+    /// Whether a client with any address may come.
+    #[must_use]
+    pub fn admit_all(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+}
+
+/// What becomes of a request's headers whose names have an underscore.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnderscoreHeaders {
+    /// They are removed, as if they had not been sent.
+    #[default]
+    Drop,
+    /// The request is refused.
+    Reject,
+    /// They are passed on, those excepted that would pass for a header that the router answers for.
+    Pass,
 }
 
 /// How long a client may take.
@@ -32,6 +74,8 @@ pub struct ListenerTimeouts {
     pub body_read: Duration,
     /// Longest pause while a client takes a response.
     pub body_write: Duration,
+    /// Bytes of a body for each second that a client is waited for, where that is longer than a pause may be.
+    pub min_rate: u64,
 }
 
 impl Default for ListenerTimeouts {
@@ -41,6 +85,7 @@ impl Default for ListenerTimeouts {
             idle: Duration::from_secs(75),
             body_read: Duration::from_secs(30),
             body_write: Duration::from_secs(30),
+            min_rate: 64,
         }
     }
 }

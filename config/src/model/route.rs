@@ -30,6 +30,8 @@ pub struct Route {
     pub limits: Vec<Name>,
     /// Where the tenant's id is found, if the route has tenants.
     pub tenant: Option<TenantRule>,
+    /// How many bytes a request's body may have.
+    pub max_body: Option<u64>,
 }
 
 /// A host that a route serves, in lower case.

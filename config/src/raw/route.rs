@@ -39,6 +39,9 @@ pub struct Route {
     /// Names of the limits that apply, all of which must admit the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
+    /// How large a request's body may be, such as `10MiB`. Default: any size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body: Option<String>,
     /// How long the upstream may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<RouteTimeouts>,

@@ -11,7 +11,8 @@ use http_body::{Body, Frame};
 
 use super::connection::Connection;
 use super::fields::Fields;
-use crate::clock::{self, Millis};
+use super::tempo::Tempo;
+use crate::clock;
 use crate::http1::encode::{self, Framing, Future, Start};
 use crate::http1::out::Out;
 use crate::http1::request::Head;
@@ -95,7 +96,7 @@ pub(super) async fn send(connection: &Rc<Connection>, answer: Answer, asker: Ask
         chunked: framing == Framing::Chunked,
         takes_trailers: asker.takes_trailers,
         rest: if bodiless { Rest::Nothing } else { Rest::Body },
-        stalled_since: None,
+        tempo: Tempo::default(),
     };
     let whole = poll_fn(|cx| {
         connection.register(cx);
@@ -129,8 +130,8 @@ struct Sending<'a> {
     chunked: bool,
     takes_trailers: bool,
     rest: Rest,
-    /// Since when the client has not taken what is to be written.
-    stalled_since: Option<Millis>,
+    /// How the client gets on with taking what is to be written.
+    tempo: Tempo,
 }
 
 impl Sending<'_> {
@@ -142,8 +143,8 @@ impl Sending<'_> {
             let mut incoming = self.connection.incoming.borrow_mut();
             let polled = self.out.poll_write(cx, &mut incoming.wire.stream, &mut written);
             drop(incoming);
-            if written > 0 {
-                self.stalled_since = None;
+            if written > 0 && !self.gets_on(written) {
+                return Poll::Ready(false);
             }
             match polled {
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
@@ -200,11 +201,17 @@ impl Sending<'_> {
         }
     }
 
+    /// Whether the client takes what is written fast enough.
+    fn gets_on(&mut self, written: u64) -> bool {
+        let timeouts = self.connection.timeouts.get();
+        self.tempo.gets_on(written, timeouts.body_write, timeouts.min_rate, clock::now_millis)
+    }
+
     /// Whether the client has not taken anything for too long, or the request lasts too long; arms the alarm if not.
     fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
         // The request may still be on its way while its answer comes.
         self.body.drive(cx);
-        let since = *self.stalled_since.get_or_insert_with(clock::now_millis);
+        let since = self.tempo.waits(clock::now_millis);
         let at = since.after(self.connection.timeouts.get().body_write).min(self.connection.request_deadline.get());
         let late = self.connection.worker().now_millis() >= at;
         self.connection.arm(at);

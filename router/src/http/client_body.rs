@@ -5,10 +5,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use gridrouter_config::model::ListenerTimeouts;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::Connection;
 use super::kept_body::{Keeper, KeptBody};
+use super::reject::Reject;
+use super::tempo::Tempo;
 use crate::clock;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::wire::{Spare, Wire};
@@ -21,19 +24,63 @@ pub(crate) struct Incoming {
     pub(super) body: Decoder,
     /// The client waits to be told that it may send the body.
     owes_continue: bool,
+    /// How many bytes its body may still have.
+    room: u64,
+    /// How it gets on.
+    tempo: Tempo,
+    /// What is wrong with it, if it is broken.
+    pub(crate) fault: Reject,
     /// Where what comes next would begin is unknown: nothing more is read as a request.
     pub(super) broken: bool,
 }
 
 impl Incoming {
     pub(super) fn new(wire: Wire) -> Self {
-        Self { wire, body: Decoder::Done, owes_continue: false, broken: false }
+        Self {
+            wire,
+            body: Decoder::Done,
+            owes_continue: false,
+            room: u64::MAX,
+            tempo: Tempo::default(),
+            fault: Reject::MalformedRequest,
+            broken: false,
+        }
     }
 
     /// A head was taken.
     pub(super) fn begin(&mut self, body: Decoder, expects_continue: bool) {
         self.body = body;
+        (self.room, self.tempo, self.fault) = (u64::MAX, Tempo::default(), Reject::MalformedRequest);
         self.owes_continue = expects_continue && !body.is_done();
+    }
+
+    /// Bounds the body of the request at hand: what is beyond is not taken.
+    pub(crate) fn bound(&mut self, bytes: u64) {
+        self.room = bytes;
+    }
+
+    /// Notes a piece that has come. Returns whether it may be taken.
+    fn admits(&mut self, piece: &Bytes) -> bool {
+        let left = self.room.checked_sub(piece.len() as u64);
+        self.room = left.unwrap_or(0);
+        if left.is_none() {
+            self.fault = Reject::BodyTooLarge;
+        }
+        left.is_some()
+    }
+
+    /// Receives more of the body. Returns whether it goes on.
+    fn poll_more(&mut self, cx: &mut Context<'_>, spare: &Spare, timeouts: ListenerTimeouts) -> Poll<bool> {
+        let Poll::Ready(came) = self.wire.poll_fill(cx, spare) else {
+            self.tempo.waits(clock::now_millis);
+            return Poll::Pending;
+        };
+        let Ok(came @ 1..) = came else { return Poll::Ready(false) };
+        let fine = self.tempo.gets_on(came as u64, timeouts.body_read, timeouts.min_rate, clock::now_millis);
+        if !fine {
+            self.fault = Reject::BodyTimeout;
+        }
+        Poll::Ready(fine)
     }
 
     /// Throws away what has come of the body. Returns whether that was the rest of it.
@@ -128,6 +175,7 @@ impl ClientBody {
                 return Poll::Ready(Some(Err(BrokenBody)));
             }
             match incoming.body.decode(&mut incoming.wire.input) {
+                Ok(Decoded::Data(data)) if !incoming.admits(&data) => incoming.broken = true,
                 Ok(Decoded::Data(data)) => {
                     if self.connection.timed.get() && incoming.body.is_done() {
                         self.connection.body_ended.set(clock::now());
@@ -144,8 +192,9 @@ impl ClientBody {
                 }
                 Ok(Decoded::Missing) => {
                     incoming.invite();
-                    incoming.broken |=
-                        matches!(ready!(incoming.wire.poll_fill(cx, &self.connection.worker().spare)), Ok(0) | Err(_));
+                    let connection = &self.connection;
+                    let more = incoming.poll_more(cx, &connection.worker().spare, connection.timeouts.get());
+                    incoming.broken |= !ready!(more);
                 }
                 Err(_) => incoming.broken = true,
             }

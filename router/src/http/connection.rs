@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use gridrouter_config::model::{self, ListenerTimeouts};
+use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
 use tokio::net::TcpStream;
 
 use super::answer::{self, Answer, Asker};
@@ -55,9 +55,11 @@ pub(crate) struct Connection {
     worker: Rc<Worker>,
     /// The listener's, as they were when the last request came.
     pub(crate) timeouts: Cell<ListenerTimeouts>,
+    /// What becomes of header names with underscores, likewise.
+    pub(crate) underscores: Cell<UnderscoreHeaders>,
     /// Whether the peer was a trusted proxy then.
     pub(crate) trusted: Cell<bool>,
-    pub(super) incoming: RefCell<Incoming>,
+    pub(crate) incoming: RefCell<Incoming>,
     /// Since when it is idle.
     since: Cell<Millis>,
     /// When the request being answered must be over.
@@ -123,6 +125,7 @@ impl Connection {
             alarm: Alarm::new(),
             worker,
             timeouts: Cell::new(document.timeouts),
+            underscores: Cell::default(),
             trusted: Cell::default(),
             incoming: RefCell::new(Incoming::new(Wire::new(stream))),
             since: Cell::new(clock::now_millis()),
@@ -161,6 +164,7 @@ impl Connection {
     /// Takes from the listener what applies to the connection from now on.
     pub(crate) fn obey(&self, document: &model::Listener) {
         self.timeouts.set(document.timeouts);
+        self.underscores.set(document.underscore_headers);
         let ip = self.origin.peer.ip().to_canonical();
         self.trusted.set(document.trusted_proxies.iter().any(|net| net.contains(&ip)));
     }
@@ -253,6 +257,10 @@ impl Connection {
         let timeouts = self.timeouts.get();
         let at = if wire.input.is_empty() {
             wire.settle(&self.worker.spare);
+            // Something came just now, but nothing of a request: who sends empty lines forever is idle all the same.
+            if now >= self.since.get().after(timeouts.idle) {
+                return Poll::Ready(Next::Over);
+            }
             let at = self.since.get().after(timeouts.idle.min(PARK_AFTER));
             if now >= at || self.worker.is_draining() {
                 return Poll::Ready(Next::Idle);

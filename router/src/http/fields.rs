@@ -92,11 +92,15 @@ impl Line {
     }
 }
 
-/// Makes a name lower case, eight bytes at a time.
-fn lower(name: &mut [u8]) {
+/// Makes a name lower case, eight bytes at a time. Returns whether it has an underscore.
+fn lower(name: &mut [u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let eight = |bytes: [u8; 8]| {
+    let mut underscores = 0;
+    let mut eight = |bytes: [u8; 8]| {
         let all = u64::from_le_bytes(bytes);
+        // The top bit of some byte is set if any is an underscore.
+        let other = all ^ (ONES * u64::from(b'_'));
+        underscores |= other.wrapping_sub(ONES) & !other & (ONES << 7);
         // The top bit of each byte tells whether it is A or above, and whether it is above Z.
         let above = |limit: u64| (all & !(ONES << 7)).wrapping_add(ONES * limit);
         let upper = above(0x80 - u64::from(b'A')) & !above(0x7f - u64::from(b'Z')) & !all & (ONES << 7);
@@ -104,7 +108,7 @@ fn lower(name: &mut [u8]) {
     };
     if name.len() < 8 {
         name.make_ascii_lowercase();
-        return;
+        return name.contains(&b'_');
     }
     for chunk in name.as_chunks_mut().0 {
         *chunk = eight(*chunk);
@@ -113,6 +117,7 @@ fn lower(name: &mut [u8]) {
     if let Some(last) = name.last_chunk_mut() {
         *last = eight(*last);
     }
+    underscores != 0
 }
 
 /// A line, and the beginning of another one, made once for many messages.
@@ -144,17 +149,19 @@ impl TwoLines {
 pub struct Fields {
     text: Vec<u8>,
     lines: Vec<Line>,
+    /// Whether some name has, or had, an underscore.
+    underscores: bool,
 }
 
 impl Fields {
     /// None.
     pub const fn new() -> Self {
-        Self { text: Vec::new(), lines: Vec::new() }
+        Self { text: Vec::new(), lines: Vec::new(), underscores: false }
     }
 
     /// None, with room for lines of so many bytes together.
     pub(crate) fn with_room(lines: usize, bytes: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+        Self { text: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines), underscores: false }
     }
 
     /// Adds a line of a field that is not [`Known`], with a value that is written in place. Neither may contain what
@@ -206,7 +213,7 @@ impl Fields {
     pub(crate) fn of_head(head: &[u8], lines: &[httparse::Header<'_>], more: usize) -> Self {
         let mut text = Vec::with_capacity(head.len() + more * 48);
         text.extend_from_slice(head);
-        let mut fields = Self { text, lines: Vec::with_capacity(lines.len() + more) };
+        let mut fields = Self { text, lines: Vec::with_capacity(lines.len() + more), underscores: false };
         let base = head.as_ptr() as usize;
         for line in lines {
             let name = (line.name.as_ptr() as usize).wrapping_sub(base);
@@ -225,7 +232,7 @@ impl Fields {
         let Some((bytes, rest)) = self.text.get_mut(name..).and_then(|line| line.split_at_mut_checked(name_len)) else {
             return;
         };
-        lower(bytes);
+        self.underscores |= lower(bytes);
         let known = Known::of(bytes);
         let plain = value == parting + 2
             && rest.starts_with(b": ")
@@ -295,6 +302,7 @@ impl Fields {
         self.text.extend_from_slice(&others.text);
         let moved = |line: &Line| Line { name: line.name + by, value: line.value + by, ..*line };
         self.lines.extend(others.lines.iter().map(moved));
+        self.underscores |= others.underscores;
     }
 
     /// Adds a line of the field `to` with the first value of `from`, if there is one.
@@ -331,6 +339,18 @@ impl Fields {
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(Known, &[u8]) -> bool) {
         let text = &self.text;
         self.lines.retain(|line| keep(line.known, line.name(text)));
+    }
+
+    /// Whether some name has, or had, an underscore: known from reading the names, so that nobody has to look again.
+    pub(crate) fn has_underscores(&self) -> bool {
+        self.underscores
+    }
+
+    /// Removes the lines whose names have one.
+    #[cold]
+    pub(crate) fn drop_underscores(&mut self) {
+        self.retain(|_, name| !name.contains(&b'_'));
+        self.underscores = false;
     }
 
     /// Writes all lines but those of which `skip` says so. Neighbours are copied together.
@@ -437,8 +457,12 @@ mod tests {
             for seed in 0..40_usize {
                 let mut name: Vec<u8> = (0..length).map(|at| ((at * 7 + seed * 11) % 256) as u8).collect();
                 let wanted = name.to_ascii_lowercase();
-                lower(&mut name);
-                assert_eq!(name, wanted);
+                let underscores = lower(&mut name);
+                assert_eq!((underscores, &name), (wanted.contains(&b'_'), &wanted));
+                if let Some(byte) = name.get_mut(seed) {
+                    *byte = b'_';
+                    assert!(lower(&mut name), "{name:?}");
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -
         id_known = has_one(headers, Known::XRequestId)
             && headers.known(Known::XRequestId).all(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
     }
+    let disguises = headers.has_underscores();
     let chain = if trusted { chain(headers) } else { Vec::new() };
     headers.retain(|known, name| {
         let replaced = known == Known::XForwardedFor
@@ -34,7 +35,7 @@ pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -
             || (known == Known::Forwarded && !trusted)
             // Endpoints believe that nobody waits for the answer.
             || (known == Known::XGridrouterMirror && !trusted)
-            || (known == Known::Other && is_disguised(name));
+            || (disguises && known == Known::Other && is_disguised(name));
         !replaced
     });
     headers.append_parts(Known::XForwardedFor.as_str(), &[&chain, peer]);

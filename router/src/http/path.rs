@@ -19,6 +19,8 @@ pub enum BadPath {
     AmbiguousEscape,
     /// `..` climbs above the root.
     AboveRoot,
+    /// `.` or `..` with a parameter: some servers cut parameters off before they look at dots, others do not.
+    DotsWithParameter,
 }
 
 impl BadPath {
@@ -30,6 +32,7 @@ impl BadPath {
             BadPath::BadEscape => "the path has a percent sign without two hexadecimal digits",
             BadPath::AmbiguousEscape => "the path has an encoded slash, backslash or control character",
             BadPath::AboveRoot => "the path climbs above the root",
+            BadPath::DotsWithParameter => "the path has dots with a parameter",
         }
     }
 }
@@ -84,6 +87,7 @@ fn rebuild(path: &str) -> Result<String, BadPath> {
                 Some(slash) => out.truncate(slash),
                 None => return Err(BadPath::AboveRoot),
             },
+            _ if has_dots_with_parameter(segment) => return Err(BadPath::DotsWithParameter),
             _ => {
                 out.push('/');
                 out.push_str(segment);
@@ -98,6 +102,12 @@ fn rebuild(path: &str) -> Result<String, BadPath> {
         out.push('/');
     }
     Ok(out)
+}
+
+/// Whether a segment would be `.` or `..` for those who cut its parameters off.
+fn has_dots_with_parameter(segment: &str) -> bool {
+    let rest = segment.trim_start_matches('.');
+    (1..=2).contains(&(segment.len() - rest.len())) && (rest.starts_with(';') || rest.starts_with("%3B"))
 }
 
 /// Decodes what needs no escape, writes the other escapes in upper case, and refuses what is ambiguous.
@@ -163,6 +173,7 @@ mod tests {
             ("/a/..", "/"),
             ("/.hidden", "/.hidden"),
             ("/...", "/..."),
+            ("/...;a/.x;b", "/...;a/.x;b"),
             ("/a%20b", "/a%20b"),
         ] {
             assert_eq!(normalise(path).as_deref(), Ok(wanted), "{path}");
@@ -186,6 +197,9 @@ mod tests {
             ("/a%", BadPath::BadEscape),
             ("/a%2", BadPath::BadEscape),
             ("/a%zz", BadPath::BadEscape),
+            ("/a/..;/b", BadPath::DotsWithParameter),
+            ("/a/.;x=1", BadPath::DotsWithParameter),
+            ("/a/%2e%2e%3bx/b", BadPath::DotsWithParameter),
             ("/a\\b", BadPath::BadByte),
             ("/é", BadPath::BadByte),
             ("/a b", BadPath::BadByte),

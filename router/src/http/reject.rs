@@ -55,6 +55,12 @@ rejects! {
     HeadTimeout REQUEST_TIMEOUT "head_timeout" "the request's head did not arrive in time";
     /// The body stopped arriving.
     BodyTimeout REQUEST_TIMEOUT "body_timeout" "the request's body did not arrive in time";
+    /// The body is larger than the route allows.
+    BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "the request's body is too large";
+    /// A header's name has an underscore, and the listener refuses these.
+    BadHeaderName BAD_REQUEST "bad_header_name" "a header's name has an underscore";
+    /// The listener does not admit the client's address.
+    ClientDenied FORBIDDEN "client_denied" "the client's address is not admitted";
     /// CONNECT, TRACE or another method that is never routed.
     MethodNotAllowed NOT_IMPLEMENTED "method_not_supported" "the request's method is not supported";
     /// An expectation other than `100-continue`.
@@ -100,7 +106,7 @@ impl Reject {
     /// Whether a request that was being sent on failed for its client's or the router's own reasons, and not the
     /// endpoint's.
     pub const fn is_of_the_client(self) -> bool {
-        matches!(self, Self::BodyTimeout | Self::MalformedRequest | Self::RouterOverloaded)
+        matches!(self, Self::BodyTimeout | Self::BodyTooLarge | Self::MalformedRequest | Self::RouterOverloaded)
     }
 
     /// The whole answer as bytes, for what is no request that the pipeline could answer. It closes the connection.

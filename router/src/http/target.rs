@@ -9,6 +9,11 @@ use super::fields::{Fields, Known};
 use super::path;
 use super::reject::Reject;
 
+/// The longest method: registered ones have up to 17 letters.
+const MAX_METHOD: usize = 64;
+/// The longest name (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 253;
+
 /// A checked target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target<'a> {
@@ -27,8 +32,8 @@ pub fn check<'a>(
     version: Version,
     headers: &'a Fields,
 ) -> Result<Target<'a>, (Reject, &'static str)> {
-    if *method == Method::CONNECT || *method == Method::TRACE {
-        return Err((Reject::MethodNotAllowed, "CONNECT and TRACE are never routed"));
+    if !is_routed(method.as_str()) {
+        return Err((Reject::MethodNotAllowed, "CONNECT, TRACE, PRI and very long methods are never routed"));
     }
     let Asked { host, hosts, expects_more } = Asked::in_(headers);
     let host = host_header(version, host, hosts)?;
@@ -45,6 +50,17 @@ pub fn check<'a>(
     }
     let path = path::normalise(uri.path()).map_err(|bad| (Reject::BadPath, bad.as_str()))?;
     Ok(Target { host: bare_host(host)?, path, query: uri.query() })
+}
+
+/// Whether a method may be sent on. CONNECT and TRACE may not, in any case: methods are case-sensitive, but not every
+/// endpoint knows that. PRI begins the preface of HTTP/2, and nothing else (RFC 9113 §3.4).
+fn is_routed(method: &str) -> bool {
+    match method.len() {
+        3 => !method.eq_ignore_ascii_case("PRI"),
+        5 => !method.eq_ignore_ascii_case("TRACE"),
+        7 => !method.eq_ignore_ascii_case("CONNECT"),
+        length => length <= MAX_METHOD,
+    }
 }
 
 /// What the fields say that is looked at here, found in one look at each of them.
@@ -104,7 +120,7 @@ fn bare_host(host: &str) -> Result<Cow<'_, str>, (Reject, &'static str)> {
         None => host,
     };
     let bare = bare.strip_suffix('.').unwrap_or(bare);
-    let fine = !bare.is_empty() && !bare.ends_with('.');
+    let fine = !bare.is_empty() && !bare.ends_with('.') && bare.len() <= MAX_NAME;
     let Some(upper) = has_upper_case(bare).filter(|_| fine) else { return Err(BAD) };
     Ok(if upper { Cow::Owned(bare.to_ascii_lowercase()) } else { Cow::Borrowed(bare) })
 }

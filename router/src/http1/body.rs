@@ -138,8 +138,8 @@ fn chunk_size(input: &[u8]) -> Result<Option<(u64, usize)>, BadBody> {
     let digits = line.split(|b| *b == b';').next().unwrap_or_default();
     // RFC 9112 §7.1.1 knows blanks only before an extension, but says that they are to be understood.
     let size = hexadecimal(digits.trim_ascii_end()).ok_or(BadBody)?;
-    let control = |b: &u8| (*b < b' ' && *b != b'\t') || *b == 0x7f;
-    if line.len() > MAX_CHUNK_LINE || line.iter().any(control) {
+    let odd = |b: &u8| (*b < b' ' && *b != b'\t') || *b >= 0x7f;
+    if line.len() > MAX_CHUNK_LINE || line.iter().any(odd) {
         return Err(BadBody);
     }
     Ok(Some((size, end + 1)))

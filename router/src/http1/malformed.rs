@@ -15,6 +15,8 @@ pub enum Malformed {
     BadTransferEncoding,
     /// `Transfer-Encoding` in a message of HTTP/1.0, which does not know it (§6.1).
     OldTransferEncoding,
+    /// An interim response (1xx) that says how long it is (RFC 9110 §8.6).
+    DelimitedInterim,
     /// A target with `#` or with bytes that are not ASCII (§3.2).
     BadTarget,
     /// The request line is too long.
@@ -35,6 +37,7 @@ impl Malformed {
             Self::BadLength => "a Content-Length that is not a number",
             Self::BadTransferEncoding => "a Transfer-Encoding other than one plain `chunked`",
             Self::OldTransferEncoding => "a Transfer-Encoding in HTTP/1.0",
+            Self::DelimitedInterim => "an interim response with a length or a coding",
             Self::BadTarget => "a target with a fragment or with bytes that are not ASCII",
             Self::LongTarget => "the request line is too long",
             Self::LargeHead => "the head has too many bytes or lines",

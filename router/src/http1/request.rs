@@ -6,11 +6,13 @@ use memchr::memchr;
 
 use super::body::Decoder;
 use super::malformed::Malformed;
-use super::{Delimiting, Lines, MAX_LINES, Scan, has_bare_line_feed, has_token, lasts};
+use super::{Delimiting, Lines, MAX_LINES, Scan, has_bare_line_feed, has_token, lasts, plain_length};
 use crate::http::fields::{Fields, Known};
 
 /// The largest head, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// How many empty lines may come before a request line. Old clients send one behind a body.
+const MAX_EMPTY_LINES: u8 = 4;
 /// Header lines that a router adds: room for them is made at once.
 const ADDED_LINES: usize = 6;
 
@@ -39,7 +41,7 @@ pub struct Head {
 ///
 /// The error is final: what is behind a head that is no head cannot be understood either.
 pub fn parse(input: &mut BytesMut, scan: &mut Scan) -> Result<Option<Head>, Malformed> {
-    skip_empty_lines(input);
+    skip_empty_lines(input, scan)?;
     if input.is_empty() || !scan.is_worth_parsing(input) {
         return Ok(None);
     }
@@ -48,7 +50,7 @@ pub fn parse(input: &mut BytesMut, scan: &mut Scan) -> Result<Option<Head>, Malf
     let end = match parsed.parse_with_uninit_headers(input, &mut lines) {
         Ok(httparse::Status::Complete(end)) if end <= MAX_HEAD_BYTES => end,
         Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD_BYTES => {
-            scan.missed(input);
+            scan.missed(input, MAX_HEAD_BYTES);
             return Ok(None);
         }
         Ok(_) => return Err(too_large(input)),
@@ -64,11 +66,16 @@ pub fn parse(input: &mut BytesMut, scan: &mut Scan) -> Result<Option<Head>, Malf
     Ok(Some(head))
 }
 
-/// RFC 9112 §2.2: empty lines before a request line are skipped.
-fn skip_empty_lines(input: &mut BytesMut) {
-    while let [b'\n', ..] | [b'\r', b'\n', ..] = &input[..] {
-        input.advance(if input.starts_with(b"\n") { 1 } else { 2 });
+/// RFC 9112 §2.2: an empty line before a request line is skipped; a flood of them is not.
+fn skip_empty_lines(input: &mut BytesMut, scan: &mut Scan) -> Result<(), Malformed> {
+    while input.starts_with(b"\r\n") {
+        if scan.empty_lines == MAX_EMPTY_LINES {
+            return Err(Malformed::NotHttp);
+        }
+        scan.empty_lines += 1;
+        input.advance(2);
     }
+    if input.starts_with(b"\n") { Err(Malformed::BareLineFeed) } else { Ok(()) }
 }
 
 fn understand(parsed: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<Head, Malformed> {
@@ -80,12 +87,7 @@ fn understand(parsed: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<Head, 
     }
     let mut fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
     let delimiting = Delimiting::of(&fields, version)?;
-    if let Some(length) = delimiting.length
-        && fields.known(Known::ContentLength).any(|value| value.len() > 1 && value.starts_with(b"0"))
-    {
-        // Somebody might read it as an octal number.
-        fields.set(Known::ContentLength, itoa::Buffer::new().format(length).as_bytes());
-    }
+    plain_length(&mut fields, delimiting);
     Ok(Head {
         method: Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::NotHttp)?,
         uri: Uri::try_from(path).map_err(|_| Malformed::NotHttp)?,

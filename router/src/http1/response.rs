@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::body::Decoder;
 use super::malformed::Malformed;
-use super::{Delimiting, Lines, MAX_LINES, Scan, lasts};
+use super::{Delimiting, Lines, MAX_LINES, Scan, has_bare_line_feed, lasts, plain_length};
 use crate::http::fields::{Fields, Known};
 
 /// The largest head, in bytes.
@@ -27,11 +27,15 @@ pub(crate) struct Head {
 /// Takes a head from the beginning of `input`; `to_head` says that it answers a HEAD request. `None`: it has not come
 /// whole yet. Interim responses (1xx) are heads like any other.
 ///
-/// Line ends are read more leniently than a client's: what is passed on is written anew. How the body is delimited is
-/// not: another reader could take the response for longer or shorter (RFC 9112 §6.3).
+/// As strict as with a client's. A bare line feed is how a value that somebody else chose splits a response behind an
+/// application that looks for CRLF only.
 pub(crate) fn parse(input: &mut BytesMut, scan: &mut Scan, to_head: bool) -> Result<Option<Head>, Malformed> {
     if input.is_empty() || !scan.is_worth_parsing(input) {
         return Ok(None);
+    }
+    if matches!(input.first(), Some(b'\r' | b'\n')) {
+        // Only a server is asked to skip an empty line (RFC 9112 §2.2): here it may be the end of another body.
+        return Err(Malformed::NotHttp);
     }
     let mut lines: Lines<'_> = [const { std::mem::MaybeUninit::uninit() }; MAX_LINES];
     let mut parsed = httparse::Response::new(&mut []);
@@ -39,13 +43,17 @@ pub(crate) fn parse(input: &mut BytesMut, scan: &mut Scan, to_head: bool) -> Res
     let end = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut lines) {
         Ok(httparse::Status::Complete(end)) if end <= MAX_HEAD_BYTES => end,
         Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD_BYTES => {
-            scan.missed(input);
+            scan.missed(input, MAX_HEAD_BYTES);
             return Ok(None);
         }
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Malformed::LargeHead),
         Err(_) => return Err(Malformed::NotHttp),
     };
-    let head = understand(&parsed, input.get(..end).unwrap_or_default(), to_head)?;
+    let bytes = input.get(..end).unwrap_or_default();
+    if has_bare_line_feed(bytes) {
+        return Err(Malformed::BareLineFeed);
+    }
+    let head = understand(&parsed, bytes, to_head)?;
     input.advance(end);
     *scan = Scan::default();
     Ok(Some(head))
@@ -53,9 +61,15 @@ pub(crate) fn parse(input: &mut BytesMut, scan: &mut Scan, to_head: bool) -> Res
 
 fn understand(parsed: &httparse::Response<'_, '_>, bytes: &[u8], to_head: bool) -> Result<Head, Malformed> {
     let (Some(code), Some(version)) = (parsed.code, parsed.version) else { return Err(Malformed::NotHttp) };
-    let status = StatusCode::from_u16(code).map_err(|_| Malformed::NotHttp)?;
+    // RFC 9110 §15: beyond 599 there is nothing that a client could make sense of.
+    let status = StatusCode::from_u16(code).ok().filter(|status| status.as_u16() < 600).ok_or(Malformed::NotHttp)?;
     let mut fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
     let delimiting = Delimiting::of(&fields, version)?;
+    if status.is_informational() && (delimiting.chunked || delimiting.length.is_some()) {
+        // It has no body: what follows could be one all the same, and not the answer.
+        return Err(Malformed::DelimitedInterim);
+    }
+    plain_length(&mut fields, delimiting);
     let body = match delimiting.length {
         _ if to_head || has_no_body(status) => Decoder::Done,
         None if !delimiting.chunked => Decoder::UntilEnd,
@@ -95,7 +109,6 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\n", false, Decoder::Length(3), false),
             ("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n", false, Decoder::Length(3), false),
             ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\ncontent-length: 3\r\n\r\n", false, Decoder::Length(3), true),
-            ("HTTP/1.1 200 OK\ncontent-length: 3\n\n", false, Decoder::Length(3), true),
         ] {
             let got = parsed(head, to_head).unwrap().unwrap();
             assert_eq!((got.body, got.keep_alive), (body, keep_alive), "{head:?}");
@@ -116,8 +129,13 @@ mod tests {
         for head in [
             "hello\r\n\r\n",
             "HTTP/1.1 abc OK\r\n\r\n",
+            "HTTP/1.1 200 OK\ncontent-length: 3\n\n",
+            "HTTP/1.1 200 OK\r\nx: y\nz: y\r\n\r\n",
             "HTTP/1.1 1000 OK\r\n\r\n",
             "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 600 OK\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\ncontent-length: 0\r\n\r\n",
             "HTTP/2.0 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
             "HTTP/1.1 200 OK\r\nx : y\r\n\r\n",

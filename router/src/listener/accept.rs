@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::clients;
 use super::worker::{Message, Thread, Worker};
 use crate::http::connection::{self, Origin};
 
@@ -89,6 +90,15 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     let counted = Counted(Rc::clone(worker));
     let snapshot = worker.snapshot();
     let Some(plan) = snapshot.listener(listener) else { return };
+    let seat = match clients::welcome(&worker.shared, &plan.document, listener, peer.ip()) {
+        Ok(seat) => seat,
+        Err(unwelcome) => {
+            // It is told nothing, which costs nothing.
+            worker.counters.shared.unwelcome(unwelcome).add(1);
+            tracing::debug!(client = %peer, ?unwelcome, "connection refused");
+            return;
+        }
+    };
     // Without it answers in several writes wait for the client's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -97,7 +107,7 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     let (worker, document) = (Rc::clone(worker), Arc::clone(&plan.document));
     drop(tokio::task::spawn_local(async move {
         connection::run(worker, stream, origin, document).await;
-        drop(counted);
+        drop((counted, seat));
     }));
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::accept;
 use super::balancers::Balancers;
+use super::clients::Seats;
 use super::wheel::Wheel;
 use crate::clock::{self, Millis, Nanos};
 use crate::http1::wire::Spare;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub threads: Vec<Thread>,
     /// Set when the process is asked to stop: no new connections, and `Connection: close` on every answer.
     pub draining: AtomicBool,
+    /// How many connections each address has, where that is bounded.
+    pub(crate) seats: Seats,
     /// Which threads have which fences up.
     pub fenced: Board,
     /// When the process was started, in milliseconds since 1970.
@@ -116,6 +119,7 @@ impl Shared {
             limits: LimitTable::new(limit_bytes),
             threads: (0..threads.max(1)).map(thread).collect(),
             draining: AtomicBool::new(false),
+            seats: Seats::default(),
             fenced: Board::default(),
             started: unix_millis(),
             process: RandomState::new().build_hasher().finish(),

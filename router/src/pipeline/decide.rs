@@ -18,6 +18,7 @@ use super::admission::{Admission, Limiter, OnRoute, Who, admit};
 use super::track::{self, OnTrack};
 use crate::clock::Nanos;
 use crate::http::fields::Fields;
+use crate::http::forwarded::client_address;
 use crate::http::reject::Reject;
 use crate::http::target::Target;
 use crate::placement;
@@ -139,6 +140,13 @@ pub fn decide<'a: 'r, 'r>(
     now: Nanos,
     admission: &mut Admission<'a>,
 ) -> Result<Decision<'a, 'r>, Refusal<'a, 'r>> {
+    if let Some(listener) = snapshot.listener(facts.listener)
+        && !listener.document.clients.admit_all()
+        && !listener.document.clients.admit(client_address(facts.headers, facts.peer, facts.trusted_proxies))
+    {
+        // It meets no limit: what it may not have it is not to take from others.
+        return Err(Refusal::of(Reject::ClientDenied, "the listener does not admit the client's address"));
+    }
     let Found { route, index, tenant, place, destination } = match find(snapshot, facts, dice) {
         Ok(found) => found,
         // It may come again in a moment, and is not to pay twice.

@@ -28,6 +28,7 @@ fn route(name: &str) -> Route {
         response_headers: HeaderEdits::default(),
         limits: vec![],
         tenant: None,
+        max_body: None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::mirror::MirrorCounters;
 use super::tracks::TrackCounters;
 use crate::clock::Nanos;
 use crate::http::reject::Reject;
+use crate::listener::clients::Unwelcome;
 
 /// A counter with a single writer: adding needs no locked instruction, and readers see a recent value.
 #[derive(Debug, Default)]
@@ -122,10 +123,23 @@ pub struct ThreadCounters {
     pub rejects: RejectCounters,
     /// Connections accepted.
     pub accepted: Counter,
+    /// Connections closed at once, because the listener does not admit their address.
+    pub denied: Counter,
+    /// Connections closed at once, because their address had as many as it may.
+    pub too_many: Counter,
     /// Connections handed over to a thread with fewer.
     pub handed_over: Counter,
     /// Unused connections to endpoints.
     pub pooled: AtomicU64,
+}
+
+impl ThreadCounters {
+    pub(crate) fn unwelcome(&self, why: Unwelcome) -> &Counter {
+        match why {
+            Unwelcome::Denied => &self.denied,
+            Unwelcome::TooMany => &self.too_many,
+        }
+    }
 }
 
 /// A counter for each reject.

@@ -184,6 +184,12 @@ impl Out<'_, '_> {
         let sum = |of: fn(&ThreadCounters) -> u64| threads.iter().map(|thread| of(thread)).sum();
         self.counter("requests", "Requests, however they ended", sum(|t| t.requests.get()))?;
         self.counter("connections_accepted", "Client connections accepted", sum(|t| t.accepted.get()))?;
+        let refused = [("denied", sum(|t| t.denied.get())), ("too_many", sum(|t| t.too_many.get()))];
+        let help = "Client connections closed at once, by reason";
+        let mut metric = self.metric("connections_refused", help, MetricType::Counter)?;
+        for (reason, value) in refused {
+            counter(&mut metric.encode_family(&[("reason", reason)])?, value)?;
+        }
         let handed = sum(|t| t.handed_over.get());
         self.counter("connections_handed_over", "Client connections handed to a thread with fewer", handed)?;
         self.counter("responses_broken_off", "Responses that broke off after their head", sum(|t| t.broken_off.get()))

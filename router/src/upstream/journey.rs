@@ -268,7 +268,7 @@ impl Journey {
             Ok(Err(Failed::Silent)) if reused && !self.has_body && self.request.method.is_idempotent() => Then::Afresh,
             Ok(Err(Failed::Silent | Failed::CutShort)) => Then::Over(Reject::UpstreamClosed),
             Ok(Err(Failed::Protocol)) => Then::Over(Reject::UpstreamProtocolError),
-            Ok(Err(Failed::Client)) => Then::Over(Reject::MalformedRequest),
+            Ok(Err(Failed::Client)) => Then::Over(connection.incoming.borrow().fault),
             Err(reject) => Then::Over(reject),
         })
     }

@@ -4,7 +4,11 @@
 #[cfg(test)]
 mod aborts;
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod admin;
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
@@ -17,6 +21,10 @@ mod expect;
 mod framing;
 #[cfg(test)]
 mod headers;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod late;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

@@ -1,62 +1,9 @@
-//! What is refused before anything is decided on it, and that nothing of it reaches an endpoint.
+//! What is refused before anything is decided on it, and that nothing of it reaches an endpoint: what the tables in
+//! `cases` cannot say.
 
 mod smuggling;
-mod table;
 
-use super::support::{Ending, QUIET, Site, Upstream, eventually};
-
-/// A request that must be refused: what is wrong with it, its bytes, and the status and code of the answer.
-type Case = (&'static str, &'static [u8], u16, &'static str);
-
-fn refused(cases: &[Case]) {
-    let upstream = Upstream::ok("reached");
-    let site = Site::of(&upstream);
-    let mut wrong = Vec::new();
-    for (what, bytes, status, code) in cases {
-        let mut client = site.client();
-        client.send(bytes);
-        let answer = client.try_head().map(|mut answer| {
-            client.try_body(&mut answer, true);
-            (answer.status(), answer.reject().map(str::to_owned))
-        });
-        if answer != Some((*status, Some((*code).to_owned()))) {
-            wrong.push(format!("{what}: answered {answer:?}"));
-        }
-        let ending = client.ending_within(QUIET / 8);
-        if !matches!(&ending, Ending::Open(rest) | Ending::Closed(rest) if rest.is_empty()) {
-            wrong.push(format!("{what}: ended with {ending:?}"));
-        }
-        wrong.extend(upstream.drain().into_iter().map(|request| format!("{what}: reached the endpoint: {request:?}")));
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    upstream.assert_untouched();
-    site.get("/still/alive").assert_ok("reached");
-}
-
-#[test]
-fn line_ends_and_header_lines() {
-    refused(table::LINES);
-}
-
-#[test]
-fn hosts() {
-    refused(table::HOSTS);
-}
-
-#[test]
-fn framing_headers() {
-    refused(table::FRAMING);
-}
-
-#[test]
-fn targets() {
-    refused(table::TARGETS);
-}
-
-#[test]
-fn methods_versions_and_expectations() {
-    refused(table::METHODS_AND_VERSIONS);
-}
+use super::support::{Site, Upstream, eventually};
 
 #[test]
 fn a_long_target_is_refused_with_414() {

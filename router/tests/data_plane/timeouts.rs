@@ -75,11 +75,67 @@ fn a_body_that_stops_coming() {
     }
 }
 
+/// Each byte comes in time, the body does not.
+#[test]
+fn a_body_that_trickles() {
+    let upstream = Upstream::scripted(hang);
+    let site = Site::to(&upstream).listener("timeouts: {bodyRead: 300ms, minRate: 10kB/s}").route("").start();
+    for (framing, piece) in [("Content-Length: 1000000", "x"), ("Transfer-Encoding: chunked", "1;a=b\r\nx\r\n")] {
+        let mut client = site.client();
+        let began = Instant::now();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
+        let mut ended = None;
+        while ended.is_none() && began.elapsed() < PATIENCE {
+            client.try_send(piece);
+            ended = match client.ending_within(Duration::from_millis(20)) {
+                Ending::Open(bytes) if bytes.is_empty() => None,
+                Ending::Open(bytes) | Ending::Closed(bytes) | Ending::Reset(bytes) => Some(bytes),
+            };
+        }
+        assert_fired(began, SHORT);
+        let told = String::from_utf8(ended.unwrap()).unwrap();
+        assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("body_timeout"), "{told}");
+        upstream.received();
+        assert_eq!(upstream.received().first, "ended: true");
+    }
+}
+
+/// A client that takes the answer, but far too slowly.
+#[test]
+fn an_answer_that_is_taken_in_drops() {
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n");
+        while peer.try_send([b'x'; 1 << 14]) {}
+        peer.log(&Message { first: "ended".to_owned(), ..Message::default() });
+    });
+    let site = Site::to(&upstream).listener("timeouts: {bodyWrite: 400ms, minRate: 1GB/s}").route("").start();
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head();
+    let began = Instant::now();
+    upstream.received();
+    // It takes a piece long before each pause is too long, until the router has had enough.
+    let mut buffer = vec![0; 1 << 18];
+    client.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let is_over = |read: std::io::Result<usize>| match read {
+        Ok(n) => n == 0,
+        Err(e) => !matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+    };
+    while !is_over(std::io::Read::read(&mut client.stream, &mut buffer)) {
+        assert!(began.elapsed() < PATIENCE, "it goes on and on");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    assert_eq!(upstream.received().first, "ended");
+}
+
 /// A body that takes longer than `bodyRead` in all, but never stops for that long.
 #[test]
 fn a_slow_body_is_taken() {
     let upstream = Upstream::ok("taken");
-    let site = Site::to(&upstream).listener("timeouts: {bodyRead: 1s}").route("timeouts: {responseHead: 1s}").start();
+    let site = Site::to(&upstream)
+        .listener("timeouts: {bodyRead: 1s, minRate: 1B/s}")
+        .route("timeouts: {responseHead: 1s}")
+        .start();
     let mut client = site.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n");
     for _ in 0..29 {

@@ -24,7 +24,7 @@ fn a_head_says_what_is_asked_and_what_becomes_of_the_connection() {
 
 #[test]
 fn what_is_behind_a_head_is_left() {
-    let mut input = BytesMut::from("\r\n\r\n\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+    let mut input = BytesMut::from("\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
     let head = parse(&mut input, &mut Scan::default()).unwrap().unwrap();
     assert_eq!((head.body, &input[..]), (Decoder::Length(3), &b"abc"[..]));
 }
