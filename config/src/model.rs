@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod cell;
+mod certificate;
 mod grid;
 mod limit;
 mod listener;
@@ -17,13 +18,17 @@ pub use algorithm::{
     LeakyBucketQueue, SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
 };
 pub use cell::{Cell, CellState};
+pub use certificate::{Certificate, CertificateSource, Secret};
 pub use grid::{Grid, Placement, RingPlacement};
 pub use limit::{Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode};
-pub use listener::{Listener, ListenerTimeouts};
+pub use listener::{
+    Authorities, CipherPolicy, ClientCertificateMode, ClientCertificates, ForwardedCertificate, Listener,
+    ListenerTimeouts, ListenerTls, TlsVersion,
+};
 pub use plan::Plan;
 pub use route::{
-    Action, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch, QueryMatch, Redirect,
-    RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
+    Action, CertificateField, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch,
+    QueryMatch, Redirect, RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
 };
 pub use service::{Balance, Endpoint, Service, Tracks};
 pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
@@ -45,6 +50,8 @@ pub type Map<T> = Arc<BTreeMap<Name, Arc<T>>>;
 pub struct Model {
     /// The listeners.
     pub listeners: Map<Listener>,
+    /// The certificates.
+    pub certificates: Map<Certificate>,
     /// The grids.
     pub grids: Map<Grid>,
     /// The cells.

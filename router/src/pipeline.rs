@@ -44,6 +44,7 @@ use crate::listener::worker::Worker;
 use crate::snapshot::fences::is_write;
 use crate::snapshot::{ActionPlan, EndpointGroup, ForwardPlan, RoutePlan, Snapshot};
 use crate::telemetry::{self, Record};
+use crate::tls::client;
 use crate::upstream::journey::{Choice, Journey, Outgoing};
 use crate::upstream::response_body::ResponseBody;
 
@@ -53,13 +54,14 @@ const CLIENT_LEFT: u16 = 499;
 /// Answers one request.
 ///
 /// All that needs no waiting is done before there is a future, so that the future holds only what waiting needs.
-pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) -> impl Future<Output = Answer> {
+pub(crate) fn handle(connection: &Rc<Connection>, mut head: Head, body: ClientBody) -> impl Future<Output = Answer> {
     let worker = connection.worker();
     let (now, snapshot) = (worker.read_clock(), worker.snapshot());
     match snapshot.listener(connection.origin.listener) {
         Some(listener) if !listener.gone => connection.obey(&listener.document),
         Some(_) | None => connection.end_after_answer(),
     }
+    tell_of_certificate(connection, &snapshot, &mut head.fields);
     let expects = head.expects_continue;
     let begun = match begin(connection, &snapshot, &head, now) {
         Ok(Begun::Going(going, picked)) => Answering::Forward(depart(connection, &snapshot, going, picked, head, body)),
@@ -86,6 +88,15 @@ pub(crate) fn handle(connection: &Rc<Connection>, head: Head, body: ClientBody) 
             Answering::Refuse(refused, body) => Box::pin(own::refuse(connection, *refused, body, expects)).await,
         }
     }
+}
+
+/// Sets the headers that tell of the client's certificate, and removes what the client says by their names; before anything
+/// looks at headers. Most have none of this.
+fn tell_of_certificate(connection: &Connection, snapshot: &Snapshot, fields: &mut Fields) {
+    let Some(reserved) = &snapshot.reserved_headers else { return };
+    let plan = snapshot.listener(connection.origin.listener);
+    let tls = plan.and_then(|plan| plan.document.tls.as_ref()?.client_certificates.as_ref());
+    client::set(fields, reserved, tls.map(|clients| &clients.forward), connection.client_certificate());
 }
 
 /// What is done with a request that was decided on.
@@ -153,7 +164,7 @@ fn begin(
 ) -> Result<Begun, Box<own::Refused>> {
     let refuse = |refusal, admission: &Admission<'_>| Box::new(own::Refused::new(connection, &refusal, admission, now));
     let mut admission = Admission::default();
-    let target = target::check(&head.method, &head.uri, head.version, &head.fields)
+    let target = target::check(&head.method, &head.uri, head.version, &head.fields, connection.is_secure())
         .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
     let (worker, listener) = (connection.worker(), connection.origin.listener);
     let facts = Facts {
@@ -163,6 +174,7 @@ fn begin(
         method: &head.method,
         headers: &head.fields,
         target: &target,
+        certificate: connection.client_certificate().map(|client| &client.facts),
     };
     let dice = || worker.random();
     let decided = decide::decide(snapshot, &facts, &worker.shared.limits, dice, now, &mut admission);
@@ -186,8 +198,7 @@ fn begin(
     match destination {
         Destination::Own { .. } => {
             let host = head.fields.known(Known::Host).next().and_then(|host| str::from_utf8(host).ok());
-            let location =
-                own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection.trusted.get());
+            let location = own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection);
             record.aftermath = Aftermath::of(worker, &admission, now);
             let turn = (admission.wait_nanos > 0).then(|| Box::new(Waiting::new(worker, &admission, now)));
             Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: admission.told(), record, turn }))
@@ -373,8 +384,13 @@ fn depart<'c>(
         }
         headers::strip_hop_by_hop(&mut fields, Direction::Request, has_body);
         connection.with_address(|peer| {
-            forwarded::set(&mut fields, connection.trusted.get(), peer, || own::request_id(connection.worker()));
+            let scheme = if connection.is_secure() { "https" } else { "http" };
+            forwarded::set(&mut fields, connection.trusted.get(), peer, scheme, || {
+                own::request_id(connection.worker())
+            });
         });
+        // Again: the client may have named these headers as belonging to the connection.
+        tell_of_certificate(connection, snapshot, &mut fields);
         if let Some(host) = plan.host.as_ref().or(host.as_ref()) {
             fields.set(Known::Host, host.as_bytes());
         } else if version < Version::HTTP_11 && !fields.has(Known::Host) {

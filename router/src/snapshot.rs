@@ -19,7 +19,7 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::track::Track;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use self::fences::Fences;
 use self::split::{RunPlan, SplitPlan};
@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub tenants: Tenants,
     /// The fences that are up, if there are any.
     pub fences: Option<Arc<Fences>>,
+    /// Headers that tell of clients' certificates on any listener: what clients say by these names is removed.
+    pub reserved_headers: Option<Arc<[HeaderName]>>,
     /// How long reading and compiling it took.
     pub compiled_in: std::time::Duration,
 }

@@ -1,5 +1,7 @@
 //! Listeners by themselves.
 
+mod tls;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -18,12 +20,14 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
     let trusted = all(raw.trusted_proxies.iter().enumerate().map(|(n, text)| check.take(&at.index(n), network(text))));
     let timeouts = timeouts(check, raw.timeouts.as_ref());
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
+    let tls = raw.tls.as_ref().map(|raw| tls::check(check, raw));
     Some(Listener {
         name: check.source.id.name.clone(),
         address: address?,
         trusted_proxies: trusted?,
         timeouts: timeouts?,
         limits: limits?,
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
     })
 }
 

@@ -104,6 +104,7 @@ fn options(server: &Server, id: &str) -> Options {
         admin: None,
         drain: PATIENCE,
         limit_bytes: LIMIT_BYTES,
+        tls_ticket_keys: None,
     }
 }
 

@@ -20,12 +20,13 @@ pub struct Target<'a> {
     pub query: Option<&'a str>,
 }
 
-/// Checks method, version, host and path of a request.
+/// Checks method, version, host and path of a request. `is_secure` says whether it came by TLS.
 pub fn check<'a>(
     method: &Method,
     uri: &'a Uri,
     version: Version,
     headers: &'a Fields,
+    is_secure: bool,
 ) -> Result<Target<'a>, (Reject, &'static str)> {
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err((Reject::MethodNotAllowed, "CONNECT and TRACE are never routed"));
@@ -33,8 +34,9 @@ pub fn check<'a>(
     let Asked { host, hosts, expects_more } = Asked::in_(headers);
     let host = host_header(version, host, hosts)?;
     if let Some(authority) = uri.authority() {
-        if uri.scheme() != Some(&http::uri::Scheme::HTTP) {
-            return Err((Reject::MalformedRequest, "the target has a scheme other than http"));
+        let spoken = if is_secure { &http::uri::Scheme::HTTPS } else { &http::uri::Scheme::HTTP };
+        if uri.scheme() != Some(spoken) {
+            return Err((Reject::MalformedRequest, "the target has a scheme other than the connection's"));
         }
         if !authority.as_str().eq_ignore_ascii_case(host) {
             return Err((Reject::BadHost, "the target's authority differs from the Host header"));
@@ -162,7 +164,7 @@ mod tests {
         let headers: Fields = hosts.iter().map(|host| ("host", host)).collect();
         let uri: Uri = uri.parse().unwrap();
         let method: Method = method.parse().unwrap();
-        check(&method, &uri, version, &headers)
+        check(&method, &uri, version, &headers, false)
             .map(|t| (t.host.into_owned(), t.path.into_owned()))
             .map_err(|(reject, _)| reject)
     }

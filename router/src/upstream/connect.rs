@@ -12,6 +12,7 @@ use crate::clock;
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
 use crate::http1::wire::Wire;
+use crate::tls::stream::Stream;
 
 /// Opens a connection within `time`, and before the request's deadline.
 pub(super) async fn connect(connection: &Connection, address: SocketAddr, time: Duration) -> Result<Wire, Reject> {
@@ -38,7 +39,7 @@ pub(super) async fn connect(connection: &Connection, address: SocketAddr, time: 
 pub(super) async fn open(address: SocketAddr) -> io::Result<Wire> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    Ok(Wire::new(stream))
+    Ok(Wire::new(Stream::Plain(stream)))
 }
 
 pub(super) fn reject_for(address: SocketAddr, error: &io::Error) -> Reject {

@@ -106,9 +106,8 @@ impl Exchange {
 
     /// Whether the connection could serve a request now. What the endpoint sends without having been asked, or its
     /// closing the connection, means that it could not.
-    pub(super) fn is_open(&self) -> bool {
-        let nothing = self.wire.stream.try_read(&mut [0]);
-        nothing.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    pub(super) fn is_open(&mut self) -> bool {
+        self.wire.stream.is_quiet()
     }
 
     pub(super) fn progress(&self) -> Progress {

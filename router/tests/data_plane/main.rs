@@ -47,3 +47,5 @@ mod support;
 mod threads;
 #[cfg(test)]
 mod timeouts;
+#[cfg(test)]
+mod tls;
