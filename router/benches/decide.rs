@@ -175,6 +175,7 @@ fn model(shift: bool) -> model::Model {
                 cells: (0..4_u16).map(|number| (cell(usize::from(number)), tracks(number))).collect(),
                 endpoints: model::Tracks::default(),
                 limits: vec![],
+                tls: None,
             }),
             |service| &service.name,
         ),

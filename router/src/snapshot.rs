@@ -190,8 +190,10 @@ pub struct EndpointGroup {
 pub struct EndpointPlan {
     /// The address.
     pub address: SocketAddr,
-    /// The stable number of the address: what connections are pooled under.
+    /// The stable number of the address, and of what is agreed on by TLS: what connections are pooled under.
     pub id: u32,
+    /// The service whose settings of TLS apply; in clear without.
+    pub tls: Option<Arc<str>>,
 }
 
 /// Limits that are asked together.

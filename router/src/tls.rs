@@ -9,4 +9,5 @@ pub(crate) mod keeper;
 pub(crate) mod stream;
 pub(crate) mod table;
 pub(crate) mod tickets;
+pub(crate) mod upstream;
 mod watched;

@@ -2,6 +2,8 @@
 
 mod tls;
 
+pub(super) use tls::authorities;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;

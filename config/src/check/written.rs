@@ -80,6 +80,8 @@ fn each_reference(document: &raw::Document, found: &mut impl FnMut(Kind, &str, &
         raw::Document::Service(service) => {
             service.cells.keys().for_each(|cell| found(Kind::Cell, cell, &root.key("cells").key(cell)));
             list(Kind::Limit, &service.limits, &root.key("limits"), found);
+            let certificate = service.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref());
+            one(Kind::Certificate, certificate, &root.key("tls").key("clientCertificate"), found);
         }
         raw::Document::Tenant(tenant) => {
             one(Kind::Grid, tenant.grid.as_ref(), &root.key("grid"), found);

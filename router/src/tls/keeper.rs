@@ -1,5 +1,7 @@
 //! Reads certificates, keeps the last good ones, and publishes what handshakes look into.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use gridrouter_config::certificate::{Facts, Pair, read_authorities};
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{
     self, Authorities, CertificateSource, CipherPolicy, ClientCertificateMode, HostPattern, ListenerTls as Document,
+    Model,
 };
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -18,6 +21,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
+use self::services::Services;
 use super::table::{self, CertificateView, Index, ListenerTls, Table};
 use super::tickets::{Scope, Scoped, Tickets};
 use super::watched::{self, Watched};
@@ -38,10 +42,11 @@ pub(crate) struct Keeper {
     certificates: BTreeMap<Name, Certificate>,
     /// By the listener's name.
     authorities: BTreeMap<Name, Watched<Authorities, Trusted>>,
+    services: Services,
     /// When files were last looked at.
     looked: Option<Instant>,
     /// The documents that the table was made of.
-    made_of: Option<(model::Map<model::Certificate>, model::Map<model::Listener>)>,
+    made_of: Option<(model::Map<model::Certificate>, model::Map<model::Listener>, model::Map<model::Service>)>,
 }
 
 #[derive(Debug)]
@@ -105,6 +110,7 @@ impl Keeper {
             compatible: table::provider(CipherPolicy::Compatible),
             certificates: BTreeMap::new(),
             authorities: BTreeMap::new(),
+            services: Services::default(),
             looked: None,
             made_of: None,
         }
@@ -113,8 +119,10 @@ impl Keeper {
     /// Makes the table what `snapshot` and the files say. Files are looked at once a second, however often this is called.
     pub(crate) fn follow(&mut self, snapshot: &Snapshot, table: &ArcSwap<Table>) {
         let model = &snapshot.model;
-        let is_new = !self.made_of.as_ref().is_some_and(|(certificates, listeners)| {
-            Arc::ptr_eq(certificates, &model.certificates) && Arc::ptr_eq(listeners, &model.listeners)
+        let is_new = !self.made_of.as_ref().is_some_and(|(certificates, listeners, services)| {
+            Arc::ptr_eq(certificates, &model.certificates)
+                && Arc::ptr_eq(listeners, &model.listeners)
+                && Arc::ptr_eq(services, &model.services)
         });
         if !is_new && self.looked.is_some_and(|looked| looked.elapsed() < EVERY) {
             return;
@@ -123,8 +131,10 @@ impl Keeper {
         self.tickets.look();
         let mut changed = self.look_at_certificates(&model.certificates);
         changed |= self.look_at_authorities(&model.listeners);
+        changed |= self.services.look(&model.services);
         if is_new || changed {
-            self.made_of = Some((Arc::clone(&model.certificates), Arc::clone(&model.listeners)));
+            let Model { certificates, listeners, services, .. } = &**model;
+            self.made_of = Some((Arc::clone(certificates), Arc::clone(listeners), Arc::clone(services)));
             table.store(Arc::new(self.table(snapshot)));
         }
     }
@@ -184,7 +194,7 @@ impl Keeper {
         changed
     }
 
-    fn table(&self, snapshot: &Snapshot) -> Table {
+    fn table(&mut self, snapshot: &Snapshot) -> Table {
         let mut listeners = Vec::new();
         let mut faults = Vec::new();
         for plan in &snapshot.listeners {
@@ -216,7 +226,11 @@ impl Keeper {
         for (name, one) in &self.authorities {
             faults.extend(one.fault.iter().map(|why| format!("authorities of listener {name}: {why}")));
         }
-        Table { listeners, certificates: self.certificates.iter().map(view).collect(), faults }
+        let certificates = &self.certificates;
+        let own = |name: &Name| certificates.get(name)?.watched.good.as_ref().map(|good| Arc::clone(&good.key));
+        let (services, of_services) = self.services.table(&snapshot.model.services, &self.compatible, own);
+        faults.extend(of_services);
+        Table { listeners, services, certificates: self.certificates.iter().map(view).collect(), faults }
     }
 
     fn listener(&self, name: &Name, document: &Document) -> Result<ListenerTls, String> {

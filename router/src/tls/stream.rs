@@ -48,6 +48,14 @@ impl Stream {
         }
     }
 
+    /// Whether something was taken that waits to be sent.
+    pub(crate) fn owes(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.tls.wants_write(),
+        }
+    }
+
     /// Whether the other side has sent nothing and has not closed the connection: it can be used again.
     pub(crate) fn is_quiet(&mut self) -> bool {
         match self {

@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
 use super::tickets::Scoped;
+use super::upstream::ServiceTls;
 
 /// Tickets that a client gets after a full handshake of TLS 1.3.
 const TICKETS: usize = 2;
@@ -25,6 +26,8 @@ pub(crate) struct Table {
     /// The listeners, by their stable number. `None` where there is none with TLS, or where it is not known whom it should
     /// believe.
     pub(crate) listeners: Vec<Option<Arc<ListenerTls>>>,
+    /// What is agreed on with endpoints, by the service. None where it is not known whom to believe.
+    pub(crate) services: HashMap<Arc<str>, Arc<ServiceTls>>,
     /// The certificates, for people.
     pub(crate) certificates: Vec<CertificateView>,
     /// What else is wrong: listeners without authorities.

@@ -123,7 +123,7 @@ impl Exchange {
     pub(super) fn drive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Result<(), Failed> {
         while !self.send_failed {
             let waits = self.gather(cx)?;
-            if self.sending.out.is_empty() {
+            if self.sending.out.is_empty() && !self.wire.stream.owes() {
                 break;
             }
             match self.sending.out.poll_write(cx, &mut self.wire.stream, &mut self.sent) {
@@ -229,7 +229,7 @@ impl Exchange {
     /// The next piece of the answer's body. The error: it broke off.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
         // A request that breaks off does not keep its answer from being read to the end.
-        if self.sending.body.is_some() || !self.sending.out.is_empty() {
+        if self.sending.body.is_some() || !self.sending.out.is_empty() || self.wire.stream.owes() {
             let broken = self.drive(cx, spare).is_err();
             self.send_failed |= broken;
         }
@@ -253,6 +253,7 @@ impl Exchange {
     /// behind the answer.
     pub(super) fn is_reusable(&mut self, spare: &Spare) -> bool {
         let over = self.answer.is_done() && self.sending.body.is_none() && self.sending.out.is_empty();
+        let over = over && !self.wire.stream.owes();
         let reusable = over && self.keep_alive && !self.send_failed && self.wire.input.is_empty();
         self.wire.settle(spare);
         reusable

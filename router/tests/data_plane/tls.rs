@@ -3,6 +3,7 @@
 mod clients;
 mod hostile;
 mod rotation;
+mod upstreams;
 
 use std::io::Read;
 

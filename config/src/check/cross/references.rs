@@ -22,7 +22,7 @@ pub(super) fn check(cross: &mut Cross<'_>, any: impl Fn(&[Kind]) -> bool) {
     if any(&[Kind::Listener, Kind::Limit, Kind::Certificate]) {
         listeners(cross, &mut dangling);
     }
-    if any(&[Kind::Service, Kind::Cell, Kind::Limit]) {
+    if any(&[Kind::Service, Kind::Cell, Kind::Limit, Kind::Certificate]) {
         services(cross, &mut dangling);
     }
     if any(&[Kind::Plan, Kind::Limit]) {
@@ -89,6 +89,11 @@ fn services(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
             look_up(&cross.cells, Kind::Cell, cell, service.entry, &at.key(cell.as_str()), out);
         }
         limits(cross, &service.model.limits, service.entry, &Path::Root.key("limits"), out);
+        if let Some(name) = service.model.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref()) {
+            let path = Path::Root.key("tls");
+            let path = path.key("clientCertificate");
+            look_up(&cross.certificates, Kind::Certificate, name, service.entry, &path, out);
+        }
     }
 }
 

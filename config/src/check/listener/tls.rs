@@ -44,7 +44,11 @@ fn clients(check: &mut Check<'_>, at: &Path<'_>, raw: &raw::ClientCertificates) 
 }
 
 /// Certificates of authorities: the path of a file, or PEM that can be read.
-fn authorities(check: &mut Check<'_>, at: &Path<'_>, raw: &raw::Authorities) -> Option<Authorities> {
+pub(in crate::check) fn authorities(
+    check: &mut Check<'_>,
+    at: &Path<'_>,
+    raw: &raw::Authorities,
+) -> Option<Authorities> {
     match raw {
         raw::Authorities::File(path) => check.take(&at.key("file"), absolute(path)).map(Authorities::File),
         raw::Authorities::Inline(pem) => {

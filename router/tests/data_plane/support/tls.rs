@@ -164,3 +164,94 @@ impl Secured {
         self.try_get(path, "").unwrap()
     }
 }
+
+/// What an endpoint that speaks TLS saw of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) name: Option<String>,
+    pub(crate) is_resumed: bool,
+    pub(crate) shows_certificate: bool,
+}
+
+/// An endpoint that speaks TLS: answers every request with `hi`, and those for `/large` with a million bytes.
+pub(crate) struct SecureUpstream {
+    pub(crate) address: SocketAddr,
+    seen: Arc<std::sync::Mutex<Vec<Seen>>>,
+}
+
+impl SecureUpstream {
+    /// `partners` vouches for certificates of clients, which are required then. With `keeps` a connection is used for more than
+    /// one request.
+    pub(crate) fn start(pair: &Pair, partners: Option<&Authority>, keeps: bool) -> Self {
+        use rustls::pki_types::pem::PemObject;
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_protocol_versions(&BOTH).unwrap();
+        let builder = match partners {
+            None => builder.with_no_client_auth(),
+            Some(partners) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(partners.der.clone()).unwrap();
+                let provider = Arc::new(aws_lc_rs::default_provider());
+                let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let mut config = builder.with_single_cert(vec![pair.der()], key).unwrap();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (config, socket) = (Arc::new(config), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = socket.local_addr().unwrap();
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            while let Ok((socket, _)) = socket.accept() {
+                let (config, log) = (Arc::clone(&config), Arc::clone(&log));
+                // However it ends.
+                std::thread::spawn(move || drop(serve(config, socket, &log, keeps)));
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn serve(
+    config: Arc<rustls::ServerConfig>,
+    mut socket: TcpStream,
+    log: &std::sync::Mutex<Vec<Seen>>,
+    keeps: bool,
+) -> std::io::Result<()> {
+    let mut tls = rustls::ServerConnection::new(config).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket)?;
+    }
+    log.lock().unwrap().push(Seen {
+        name: tls.server_name().map(str::to_owned),
+        is_resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
+        shows_certificate: tls.peer_certificates().is_some(),
+    });
+    let mut stream = StreamOwned::new(tls, socket);
+    loop {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
+        stream.read_exact(&mut body)?;
+        let answer = if head.starts_with("GET /large") { vec![7; 1_000_000] } else { b"hi".to_vec() };
+        let answer = if body.is_empty() { answer } else { body };
+        let connection = if keeps { "" } else { "connection: close\r\n" };
+        write!(stream, "HTTP/1.1 200 OK\r\n{connection}content-length: {}\r\n\r\n", answer.len())?;
+        stream.write_all(&answer)?;
+        if !keeps {
+            stream.conn.send_close_notify();
+            return stream.flush();
+        }
+    }
+}
