@@ -125,6 +125,7 @@ async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, origin: Origin, docume
     match accepted {
         Ok(Accepted { stream, secure }) => {
             counters.is_done(secure.version, secure.is_resumed);
+            // Where HTTP/2 was agreed on, what speaks that will take over here.
             let stream = Stream::Tls(Box::new(stream));
             connection::run(worker, stream, Some(Box::new(secure)), origin, document).await;
         }

@@ -201,11 +201,17 @@ impl Keeper {
             let document = plan.as_ref().map(|plan| &plan.document);
             let made = document.and_then(|document| Some(self.listener(&document.name, document.tls.as_ref()?)));
             listeners.push(match (made, document) {
+                (Some(Ok(made)), Some(document)) => {
+                    if made.index.is_empty() {
+                        faults.push(format!("listener {} has no certificate to show", document.name));
+                    }
+                    Some(Arc::new(made))
+                }
                 (Some(Err(why)), Some(document)) => {
                     faults.push(format!("listener {} takes no TLS: {why}", document.name));
                     None
                 }
-                (made, _) => made.and_then(Result::ok).map(Arc::new),
+                (_, None) | (None, Some(_)) => None,
             });
         }
         let view = |(name, one): (&Name, &Certificate)| {
@@ -381,3 +387,6 @@ fn trust(authorities: &Authorities) -> Result<Trusted, String> {
     })?;
     Ok(Trusted { roots: Arc::new(roots), digest: sha256(pem) })
 }
+
+#[cfg(test)]
+mod tests;

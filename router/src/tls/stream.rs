@@ -31,8 +31,9 @@ impl Stream {
     /// Whether there may be something to read. Nothing is held for that.
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
             Self::Tls(tls) if tls.holds_something() => Poll::Ready(Ok(())),
-            Self::Plain(_) | Self::Tls(_) => self.socket().poll_read_ready(cx),
+            Self::Tls(tls) => tls.socket.poll_read_ready(cx),
         }
     }
 

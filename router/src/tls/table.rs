@@ -93,6 +93,11 @@ impl Index {
         named.map_or(self.default.as_slice(), Vec::as_slice)
     }
 
+    /// Whether there is no certificate for anybody.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcard.is_empty() && self.default.is_none()
+    }
+
     /// Whether there is a certificate for the host that a client names.
     pub(crate) fn has(&self, host: Option<&str>) -> bool {
         !self.find(host).is_empty()
