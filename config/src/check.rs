@@ -4,6 +4,7 @@
 //! the document says the same. [`cross_check`] checks what documents say of each other.
 
 mod cell;
+mod certificate;
 mod cross;
 mod endpoint;
 mod grid;
@@ -41,6 +42,8 @@ use crate::structure::Gaps;
 pub enum ModelDocument {
     /// A socket that clients connect to.
     Listener(Arc<model::Listener>),
+    /// A certificate with its key.
+    Certificate(Arc<model::Certificate>),
     /// A set of cells and the placement policy over them.
     Grid(Arc<model::Grid>),
     /// One isolated copy of the services.
@@ -66,6 +69,7 @@ impl ModelDocument {
     pub fn same(&self, other: &ModelDocument) -> bool {
         match (self, other) {
             (ModelDocument::Listener(a), ModelDocument::Listener(b)) => Arc::ptr_eq(a, b),
+            (ModelDocument::Certificate(a), ModelDocument::Certificate(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Grid(a), ModelDocument::Grid(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Cell(a), ModelDocument::Cell(b)) => Arc::ptr_eq(a, b),
             (ModelDocument::Service(a), ModelDocument::Service(b)) => Arc::ptr_eq(a, b),
@@ -77,6 +81,7 @@ impl ModelDocument {
             (ModelDocument::Tenant(a), ModelDocument::Tenant(b)) => Arc::ptr_eq(a, b),
             (
                 ModelDocument::Listener(_)
+                | ModelDocument::Certificate(_)
                 | ModelDocument::Grid(_)
                 | ModelDocument::Cell(_)
                 | ModelDocument::Service(_)
@@ -102,6 +107,9 @@ pub(crate) fn convert_with(source: &SourceDocument, gaps: Option<&Gaps>) -> Resu
     let mut check = Check { source, gaps, problems: Vec::new() };
     let model = match &source.raw {
         raw::Document::Listener(raw) => listener::check(&mut check, raw).map(Arc::new).map(ModelDocument::Listener),
+        raw::Document::Certificate(raw) => {
+            certificate::check(&mut check, raw).map(Arc::new).map(ModelDocument::Certificate)
+        }
         raw::Document::Grid(raw) => grid::check(&mut check, raw).map(Arc::new).map(ModelDocument::Grid),
         raw::Document::Cell(raw) => cell::check(&mut check, raw).map(Arc::new).map(ModelDocument::Cell),
         raw::Document::Service(raw) => service::check(&mut check, raw).map(Arc::new).map(ModelDocument::Service),

@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub enum Kind {
     /// A socket that clients connect to.
     Listener,
+    /// A certificate with its key.
+    Certificate,
     /// A set of cells and the placement policy over them.
     Grid,
     /// One isolated copy of the services.
@@ -30,8 +32,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Listener,
+        Kind::Certificate,
         Kind::Grid,
         Kind::Cell,
         Kind::Service,
@@ -47,6 +50,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Listener => "Listener",
+            Kind::Certificate => "Certificate",
             Kind::Grid => "Grid",
             Kind::Cell => "Cell",
             Kind::Service => "Service",

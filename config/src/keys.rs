@@ -193,6 +193,7 @@ pub fn document(id: &DocumentId) -> String {
 pub fn document_of(kind: Kind, name: &str) -> String {
     let kind = match kind {
         Kind::Listener => "listener",
+        Kind::Certificate => "certificate",
         Kind::Grid => "grid",
         Kind::Cell => "cell",
         Kind::Service => "service",

@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod cell;
+mod certificate;
 mod grid;
 mod limit;
 mod listener;
@@ -17,15 +18,19 @@ pub use algorithm::{
     LeakyBucketQueue, SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
 };
 pub use cell::{Cell, CellState};
+pub use certificate::{Certificate, CertificateSource, Secret};
 pub use grid::{Grid, Placement, RingPlacement};
 pub use limit::{Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode};
-pub use listener::{Clients, Listener, ListenerTimeouts, UnderscoreHeaders};
+pub use listener::{
+    Authorities, CipherPolicy, ClientCertificateMode, ClientCertificates, Clients, ForwardedCertificate, Listener,
+    ListenerTimeouts, ListenerTls, TlsVersion, UnderscoreHeaders,
+};
 pub use plan::Plan;
 pub use route::{
-    Action, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch, QueryMatch, Redirect,
-    RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
+    Action, CertificateField, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch,
+    QueryMatch, Redirect, RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
 };
-pub use service::{Balance, Endpoint, Service, Tracks};
+pub use service::{Balance, Endpoint, Service, ServiceTls, Tracks};
 pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
 pub use tenant_move::{Move, MoveState};
@@ -45,6 +50,8 @@ pub type Map<T> = Arc<BTreeMap<Name, Arc<T>>>;
 pub struct Model {
     /// The listeners.
     pub listeners: Map<Listener>,
+    /// The certificates.
+    pub certificates: Map<Certificate>,
     /// The grids.
     pub grids: Map<Grid>,
     /// The cells.

@@ -3,6 +3,7 @@
 
 mod algorithm;
 mod cell;
+mod certificate;
 mod grid;
 mod limit;
 mod listener;
@@ -18,15 +19,19 @@ pub use algorithm::{
     SlidingWindow, SlidingWindowMethod, TokenBucket, WarmUp, WarmUpForm,
 };
 pub use cell::{Cell, CellState};
+pub use certificate::{Certificate, CertificateFiles, CertificateInline};
 pub use grid::{Grid, Placement, PlacementAlgorithm};
 pub use limit::{Cost, CostParts, HeadersWhen, Limit, LimitKeyPart, LimitMode};
-pub use listener::{Clients, Listener, ListenerTimeouts, UnderscoreHeaders};
+pub use listener::{
+    Authorities, CipherPolicy, ClientCertificateMode, ClientCertificates, Clients, ForwardedCertificate, Listener,
+    ListenerTimeouts, ListenerTls, TlsVersion, UnderscoreHeaders,
+};
 pub use plan::Plan;
 pub use route::{
-    FixedResponse, HeaderEdits, HeaderMatch, Otherwise, PathMatch, QueryMatch, Redirect, Rewrite, Route, RouteTimeouts,
-    Scheme, TenantRule, TenantSource,
+    CertificateField, FixedResponse, HeaderEdits, HeaderMatch, Otherwise, PathMatch, QueryMatch, Redirect, Rewrite,
+    Route, RouteTimeouts, Scheme, TenantRule, TenantSource,
 };
-pub use service::{Balance, BalanceAlgorithm, Endpoint, Service, Tracks};
+pub use service::{Balance, BalanceAlgorithm, Endpoint, Service, ServiceTls, Tracks};
 pub use shift::{
     Analysis, Mirror, OnFailure, OnNoEndpoint, Prometheus, PrometheusQuery, RollbackPace, Shift, ShiftBy, ShiftPhase,
     ShiftReport, ShiftState, ShiftStep, TesterHeader, Testers, Wave,
@@ -44,7 +49,9 @@ use crate::ids::Kind;
 #[serde(tag = "kind")]
 pub enum Document {
     /// A socket that clients connect to.
-    Listener(Listener),
+    Listener(Box<Listener>),
+    /// A certificate with its key, for listeners with TLS.
+    Certificate(Certificate),
     /// A set of cells and the placement policy over them.
     Grid(Grid),
     /// One isolated copy of the services.
@@ -70,6 +77,7 @@ impl Document {
     pub fn kind(&self) -> Kind {
         match self {
             Document::Listener(_) => Kind::Listener,
+            Document::Certificate(_) => Kind::Certificate,
             Document::Grid(_) => Kind::Grid,
             Document::Cell(_) => Kind::Cell,
             Document::Service(_) => Kind::Service,
@@ -86,6 +94,7 @@ impl Document {
     pub fn name(&self) -> &str {
         match self {
             Document::Listener(document) => &document.name,
+            Document::Certificate(document) => &document.name,
             Document::Grid(document) => &document.name,
             Document::Cell(document) => &document.name,
             Document::Service(document) => &document.name,

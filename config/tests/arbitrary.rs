@@ -10,12 +10,16 @@ use gridrouter_config::problem::{Problem, SourceText};
 use gridrouter_config::tenants::TenantTable;
 use proptest::prelude::*;
 
-const DOCUMENTS: [&str; 14] = [
-    "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\nlimits: [in-all]\n",
+const DOCUMENTS: [&str; 15] = [
+    "kind: Listener\nname: web\naddress: 127.0.0.1:8080\ntimeouts: {idle: 10s}\nlimits: [in-all]\n\
+     tls: {default: shop, minimumVersion: tls1.3, ciphers: modern, handshakeTimeout: 2s, clientCertificates: {mode: optional, \
+     authorities: {file: /ca.pem}, forward: {subject: x-subject}}}\n",
+    "kind: Certificate\nname: shop\nhosts: [shop.example.com]\nfiles: {chain: /shop.pem, key: /shop.key, ocsp: /shop.ocsp}\n",
     "kind: Cell\nname: eu-1\nweight: 50\nlabels: {region: eu}\n",
     "{\"kind\": \"Cell\", \"name\": \"eu-2\", \"ingress\": [{\"address\": \"10.0.0.9:80\"}]}\n",
     "kind: Grid\nname: shop\ncells: [eu-1, eu-2]\nplacement: {boundedLoad: 1.5}\n",
-    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\n    green: []\nlimits: [bytes]\n",
+    "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\n    green: []\nlimits: [bytes]\n\
+     tls: {serverName: a.b, verify: true, clientCertificate: shop, minimumVersion: tls1.2, authorities: {file: /ca.pem}}\n",
     "kind: Route\nname: checkout\nhosts: [shop.example.com]\npaths: [{regex: '/a/[0-9]+'}]\ngrid: shop\nservice: checkout\n\
      tenant: {from: [{header: x-tenant-id}]}\nlimits: [per-tenant]\n",
     "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\ncandidate: {rate: 50/s}\n\

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod cert;
 mod change;
 mod check;
 mod complete;
@@ -97,6 +98,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Verb {
     Apply(apply::Apply),
+    Cert(cert::Cert),
     Check(check::Check),
     Completion(completion::Completion),
     Context(context::Named),
@@ -162,6 +164,7 @@ impl Verb {
     fn run(&self, store: &StoreFlags, input: &mut dyn BufRead, output: &mut Output) -> Status {
         match self {
             Verb::Apply(apply) => apply.run(store.target(), input, output),
+            Verb::Cert(cert) => cert.run(store.target(), output),
             Verb::Check(check) => check.run(input, output),
             Verb::Completion(completion) => completion.run(output),
             Verb::Context(context) => context.run(store, output),

@@ -43,6 +43,7 @@ impl View {
         match &self.documents.get(&id)?.raw {
             raw::Document::Service(service) => Some(service),
             raw::Document::Listener(_)
+            | raw::Document::Certificate(_)
             | raw::Document::Grid(_)
             | raw::Document::Cell(_)
             | raw::Document::Route(_)

@@ -7,6 +7,7 @@ use gridrouter_config::problem::did_you_mean;
 const fn short(kind: Kind) -> &'static str {
     match kind {
         Kind::Listener => "li",
+        Kind::Certificate => "crt",
         Kind::Grid => "gr",
         Kind::Cell => "ce",
         Kind::Service => "svc",

@@ -1,7 +1,8 @@
 //! What a document says, in a few words for a table.
 
 use gridrouter_config::raw::{
-    Cell, CellState, Document, Grid, Limit, Move, PathMatch, Plan, Route, Service, Shift, ShiftPhase, Tenant,
+    Cell, CellState, Certificate, Document, Grid, Limit, Listener, Move, PathMatch, Plan, Route, Service, Shift,
+    ShiftPhase, Tenant,
 };
 
 use crate::table::plural;
@@ -12,7 +13,8 @@ const NAMED: usize = 4;
 /// What matters most in a document.
 pub fn summary(document: &Document) -> String {
     match document {
-        Document::Listener(listener) => listener.address.clone(),
+        Document::Listener(listener) => of_listener(listener),
+        Document::Certificate(certificate) => of_certificate(certificate),
         Document::Grid(grid) => of_grid(grid),
         Document::Cell(cell) => of_cell(cell),
         Document::Service(service) => of_service(service),
@@ -31,6 +33,17 @@ fn list(names: &[String]) -> String {
         Some(more) => format!("{shown} and {more} more"),
         None => shown,
     }
+}
+
+fn of_listener(listener: &Listener) -> String {
+    let tls = if listener.tls.is_some() { ", TLS" } else { "" };
+    format!("{}{tls}", listener.address)
+}
+
+fn of_certificate(certificate: &Certificate) -> String {
+    let hosts = if certificate.hosts.is_empty() { "its own names".to_owned() } else { list(&certificate.hosts) };
+    let from = certificate.files.as_ref().map_or("inline", |files| &files.chain);
+    format!("{hosts}: {from}")
 }
 
 fn of_grid(grid: &Grid) -> String {

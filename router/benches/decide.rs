@@ -148,6 +148,7 @@ fn model(shift: bool) -> model::Model {
                 underscore_headers: model::UnderscoreHeaders::default(),
                 timeouts: model::ListenerTimeouts::default(),
                 limits: vec![],
+                tls: None,
             }),
             |listener| &listener.name,
         ),
@@ -177,6 +178,7 @@ fn model(shift: bool) -> model::Model {
                 cells: (0..4_u16).map(|number| (cell(usize::from(number)), tracks(number))).collect(),
                 endpoints: model::Tracks::default(),
                 limits: vec![],
+                tls: None,
             }),
             |service| &service.name,
         ),
@@ -199,6 +201,7 @@ fn model(shift: bool) -> model::Model {
             |limit| &limit.name,
         ),
         shifts: by_name(shift.then(shift_of_all).into_iter(), |shift| &shift.name),
+        certificates: Arc::default(),
         moves: Arc::default(),
         plans: Arc::default(),
         tenants,
@@ -227,7 +230,7 @@ impl Asked {
 
 #[inline(never)]
 fn checked(asked: &Asked) -> Result<Target<'_>, (Reject, &'static str)> {
-    target::check(&Method::GET, &asked.uri, Version::HTTP_11, &asked.headers)
+    target::check(&Method::GET, &asked.uri, Version::HTTP_11, &asked.headers, false)
 }
 
 #[inline(never)]
@@ -253,7 +256,7 @@ fn stripped(headers: &mut Fields) {
 
 #[inline(never)]
 fn forwarded_for(headers: &mut Fields) {
-    forwarded::set(headers, false, b"192.0.2.7", || *b"0123456789abcdef0123456789abcdef");
+    forwarded::set(headers, false, b"192.0.2.7", "http", || *b"0123456789abcdef0123456789abcdef");
 }
 
 /// The pure part of a request's life.
@@ -266,6 +269,7 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
         method: &Method::GET,
         headers: &asked.headers,
         target: &target,
+        certificate: None,
     };
     let mut admission = Admission::default();
     let decision = decided(snapshot, &facts, limits, Nanos(now), &mut admission).expect("a route");

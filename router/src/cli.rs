@@ -58,7 +58,12 @@ pub struct Cli {
     /// [default: 128MiB]
     #[arg(long, global = true, value_name = "BYTES", env = "GRIDROUTER_LIMIT_MEMORY")]
     limit_memory: Option<String>,
-    /// YAML file with the same settings: config, threads, admin, logLevel, id, state, drainSeconds, limitMemory, etcd
+    /// File with keys of TLS session tickets, one a line in 64 hexadecimal digits; the first makes tickets, all open them.
+    /// Routers that have the same one resume each other's sessions [default: keys of its own]
+    #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_TLS_TICKET_KEYS")]
+    tls_ticket_keys: Option<PathBuf>,
+    /// YAML file with the same settings: config, threads, admin, logLevel, id, state, drainSeconds, limitMemory,
+    /// tlsTicketKeys, etcd
     #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
     settings: Option<PathBuf>,
     #[command(flatten)]
@@ -99,6 +104,7 @@ struct Settings {
     state: Option<PathBuf>,
     drain_seconds: Option<u32>,
     limit_memory: Option<String>,
+    tls_ticket_keys: Option<PathBuf>,
     etcd: Option<EtcdSettings>,
 }
 
@@ -142,6 +148,7 @@ impl Cli {
             admin: admin(self.admin.or(file.admin).as_deref().unwrap_or(ADMIN))?,
             drain: drain(self.drain_seconds.or(file.drain_seconds))?,
             limit_bytes: limit_bytes(self.limit_memory.or(file.limit_memory))?,
+            tls_ticket_keys: self.tls_ticket_keys.or(file.tls_ticket_keys),
             config,
         };
         let run = match self.command {

@@ -24,4 +24,5 @@ pub mod snapshot;
 pub mod source;
 pub mod telemetry;
 pub mod tenant;
+mod tls;
 mod upstream;

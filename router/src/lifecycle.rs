@@ -20,6 +20,7 @@ use crate::listener::worker::{self, Shared};
 use crate::presence::Presence;
 use crate::snapshot::names::Names;
 use crate::source::{SharedStatus, Source};
+use crate::tls::keeper::Keeper;
 
 /// Bytes that the counts of all limits take at the most, unless something else is said.
 pub const LIMIT_BYTES: usize = 128 << 20;
@@ -43,6 +44,8 @@ pub struct Options {
     pub drain: Duration,
     /// Bytes that the counts of all limits take at the most.
     pub limit_bytes: usize,
+    /// The file with the keys of TLS session tickets; without, the process makes its own.
+    pub tls_ticket_keys: Option<PathBuf>,
 }
 
 /// A running router.
@@ -109,6 +112,8 @@ impl Router {
         let shared = Shared::new(snapshot, options.threads, options.limit_bytes);
         let mut sockets = Sockets::default();
         let first = shared.snapshot.load_full();
+        let mut certificates = Keeper::new(options.tls_ticket_keys.as_deref());
+        certificates.follow(&first, &shared.tls);
         sockets.follow(&shared, &first);
         if let Some(error) = sockets.refused().first() {
             return Err(error.clone());
@@ -145,7 +150,8 @@ impl Router {
         shared.fenced.told_by(teller.thread().clone());
         // What was read when it was started may have fences already.
         shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Fenced));
-        let control = follow(source, &shared, &sockets, labels, Arc::clone(&presence), Arc::clone(&stop))?;
+        let told = (labels, certificates, Arc::clone(&presence));
+        let control = follow(source, &shared, &sockets, told, Arc::clone(&stop))?;
         Ok(Router { shared, status, sockets, presence, admin, stop, control: Some(control), drain: options.drain })
     }
 
@@ -198,10 +204,12 @@ fn follow(
     source: Source,
     shared: &Arc<Shared>,
     sockets: &Arc<Mutex<Sockets>>,
-    labels: Arc<Mutex<Labels>>,
-    presence: Arc<OnceLock<Presence>>,
+    told: (Arc<Mutex<Labels>>, Keeper, Arc<OnceLock<Presence>>),
     stop: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, String> {
+    let (labels, certificates, presence) = told;
+    // Only this thread has it; two closures do.
+    let certificates = Mutex::new(certificates);
     let (shared, sockets) = (Arc::clone(shared), Arc::clone(sockets));
     spawn("control", move || {
         let current = {
@@ -210,7 +218,12 @@ fn follow(
         };
         let keep_open = {
             let (shared, sockets, stop) = (Arc::clone(&shared), Arc::clone(&sockets), Arc::clone(&stop));
+            let certificates = &certificates;
             move || {
+                certificates
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .follow(&shared.snapshot.load(), &shared.tls);
                 let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
                 // Whoever stops the router sets the flag before it closes the sockets.
                 if stop.load(Ordering::Relaxed) {
@@ -229,6 +242,8 @@ fn follow(
         source.follow(&stop, current, &keep_open, |snapshot, names| {
             labels.lock().unwrap_or_else(PoisonError::into_inner).update(names);
             let snapshot = Arc::new(snapshot);
+            // Before a socket hands connections to a listener, what their handshakes need is there.
+            certificates.lock().unwrap_or_else(PoisonError::into_inner).follow(&snapshot, &shared.tls);
             let (old, new) = (shared.snapshot.swap(Arc::clone(&snapshot)), &snapshot.model);
             // Only then: who is told looks at the snapshot in force.
             if !Arc::ptr_eq(&old.model.shifts, &new.shifts) || !Arc::ptr_eq(&old.model.services, &new.services) {

@@ -44,6 +44,7 @@ use crate::listener::worker::Worker;
 use crate::snapshot::fences::is_write;
 use crate::snapshot::{ActionPlan, EndpointGroup, ForwardPlan, RoutePlan, Snapshot};
 use crate::telemetry::{self, Record};
+use crate::tls::client;
 use crate::upstream::journey::{Choice, Journey, Outgoing};
 use crate::upstream::response_body::ResponseBody;
 
@@ -63,6 +64,7 @@ pub(crate) fn handle(connection: &Rc<Connection>, mut head: Head, body: ClientBo
     if head.fields.has_underscores() && connection.underscores.get() == UnderscoreHeaders::Drop {
         head.fields.drop_underscores();
     }
+    tell_of_certificate(connection, &snapshot, &mut head.fields);
     let expects = head.expects_continue;
     let begun = match begin(connection, &snapshot, &head, now) {
         Ok(Begun::Going(going, picked)) => Answering::Forward(depart(connection, &snapshot, going, picked, head, body)),
@@ -89,6 +91,15 @@ pub(crate) fn handle(connection: &Rc<Connection>, mut head: Head, body: ClientBo
             Answering::Refuse(refused, body) => Box::pin(own::refuse(connection, *refused, body, expects)).await,
         }
     }
+}
+
+/// Sets the headers that tell of the client's certificate, and removes what the client says by their names; before anything
+/// looks at headers. Most have none of this.
+fn tell_of_certificate(connection: &Connection, snapshot: &Snapshot, fields: &mut Fields) {
+    let Some(reserved) = &snapshot.reserved_headers else { return };
+    let plan = snapshot.listener(connection.origin.listener);
+    let tls = plan.and_then(|plan| plan.document.tls.as_ref()?.client_certificates.as_ref());
+    client::set(fields, reserved, tls.map(|clients| &clients.forward), connection.client_certificate());
 }
 
 /// What is done with a request that was decided on.
@@ -156,7 +167,7 @@ fn begin(
 ) -> Result<Begun, Box<own::Refused>> {
     let refuse = |refusal, admission: &Admission<'_>| Box::new(own::Refused::new(connection, &refusal, admission, now));
     let mut admission = Admission::default();
-    let target = target::check(&head.method, &head.uri, head.version, &head.fields)
+    let target = target::check(&head.method, &head.uri, head.version, &head.fields, connection.is_secure())
         .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
     let (worker, listener) = (connection.worker(), connection.origin.listener);
     if head.fields.has_underscores() && connection.underscores.get() == UnderscoreHeaders::Reject {
@@ -169,6 +180,7 @@ fn begin(
         method: &head.method,
         headers: &head.fields,
         target: &target,
+        certificate: connection.client_certificate().map(|client| &client.facts),
     };
     let dice = || worker.random();
     let decided = decide::decide(snapshot, &facts, &worker.shared.limits, dice, now, &mut admission);
@@ -200,8 +212,7 @@ fn begin(
     match destination {
         Destination::Own { .. } => {
             let host = head.fields.known(Known::Host).next().and_then(|host| str::from_utf8(host).ok());
-            let location =
-                own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection.trusted.get());
+            let location = own::location(route, head, host.unwrap_or_default(), target.as_ref(), connection);
             record.aftermath = Aftermath::of(worker, &admission, now);
             let turn = (admission.wait_nanos > 0).then(|| Box::new(Waiting::new(worker, &admission, now)));
             Ok(Begun::Own(own::Own { route: Arc::clone(route), location, told: admission.told(), record, turn }))
@@ -387,8 +398,13 @@ fn depart<'c>(
         }
         headers::strip_hop_by_hop(&mut fields, Direction::Request, has_body);
         connection.with_address(|peer| {
-            forwarded::set(&mut fields, connection.trusted.get(), peer, || own::request_id(connection.worker()));
+            let scheme = if connection.is_secure() { "https" } else { "http" };
+            forwarded::set(&mut fields, connection.trusted.get(), peer, scheme, || {
+                own::request_id(connection.worker())
+            });
         });
+        // Again: the client may have named these headers as belonging to the connection.
+        tell_of_certificate(connection, snapshot, &mut fields);
         if let Some(host) = plan.host.as_ref().or(host.as_ref()) {
             fields.set(Known::Host, host.as_bytes());
         } else if version < Version::HTTP_11 && !fields.has(Known::Host) {

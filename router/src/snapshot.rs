@@ -19,7 +19,7 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::track::Track;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use self::fences::Fences;
 use self::split::{RunPlan, SplitPlan};
@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub tenants: Tenants,
     /// The fences that are up, if there are any.
     pub fences: Option<Arc<Fences>>,
+    /// Headers that tell of clients' certificates on any listener: what clients say by these names is removed.
+    pub reserved_headers: Option<Arc<[HeaderName]>>,
     /// How long reading and compiling it took.
     pub compiled_in: std::time::Duration,
 }
@@ -188,8 +190,10 @@ pub struct EndpointGroup {
 pub struct EndpointPlan {
     /// The address.
     pub address: SocketAddr,
-    /// The stable number of the address: what connections are pooled under.
+    /// The stable number of the address, and of what is agreed on by TLS: what connections are pooled under.
     pub id: u32,
+    /// The service whose settings of TLS apply; in clear without.
+    pub tls: Option<Arc<str>>,
 }
 
 /// Limits that are asked together.

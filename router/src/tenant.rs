@@ -11,8 +11,9 @@ mod percent;
 use std::borrow::Cow;
 use std::str;
 
+use gridrouter_config::certificate::Facts as Certificate;
 use gridrouter_config::ids::MAX_NAME_BYTES;
-use gridrouter_config::model::{Otherwise, TenantRule, TenantSource};
+use gridrouter_config::model::{CertificateField, Otherwise, TenantRule, TenantSource};
 use http::HeaderName;
 
 use crate::http::fields::{Fields, Known};
@@ -35,15 +36,24 @@ pub(crate) type Value<'a> = Result<Cow<'a, str>, Refused>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;
 
-/// Finds the tenant of a request. `host` is in lower case and without port, `path` is in normal form and not decoded,
-/// `query` is without `?`.
-pub fn find<'a>(
-    rule: &'a TenantRule,
-    host: &'a str,
-    path: &'a str,
-    query: Option<&'a str>,
-    headers: &'a Fields,
-) -> Found<'a> {
+/// What of a request may say whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The host, in lower case and without port.
+    pub host: &'a str,
+    /// The path, in normal form and not decoded.
+    pub path: &'a str,
+    /// The query, without `?`.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a Fields,
+    /// The client's certificate, if it has shown one.
+    pub certificate: Option<&'a Certificate>,
+}
+
+/// Finds the tenant of a request.
+pub fn find<'a>(rule: &'a TenantRule, asked: &Asked<'a>) -> Found<'a> {
+    let Asked { host, path, query, headers, certificate } = *asked;
     for source in &rule.from {
         let value = match source {
             TenantSource::Header(name) => header(headers, name),
@@ -51,6 +61,7 @@ pub fn find<'a>(
             TenantSource::PathSegment(index) => path_segment(path, *index).map(decoded),
             TenantSource::Query(name) => query.and_then(|query| parameter(query, name)),
             TenantSource::Cookie(name) => cookie(headers, name),
+            TenantSource::ClientCertificate(field) => certificate.and_then(|certificate| said(certificate, *field)),
         };
         match value {
             Some(Ok(id)) if is_id(&id) => return Found::Tenant(id),
@@ -102,6 +113,19 @@ pub(crate) fn cookie<'a>(headers: &'a Fields, name: &str) -> Option<Value<'a>> {
         let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
         Some(text(value.trim_ascii_end()))
     }))
+}
+
+/// What a client's certificate says. One that has several names is as good as one that says two things.
+fn said(certificate: &Certificate, field: CertificateField) -> Option<Value<'_>> {
+    let names = match field {
+        CertificateField::SanDns => &certificate.dns,
+        CertificateField::SanUri => &certificate.uris,
+        CertificateField::SanEmail => &certificate.emails,
+        CertificateField::CommonName => {
+            return certificate.common_name.as_ref().map(|name| Ok(Cow::Borrowed(name.as_str())));
+        }
+    };
+    only(names.iter().map(|name| Ok(Cow::Borrowed(name.as_str()))))
 }
 
 /// The value that all of these are; none if there are none.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ModelDocument;
 use crate::generation::Entry;
 use crate::ids::{DocumentId, Kind, Name};
-use crate::model::{Cell, Grid, Limit, Listener, Move, Plan, Route, Service, Shift, Tenant};
+use crate::model::{Cell, Certificate, Grid, Limit, Listener, Move, Plan, Route, Service, Shift, Tenant};
 use crate::path::Path;
 use crate::problem::Problem;
 
@@ -78,6 +78,7 @@ type All<'a, T> = BTreeMap<&'a Name, Of<'a, T>>;
 /// The same in order, from which maps are made faster than by inserting: one list a kind.
 type ByKind<'a> = (
     List<'a, Listener>,
+    List<'a, Certificate>,
     List<'a, Grid>,
     List<'a, Cell>,
     List<'a, Service>,
@@ -94,6 +95,7 @@ type List<'a, T> = Vec<(&'a Name, Of<'a, T>)>;
 #[derive(Default)]
 struct Cross<'a> {
     listeners: All<'a, Listener>,
+    certificates: All<'a, Certificate>,
     grids: All<'a, Grid>,
     cells: All<'a, Cell>,
     services: All<'a, Service>,
@@ -113,28 +115,30 @@ impl<'a> Cross<'a> {
             let name = &id.name;
             match &entry.model {
                 ModelDocument::Listener(model) => of.0.push((name, Of { entry, model })),
-                ModelDocument::Grid(model) => of.1.push((name, Of { entry, model })),
-                ModelDocument::Cell(model) => of.2.push((name, Of { entry, model })),
-                ModelDocument::Service(model) => of.3.push((name, Of { entry, model })),
-                ModelDocument::Route(model) => of.4.push((name, Of { entry, model })),
-                ModelDocument::Limit(model) => of.5.push((name, Of { entry, model })),
-                ModelDocument::Plan(model) => of.6.push((name, Of { entry, model })),
-                ModelDocument::Shift(model) => of.7.push((name, Of { entry, model })),
-                ModelDocument::Move(model) => of.8.push((name, Of { entry, model })),
-                ModelDocument::Tenant(model) => of.9.push((name, Of { entry, model })),
+                ModelDocument::Certificate(model) => of.1.push((name, Of { entry, model })),
+                ModelDocument::Grid(model) => of.2.push((name, Of { entry, model })),
+                ModelDocument::Cell(model) => of.3.push((name, Of { entry, model })),
+                ModelDocument::Service(model) => of.4.push((name, Of { entry, model })),
+                ModelDocument::Route(model) => of.5.push((name, Of { entry, model })),
+                ModelDocument::Limit(model) => of.6.push((name, Of { entry, model })),
+                ModelDocument::Plan(model) => of.7.push((name, Of { entry, model })),
+                ModelDocument::Shift(model) => of.8.push((name, Of { entry, model })),
+                ModelDocument::Move(model) => of.9.push((name, Of { entry, model })),
+                ModelDocument::Tenant(model) => of.10.push((name, Of { entry, model })),
             }
         }
         Cross {
             listeners: of.0.into_iter().collect(),
-            grids: of.1.into_iter().collect(),
-            cells: of.2.into_iter().collect(),
-            services: of.3.into_iter().collect(),
-            routes: of.4.into_iter().collect(),
-            limits: of.5.into_iter().collect(),
-            plans: of.6.into_iter().collect(),
-            shifts: of.7.into_iter().collect(),
-            moves: of.8.into_iter().collect(),
-            tenants: of.9.into_iter().collect(),
+            certificates: of.1.into_iter().collect(),
+            grids: of.2.into_iter().collect(),
+            cells: of.3.into_iter().collect(),
+            services: of.4.into_iter().collect(),
+            routes: of.5.into_iter().collect(),
+            limits: of.6.into_iter().collect(),
+            plans: of.7.into_iter().collect(),
+            shifts: of.8.into_iter().collect(),
+            moves: of.9.into_iter().collect(),
+            tenants: of.10.into_iter().collect(),
             conflicts: Vec::new(),
         }
     }

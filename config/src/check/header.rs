@@ -55,7 +55,7 @@ impl Check<'_> {
     }
 
     /// The name of a header that may be edited.
-    fn edited_name(&mut self, path: &Path<'_>, text: &str) -> Option<HeaderName> {
+    pub(super) fn edited_name(&mut self, path: &Path<'_>, text: &str) -> Option<HeaderName> {
         let name = self.header_name(path, text)?;
         let word = name.as_str();
         if word == "host" {

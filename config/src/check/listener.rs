@@ -1,5 +1,9 @@
 //! Listeners by themselves.
 
+mod tls;
+
+pub(super) use tls::authorities;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -19,6 +23,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
     let clients = clients(check, raw.clients.as_ref());
     let timeouts = timeouts(check, raw.timeouts.as_ref());
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
+    let tls = raw.tls.as_ref().map(|raw| tls::check(check, raw));
     Some(Listener {
         name: check.source.id.name.clone(),
         address: address?,
@@ -32,6 +37,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
         },
         timeouts: timeouts?,
         limits: limits?,
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
     })
 }
 

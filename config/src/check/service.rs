@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 
 use super::Check;
-use super::host::authority;
+use super::host::{authority, exact};
+use super::listener::authorities;
 use super::value::all;
-use crate::model::{Balance, Service, Tracks};
+use crate::model::{Balance, Service, ServiceTls, TlsVersion, Tracks};
 use crate::path::Path;
 use crate::raw;
 use crate::track::Track;
@@ -31,6 +32,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
         check.wrong_but(&Path::Root, message, help);
     }
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
+    let tls = raw.tls.as_ref().map(|tls| self::tls(check, tls, raw.host.as_deref()));
     Some(Service {
         name: check.source.id.name.clone(),
         host: host.map_or(Some(None), |host| host.map(Some))?,
@@ -38,6 +40,35 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
         cells: cells?.into_iter().collect::<BTreeMap<_, _>>(),
         endpoints: endpoints.unwrap_or_else(|| Some(Tracks::default()))?,
         limits: limits?,
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+    })
+}
+
+fn tls(check: &mut Check<'_>, raw: &raw::ServiceTls, host: Option<&str>) -> Option<ServiceTls> {
+    let at = Path::Root.key("tls");
+    let written = raw.server_name.as_ref().map(|text| {
+        let bare = |text: &str| exact(&text.to_ascii_lowercase()).map(|name| name.trim_matches(['[', ']']).to_owned());
+        check.take(&at.key("serverName"), bare(text))
+    });
+    // What is wrong with the host is told where it stands.
+    let of_host = || {
+        let authority = authority(host?).ok()?;
+        let port = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        Some(port.map_or(authority.as_str(), |(name, _)| name).trim_matches(['[', ']']).to_owned())
+    };
+    let authorities = raw.authorities.as_ref().map(|raw| authorities(check, &at.key("authorities"), raw));
+    let certificate = raw.client_certificate.as_ref().map(|name| check.reference(&at.key("clientCertificate"), name));
+    let verify = raw.verify.unwrap_or(true);
+    if !verify && raw.authorities.is_some() {
+        let help = "remove `authorities`, or `verify: false`";
+        check.wrong_but(&at.key("verify"), "authorities have no effect where certificates are not checked", help);
+    }
+    Some(ServiceTls {
+        server_name: written.map_or_else(|| Some(of_host()), |name| name.map(Some))?,
+        authorities: authorities.map_or(Some(None), |authorities| authorities.map(Some))?,
+        verify,
+        client_certificate: certificate.map_or(Some(None), |name| name.map(Some))?,
+        minimum_version: raw.minimum_version.unwrap_or(TlsVersion::Tls12),
     })
 }
 

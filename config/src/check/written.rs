@@ -80,6 +80,8 @@ fn each_reference(document: &raw::Document, found: &mut impl FnMut(Kind, &str, &
         raw::Document::Service(service) => {
             service.cells.keys().for_each(|cell| found(Kind::Cell, cell, &root.key("cells").key(cell)));
             list(Kind::Limit, &service.limits, &root.key("limits"), found);
+            let certificate = service.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref());
+            one(Kind::Certificate, certificate, &root.key("tls").key("clientCertificate"), found);
         }
         raw::Document::Tenant(tenant) => {
             one(Kind::Grid, tenant.grid.as_ref(), &root.key("grid"), found);
@@ -104,8 +106,16 @@ fn each_reference(document: &raw::Document, found: &mut impl FnMut(Kind, &str, &
             found(Kind::Cell, &one.from, &root.key("from"));
             found(Kind::Cell, &one.to, &root.key("to"));
         }
-        raw::Document::Listener(listener) => list(Kind::Limit, &listener.limits, &root.key("limits"), found),
-        raw::Document::Cell(_) | raw::Document::Limit(_) => {}
+        raw::Document::Listener(listener) => {
+            list(Kind::Limit, &listener.limits, &root.key("limits"), found);
+            if let Some(tls) = &listener.tls {
+                let at = root.key("tls");
+                list(Kind::Certificate, &tls.certificates, &at.key("certificates"), found);
+                let default = tls.default.as_ref().filter(|name| !tls.certificates.contains(name));
+                one(Kind::Certificate, default, &at.key("default"), found);
+            }
+        }
+        raw::Document::Certificate(_) | raw::Document::Cell(_) | raw::Document::Limit(_) => {}
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
         let name = id.name.clone();
         match &entry.model {
             ModelDocument::Listener(one) => maps.listeners.push((name, Arc::clone(one))),
+            ModelDocument::Certificate(one) => maps.certificates.push((name, Arc::clone(one))),
             ModelDocument::Grid(one) => maps.grids.push((name, Arc::clone(one))),
             ModelDocument::Cell(one) => maps.cells.push((name, Arc::clone(one))),
             ModelDocument::Service(one) => maps.services.push((name, Arc::clone(one))),
@@ -30,6 +31,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
     let old = previous.map_or(&nothing, |previous| &*previous.model);
     Model {
         listeners: keep(&old.listeners, maps.listeners),
+        certificates: keep(&old.certificates, maps.certificates),
         grids: keep(&old.grids, maps.grids),
         cells: keep(&old.cells, maps.cells),
         services: keep(&old.services, maps.services),
@@ -46,6 +48,7 @@ pub(super) fn model_of(previous: Option<&InForce>, documents: &Documents, tenant
 #[derive(Default)]
 struct Maps {
     listeners: Vec<(Name, Arc<crate::model::Listener>)>,
+    certificates: Vec<(Name, Arc<crate::model::Certificate>)>,
     grids: Vec<(Name, Arc<crate::model::Grid>)>,
     cells: Vec<(Name, Arc<crate::model::Cell>)>,
     services: Vec<(Name, Arc<crate::model::Service>)>,

@@ -1,9 +1,12 @@
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::ids::Name;
+pub use crate::raw::{CipherPolicy, ClientCertificateMode, TlsVersion};
 
 /// A socket that clients connect to.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +26,8 @@ pub struct Listener {
     /// Limits that every request must pass, whether a route matches or not. Their keys have only parts that the request
     /// itself says.
     pub limits: Vec<Name>,
+    /// Speaks TLS, as this says; HTTP in clear without.
+    pub tls: Option<ListenerTls>,
 }
 
 /// Which clients may come.
@@ -87,5 +92,62 @@ impl Default for ListenerTimeouts {
             body_write: Duration::from_secs(30),
             min_rate: 64,
         }
+    }
+}
+
+/// TLS on a listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerTls {
+    /// The certificates to choose from; empty: all.
+    pub certificates: Vec<Name>,
+    /// The certificate for clients that name no host, or one that no certificate is for.
+    pub default: Option<Name>,
+    /// The oldest version that is spoken.
+    pub minimum_version: TlsVersion,
+    /// Which cipher suites and key exchanges are offered.
+    pub ciphers: CipherPolicy,
+    /// Certificates of clients, if any are asked for.
+    pub client_certificates: Option<ClientCertificates>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+}
+
+/// Certificates of clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientCertificates {
+    /// Whether clients without one are served.
+    pub mode: ClientCertificateMode,
+    /// Who vouches for them.
+    pub authorities: Authorities,
+    /// Headers that tell endpoints of them.
+    pub forward: ForwardedCertificate,
+}
+
+/// Certificates of authorities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authorities {
+    /// In a PEM file of each router.
+    File(PathBuf),
+    /// In PEM. They have been read once.
+    Inline(String),
+}
+
+/// Headers that tell of a client's certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForwardedCertificate {
+    /// Gets the subject.
+    pub subject: Option<HeaderName>,
+    /// Gets the subject's other names.
+    pub san: Option<HeaderName>,
+    /// Gets the SHA-256 of the certificate.
+    pub fingerprint: Option<HeaderName>,
+    /// Gets the certificate itself.
+    pub certificate: Option<HeaderName>,
+}
+
+impl ForwardedCertificate {
+    /// The names of all of them.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        [&self.subject, &self.san, &self.fingerprint, &self.certificate].into_iter().flatten()
     }
 }

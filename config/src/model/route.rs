@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
 
 use crate::ids::Name;
+pub use crate::raw::CertificateField;
 
 /// A match on the request, and what happens to it.
 #[derive(Debug, Clone)]
@@ -133,6 +134,8 @@ pub enum TenantSource {
     Query(String),
     /// The value of a cookie.
     Cookie(String),
+    /// What the client's certificate says.
+    ClientCertificate(CertificateField),
 }
 
 /// What to do with a request that names no tenant.

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use http::HeaderValue;
 
+use super::{Authorities, TlsVersion};
 use crate::ids::Name;
 use crate::track::Track;
 
@@ -22,6 +23,23 @@ pub struct Service {
     pub endpoints: Tracks,
     /// Limits that requests to it must pass, whatever the route.
     pub limits: Vec<Name>,
+    /// Speaks TLS, as this says; HTTP in clear without.
+    pub tls: Option<ServiceTls>,
+}
+
+/// TLS with endpoints.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceTls {
+    /// The name that is asked for, and that the endpoint's certificate has to be for; without, the endpoint's address.
+    pub server_name: Option<String>,
+    /// Who vouches for the endpoints' certificates; without, whom the system trusts.
+    pub authorities: Option<Authorities>,
+    /// Whether certificates are checked.
+    pub verify: bool,
+    /// The certificate that is shown to endpoints that ask for one.
+    pub client_certificate: Option<Name>,
+    /// The oldest version that is spoken.
+    pub minimum_version: TlsVersion,
 }
 
 /// Smooth weighted round robin's handling of failures, as nginx has it.

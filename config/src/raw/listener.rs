@@ -26,6 +26,9 @@ pub struct Listener {
     /// request itself says: `clientIp`, `header`, `cookie`, `query` and `constant`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
+    /// Speak TLS. Default: HTTP in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
 }
 
 /// How long a client may take.
@@ -78,4 +81,104 @@ pub enum UnderscoreHeaders {
     Reject,
     /// They are passed on, those excepted that would pass for a header that the router answers for.
     Pass,
+}
+
+/// TLS on a listener.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Names of the certificates to choose from by the host that a client names. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
+    /// The certificate for clients that name no host, or one that no certificate is for. Default: none; their handshakes
+    /// are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The oldest version that is spoken. Default `tls1.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_version: Option<TlsVersion>,
+    /// Which cipher suites and key exchanges are offered. Default `compatible`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ciphers: Option<CipherPolicy>,
+    /// Certificates of clients. Default: none are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificates: Option<ClientCertificates>,
+    /// How long a handshake may take, from the accepted connection on. Default `5s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake_timeout: Option<String>,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "tls1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "tls1.3")]
+    Tls13,
+}
+
+/// Cipher suites and key exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CipherPolicy {
+    /// AES-256-GCM and ChaCha20-Poly1305 with X25519MLKEM768, X25519 or P-384: a security level of 128 bits and more against all
+    /// that is known, quantum computers among it where the client can.
+    Modern,
+    /// All that is safe today, AES-128-GCM and P-256 among it; in TLS 1.2 with ECDHE only.
+    Compatible,
+}
+
+/// Certificates of clients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientCertificates {
+    /// Whether clients without one are served. Default `required`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ClientCertificateMode>,
+    /// Who vouches for clients' certificates.
+    pub authorities: Authorities,
+    /// Headers that tell endpoints of the client's certificate. What clients send by these names is removed, on every
+    /// listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<ForwardedCertificate>,
+}
+
+/// Whether clients without a certificate are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificateMode {
+    /// They are not: the handshake fails.
+    Required,
+    /// They are, and a bad certificate is refused all the same.
+    Optional,
+}
+
+/// Certificates of authorities.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Authorities {
+    /// A PEM file with them, on each router, read again when it changes. An absolute path.
+    File(String),
+    /// They themselves in PEM.
+    Inline(String),
+}
+
+/// Headers that tell of a client's certificate; one that is not named is not sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForwardedCertificate {
+    /// Gets the subject, such as `CN=acme,O=Acme Inc` (RFC 4514).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Gets the subject's other names, such as `DNS:a.example.com, URI:spiffe://example/a`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub san: Option<String>,
+    /// Gets the SHA-256 of the certificate, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Gets the certificate itself, as RFC 9440 says for `Client-Cert`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }

@@ -127,6 +127,22 @@ pub enum TenantSource {
     Query(String),
     /// The value of this cookie.
     Cookie(String),
+    /// What the client's certificate says, on a listener that asks for it. Whoever has a good one is believed.
+    ClientCertificate(CertificateField),
+}
+
+/// A part of a certificate that names its owner. Several names of one kind are ambiguous, and refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateField {
+    /// The DNS name.
+    SanDns,
+    /// The URI, such as `spiffe://example/acme`.
+    SanUri,
+    /// The mail address.
+    SanEmail,
+    /// The common name of the subject.
+    CommonName,
 }
 
 /// What to do with a request that names no tenant.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Authorities, TlsVersion};
 use crate::track::Track;
 
 /// A named backend that every cell has.
@@ -26,6 +27,31 @@ pub struct Service {
     /// Names of limits that requests to it must pass, whatever the route.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
+    /// Speak TLS with its endpoints, and with the ingress of cells. Default: HTTP in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServiceTls>,
+}
+
+/// TLS with endpoints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceTls {
+    /// The name that is asked for (SNI), and that the endpoint's certificate has to be for. Default: the service's `host`, and
+    /// without one the endpoint's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Who vouches for the endpoints' certificates. Default: whom the router's system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<Authorities>,
+    /// Whether certificates are checked at all. Without, whoever sits between may read and change everything. Default `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+    /// Name of the certificate that is shown to endpoints that ask for one. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+    /// The oldest version that is spoken. Default `tls1.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_version: Option<TlsVersion>,
 }
 
 /// How requests are spread over the endpoints of one cell.

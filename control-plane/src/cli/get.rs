@@ -22,7 +22,8 @@ use crate::target::Target;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Get {
     /// KIND, KIND NAME… or KIND/NAME…; everything without one. Kinds in any case, in the plural, or short:
-    /// listener (li), grid (gr), cell (ce), service (svc), route (rt), limit (lim), plan (pl), tenant (tn), shift (sh), move (mv)
+    /// listener (li), grid (gr), cell (ce), service (svc), route (rt), limit (lim), plan (pl), tenant (tn), shift (sh), move (mv),
+    /// certificate (crt)
     #[arg(value_name = "DOCUMENT", add = ArgValueCompleter::new(complete::documents))]
     documents: Vec<String>,
     /// How to print them

@@ -26,7 +26,7 @@ impl Write for Kept {
 }
 
 /// Runs gridctl in this process, as if on a terminal or not. Returns what is on both streams.
-fn run_on(terminal: bool, words: &[&str], input: &str) -> (Status, String, String) {
+pub(super) fn run_on(terminal: bool, words: &[&str], input: &str) -> (Status, String, String) {
     let (out, err) = (Kept::default(), Kept::default());
     let arguments: Vec<OsString> = ["gridctl"].iter().chain(words).map(OsString::from).collect();
     let open = |colour: Colour| {

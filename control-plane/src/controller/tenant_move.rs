@@ -129,6 +129,7 @@ pub fn tenant<'a>(view: &'a View, name: &Name) -> Option<&'a raw::Tenant> {
     match &view.documents.get(&id)?.raw {
         Document::Tenant(tenant) => Some(tenant),
         Document::Listener(_)
+        | Document::Certificate(_)
         | Document::Grid(_)
         | Document::Cell(_)
         | Document::Service(_)

@@ -15,6 +15,7 @@ pub fn carry_over(before: &Document, wanted: &mut Document) -> Result<(), String
         }
         (
             Document::Listener(_)
+            | Document::Certificate(_)
             | Document::Grid(_)
             | Document::Cell(_)
             | Document::Service(_)
@@ -118,6 +119,7 @@ pub fn can_be_put_back(now: Option<&Document>, then: Option<&Document>) -> Resul
         Some(Document::Shift(shift)) => shift.state.clone(),
         Some(
             Document::Listener(_)
+            | Document::Certificate(_)
             | Document::Grid(_)
             | Document::Cell(_)
             | Document::Service(_)

@@ -105,6 +105,7 @@ pub(crate) fn options(server: &Server, id: &str, prefix: Option<&str>) -> Option
         admin: None,
         drain: PATIENCE,
         limit_bytes: LIMIT_BYTES,
+        tls_ticket_keys: None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::listener::worker::{Message, Shared};
 use crate::pipeline::explain::Question;
 use crate::presence::Presence;
 use crate::telemetry::{render, tracks};
+use crate::tls::table::CertificateView;
 
 /// Whether the router can take requests: it has a configuration and is not about to end.
 pub(super) fn ready(view: &View) -> Response<Full<Bytes>> {
@@ -36,9 +37,26 @@ pub(super) fn ready(view: &View) -> Response<Full<Bytes>> {
         let presence = presence
             .map(|standing| json!({"id": standing.id, "registered": standing.registered, "trouble": standing.trouble}));
         body.insert("presence".to_owned(), json!(presence));
+        body.insert("certificateFaults".to_owned(), json!(certificate_faults(view)));
         body.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     }
     json(code, &body)
+}
+
+/// What is wrong with certificates, one text each.
+fn certificate_faults(view: &View) -> Vec<String> {
+    let table = view.shared.tls.load();
+    let fault = |one: &CertificateView| one.fault.as_ref().map(|why| format!("certificate {}: {why}", one.name));
+    table.certificates.iter().filter_map(fault).chain(table.faults.iter().cloned()).collect()
+}
+
+/// The certificates that are served.
+fn certificates(view: &View) -> Vec<serde_json::Value> {
+    let told = |one: &CertificateView| {
+        json!({"name": &*one.name, "hosts": one.hosts, "expires": one.expires, "fingerprint": one.fingerprint,
+               "fault": one.fault})
+    };
+    view.shared.tls.load().certificates.iter().map(told).collect()
 }
 
 /// The metrics, in the Prometheus text format.
@@ -93,6 +111,7 @@ pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
             "services": services.keys().collect::<Vec<_>>(),
             "routes": routes.keys().collect::<Vec<_>>(),
             "limits": limits.keys().collect::<Vec<_>>(),
+            "certificates": certificates(view),
             "tenants": tenants.len(),
             "pins": tenants.iter().filter(|tenant| tenant.pin().is_some()).count(),
             "moves": crate::presence::moves(&view.shared),

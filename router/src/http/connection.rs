@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
-use tokio::net::TcpStream;
 
 use super::answer::{self, Answer, Asker};
 use super::client_body::{ClientBody, Incoming};
@@ -29,6 +28,9 @@ use crate::listener::worker::Worker;
 use crate::pipeline::fencing::UnderWay;
 use crate::pipeline::{self, own};
 use crate::telemetry::Record;
+use crate::tls::client::ClientCertificate;
+use crate::tls::handshake::Secure;
+use crate::tls::stream::Stream;
 
 /// How long a connection is idle before it is parked.
 const PARK_AFTER: Duration = Duration::from_secs(1);
@@ -51,6 +53,8 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) origin: Origin,
+    /// What is known of the client by TLS; nothing without.
+    secure: Option<Box<Secure>>,
     alarm: Rc<Alarm>,
     worker: Rc<Worker>,
     /// The listener's, as they were when the last request came.
@@ -119,9 +123,16 @@ enum Served {
 }
 
 impl Connection {
-    fn new(worker: Rc<Worker>, stream: TcpStream, origin: Origin, document: &model::Listener) -> Rc<Self> {
+    fn new(
+        worker: Rc<Worker>,
+        stream: Stream,
+        secure: Option<Box<Secure>>,
+        origin: Origin,
+        document: &model::Listener,
+    ) -> Rc<Self> {
         let connection = Rc::new(Self {
             origin,
+            secure,
             alarm: Alarm::new(),
             worker,
             timeouts: Cell::new(document.timeouts),
@@ -153,6 +164,16 @@ impl Connection {
     /// Makes this connection be looked at again at `at`.
     pub(crate) fn arm(&self, at: Millis) {
         self.worker.wheel.arm(&self.alarm, at);
+    }
+
+    /// Whether the client speaks TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure.is_some()
+    }
+
+    /// The client's certificate, if it has shown one.
+    pub(crate) fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.secure.as_ref()?.client.as_ref()
     }
 
     /// Lends the client's address as text.
@@ -322,7 +343,7 @@ impl Connection {
                 false
             }
             answer::Sent::Broken => {
-                self.incoming.borrow().wire.reset_on_close();
+                self.incoming.borrow_mut().wire.stream.reset_on_close();
                 false
             }
         }
@@ -414,13 +435,20 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // The wheel would keep the connection's task until the alarm's time, which may be minutes away.
         self.alarm.cancel();
+        self.incoming.get_mut().wire.stream.say_goodbye();
         self.worker.fencing.remove(self.position.get());
     }
 }
 
 /// Serves one client from accept to close.
-pub(crate) async fn run(worker: Rc<Worker>, stream: TcpStream, origin: Origin, document: Arc<model::Listener>) {
-    let connection = Connection::new(worker, stream, origin, &document);
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    stream: Stream,
+    secure: Option<Box<Secure>>,
+    origin: Origin,
+    document: Arc<model::Listener>,
+) {
+    let connection = Connection::new(worker, stream, secure, origin, &document);
     drop(document);
     while connection.parked().await {
         // Boxed, so that a parked connection's task is small.

@@ -15,8 +15,8 @@ use super::fields::{Fields, Known};
 /// The longest request id that is believed.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Sets the headers that tell the endpoint who the client is. `id` makes a new request id.
-pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -> [u8; 32]) {
+/// Sets the headers that tell the endpoint who the client is. `scheme` is what the client speaks, `id` makes a new request id.
+pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], scheme: &str, id: impl FnOnce() -> [u8; 32]) {
     let (mut id_known, mut proto_known, mut host_known) = (false, false, false);
     if trusted {
         proto_known = has_one(headers, Known::XForwardedProto);
@@ -40,7 +40,7 @@ pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], id: impl FnOnce() -
     });
     headers.append_parts(Known::XForwardedFor.as_str(), &[&chain, peer]);
     if !proto_known {
-        headers.append(Known::XForwardedProto.as_str(), "http");
+        headers.append(Known::XForwardedProto.as_str(), scheme);
     }
     if !host_known {
         headers.copy(Known::Host, Known::XForwardedHost);
@@ -127,7 +127,7 @@ mod tests {
             ("x-request-id", "mine"),
             ("forwarded", "for=6.6.6.6"),
         ]);
-        set(&mut headers, false, b"1.2.3.4", id);
+        set(&mut headers, false, b"1.2.3.4", "http", id);
         let wanted = map(&[
             ("host", "shop"),
             ("x-forwarded-for", "1.2.3.4"),
@@ -148,7 +148,7 @@ mod tests {
             ("x_own", "kept"),
             ("a_name_longer_than_any_that_is_known", "kept"),
         ]);
-        set(&mut headers, true, b"10.0.0.1", id);
+        set(&mut headers, true, b"10.0.0.1", "http", id);
         let names: Vec<_> = headers.iter().map(|(_, name, _)| str::from_utf8(name).unwrap()).collect();
         let added = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
         assert_eq!(names, [&["host", "x_own", "a_name_longer_than_any_that_is_known"][..], &added].concat());
@@ -163,16 +163,16 @@ mod tests {
             ("x-forwarded-host", "www"),
             ("x-request-id", "mine"),
         ]);
-        set(&mut headers, true, b"10.0.0.1", id);
+        set(&mut headers, true, b"10.0.0.1", "http", id);
         assert_eq!(value(&headers, "x-forwarded-for"), "6.6.6.6, 10.0.0.1");
         assert_eq!(value(&headers, "x-forwarded-proto"), "https");
         assert_eq!(value(&headers, "x-forwarded-host"), "www");
         assert_eq!(value(&headers, "x-request-id"), "mine");
         let mut empty = map(&[("host", "shop"), ("x-forwarded-for", "")]);
-        set(&mut empty, true, b"10.0.0.1", id);
+        set(&mut empty, true, b"10.0.0.1", "http", id);
         assert_eq!(value(&empty, "x-forwarded-for"), "10.0.0.1");
         let mut bare = map(&[("host", "shop")]);
-        set(&mut bare, true, b"10.0.0.1", id);
+        set(&mut bare, true, b"10.0.0.1", "http", id);
         assert_eq!(value(&bare, "x-forwarded-for"), "10.0.0.1");
         assert_eq!(value(&bare, "x-forwarded-host"), "shop");
         assert_eq!(value(&bare, "x-request-id"), NEW);

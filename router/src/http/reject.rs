@@ -87,6 +87,8 @@ rejects! {
     UpstreamConnectFailed BAD_GATEWAY "upstream_connect_failed" "the service could not be reached";
     /// No connection to the endpoint in time.
     UpstreamConnectTimeout GATEWAY_TIMEOUT "upstream_connect_timeout" "the service could not be reached in time";
+    /// The handshake with the endpoint failed: its certificate is not good, or it does not speak TLS.
+    UpstreamTlsFailed BAD_GATEWAY "upstream_tls_failed" "the service could not be reached securely";
     /// The endpoint closed the connection without an answer.
     UpstreamClosed BAD_GATEWAY "upstream_closed" "the service closed the connection without an answer";
     /// The endpoint's answer is not HTTP, or ambiguous.

@@ -25,12 +25,13 @@ pub struct Target<'a> {
     pub query: Option<&'a str>,
 }
 
-/// Checks method, version, host and path of a request.
+/// Checks method, version, host and path of a request. `is_secure` says whether it came by TLS.
 pub fn check<'a>(
     method: &Method,
     uri: &'a Uri,
     version: Version,
     headers: &'a Fields,
+    is_secure: bool,
 ) -> Result<Target<'a>, (Reject, &'static str)> {
     if !is_routed(method.as_str()) {
         return Err((Reject::MethodNotAllowed, "CONNECT, TRACE, PRI and very long methods are never routed"));
@@ -38,8 +39,9 @@ pub fn check<'a>(
     let Asked { host, hosts, expects_more } = Asked::in_(headers);
     let host = host_header(version, host, hosts)?;
     if let Some(authority) = uri.authority() {
-        if uri.scheme() != Some(&http::uri::Scheme::HTTP) {
-            return Err((Reject::MalformedRequest, "the target has a scheme other than http"));
+        let spoken = if is_secure { &http::uri::Scheme::HTTPS } else { &http::uri::Scheme::HTTP };
+        if uri.scheme() != Some(spoken) {
+            return Err((Reject::MalformedRequest, "the target has a scheme other than the connection's"));
         }
         if !authority.as_str().eq_ignore_ascii_case(host) {
             return Err((Reject::BadHost, "the target's authority differs from the Host header"));
@@ -178,7 +180,7 @@ mod tests {
         let headers: Fields = hosts.iter().map(|host| ("host", host)).collect();
         let uri: Uri = uri.parse().unwrap();
         let method: Method = method.parse().unwrap();
-        check(&method, &uri, version, &headers)
+        check(&method, &uri, version, &headers, false)
             .map(|t| (t.host.into_owned(), t.path.into_owned()))
             .map_err(|(reject, _)| reject)
     }

@@ -88,7 +88,8 @@ impl Out {
         }
         self.buffer.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        // With TLS, what was taken may wait to be sent.
+        Pin::new(stream).poll_flush(cx)
     }
 
     fn wrote(&mut self, written: usize, of_first: usize) {

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
+
+use crate::tls::stream::{Stream, TlsStream};
 
 /// How much is read at once: a piece of 64 KiB together with a head. Larger reads gain nothing that could be measured, and
 /// half of it costs a quarter more for answers of that size.
@@ -60,12 +61,12 @@ impl Spare {
 /// A socket with what was received and not used yet.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) input: BytesMut,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, input: BytesMut::new() }
     }
 
@@ -87,7 +88,10 @@ impl Wire {
             // Not by much: what comes slowly should not hold a large buffer.
             self.input.reserve(self.input.len().max(LITTLE));
         }
-        let polled = pin!(self.stream.read_buf(&mut self.input)).poll(cx);
+        let polled = match &mut self.stream {
+            Stream::Plain(socket) => pin!(socket.read_buf(&mut self.input)).poll(cx),
+            Stream::Tls(tls) => receive(tls, cx, &mut self.input, spare),
+        };
         self.settle(spare);
         polled
     }
@@ -113,10 +117,12 @@ impl Wire {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
 
-    /// Makes closing reset the connection instead of ending it cleanly.
-    pub(crate) fn reset_on_close(&self) {
-        // If the option cannot be set the connection is broken already.
-        let _set = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
-    }
+/// Receives what is in the records that come. They themselves are in a buffer of the thread's only meanwhile.
+fn receive(tls: &mut TlsStream, cx: &mut Context<'_>, input: &mut BytesMut, spare: &Spare) -> Poll<io::Result<usize>> {
+    let mut scratch = spare.input();
+    let polled = tls.poll_receive(cx, &mut scratch, input);
+    spare.keep_input(scratch);
+    polled
 }

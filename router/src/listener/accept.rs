@@ -11,11 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gridrouter_config::model;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::clients;
 use super::worker::{Message, Thread, Worker};
 use crate::http::connection::{self, Origin};
+use crate::telemetry::handshakes::Failed;
+use crate::tls::handshake::{self, Accepted};
+use crate::tls::stream::Stream;
 
 /// How many more connections this thread must have than another for the other to get the new one.
 const CLEARLY_MORE: usize = 2;
@@ -105,10 +109,41 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     }
     let origin = Origin { peer, listener };
     let (worker, document) = (Rc::clone(worker), Arc::clone(&plan.document));
+    if document.tls.is_some() {
+        drop(tokio::task::spawn_local(async move {
+            serve_tls(worker, stream, origin, document).await;
+            drop((counted, seat));
+        }));
+        return;
+    }
     drop(tokio::task::spawn_local(async move {
-        connection::run(worker, stream, origin, document).await;
+        connection::run(worker, Stream::Plain(stream), None, origin, document).await;
         drop((counted, seat));
     }));
+}
+
+/// Shakes hands, and serves the connection if that goes well.
+async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, origin: Origin, document: Arc<model::Listener>) {
+    let counters = &worker.counters.shared.handshakes;
+    let listener = worker.shared.tls.load().listener(origin.listener).cloned();
+    let Some(listener) = listener else { return counters.has_failed(Failed::NotReady) };
+    counters.begun.add(1);
+    // Boxed, so that a connection's task is small afterwards.
+    let accepted = Box::pin(handshake::accept(stream, &listener)).await;
+    counters.ended.add(1);
+    drop(listener);
+    match accepted {
+        Ok(Accepted { stream, secure }) => {
+            counters.is_done(secure.version, secure.is_resumed);
+            // Where HTTP/2 was agreed on, what speaks that will take over here.
+            let stream = Stream::Tls(Box::new(stream));
+            connection::run(worker, stream, Some(Box::new(secure)), origin, document).await;
+        }
+        Err(failed) => {
+            tracing::debug!(client = %origin.peer, reason = failed.as_str(), "handshake failed");
+            counters.has_failed(failed);
+        }
+    }
 }
 
 /// Uncounts a connection when it ends, however it ends.

@@ -27,6 +27,7 @@ use crate::pipeline::flight::Flights;
 use crate::pipeline::mirror::Mirrors;
 use crate::snapshot::Snapshot;
 use crate::telemetry::counters::{Counters, ThreadCounters};
+use crate::tls::table::Table;
 use crate::upstream::pool::Pool;
 
 /// How often a thread closes upstream connections that were unused for too long.
@@ -39,6 +40,8 @@ pub struct Shared {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// The counts of all limits.
     pub limits: LimitTable,
+    /// What TLS handshakes look into.
+    pub(crate) tls: ArcSwap<Table>,
     /// The threads.
     pub threads: Vec<Thread>,
     /// Set when the process is asked to stop: no new connections, and `Connection: close` on every answer.
@@ -117,6 +120,7 @@ impl Shared {
         Arc::new(Self {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             limits: LimitTable::new(limit_bytes),
+            tls: ArcSwap::default(),
             threads: (0..threads.max(1)).map(thread).collect(),
             draining: AtomicBool::new(false),
             seats: Seats::default(),

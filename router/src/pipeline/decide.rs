@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use gridrouter_config::certificate::Facts as Certificate;
 use gridrouter_config::model::{CellState, Otherwise};
 use http::{HeaderValue, Method, Uri};
 use ipnet::IpNet;
@@ -42,6 +43,8 @@ pub struct Facts<'a> {
     pub headers: &'a Fields,
     /// What it is addressed to, checked.
     pub target: &'a Target<'a>,
+    /// What the client's certificate says, if it has shown one.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// What happens to a request.
@@ -261,7 +264,14 @@ fn tenant_of<'a: 'r, 'r>(
 ) -> Result<Option<Tenant<'a, 'r>>, (Reject, &'static str)> {
     let Some(rule) = &route.tenant else { return Ok(None) };
     let target = facts.target;
-    let id = match (tenant::find(rule, &target.host, &target.path, target.query, facts.headers), &rule.otherwise) {
+    let asked = tenant::Asked {
+        host: &target.host,
+        path: &target.path,
+        query: target.query,
+        headers: facts.headers,
+        certificate: facts.certificate,
+    };
+    let id = match (tenant::find(rule, &asked), &rule.otherwise) {
         (tenant::Found::Tenant(id), _) => id,
         (tenant::Found::Invalid, _) => return Err((Reject::BadTenant, "the tenant id is invalid or ambiguous")),
         (tenant::Found::Missing, Otherwise::Tenant(name)) => name.as_str().into(),

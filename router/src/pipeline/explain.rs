@@ -151,7 +151,8 @@ pub struct RejectExplanation {
 pub(crate) fn explain(worker: &Worker, question: &Question) -> Explanation {
     let snapshot = worker.snapshot();
     let mut out = Explanation { generation: snapshot.generation, ..Explanation::default() };
-    let checked = target::check(&question.method, &question.uri, Version::HTTP_11, &question.headers);
+    let is_secure = snapshot.listener(question.listener).is_some_and(|plan| plan.document.tls.is_some());
+    let checked = target::check(&question.method, &question.uri, Version::HTTP_11, &question.headers, is_secure);
     let target = match checked {
         Ok(target) => target,
         Err((reject, why)) => {
@@ -170,6 +171,7 @@ pub(crate) fn explain(worker: &Worker, question: &Question) -> Explanation {
         method: &question.method,
         headers: &question.headers,
         target: &target,
+        certificate: None,
     };
     decided(worker, &snapshot, &facts, &mut out);
     out

@@ -207,12 +207,13 @@ pub(super) fn location(
     head: &Head,
     host: &str,
     target: Option<&Uri>,
-    trusted: bool,
+    connection: &Connection,
 ) -> Option<HeaderValue> {
     let model::Action::Redirect(redirect) = &route.document.action else { return None };
     let target = target.unwrap_or(&head.uri);
     // Behind a trusted proxy that ends TLS, the client's own scheme is kept.
-    let secure = trusted && head.fields.known(Known::XForwardedProto).next() == Some(b"https");
+    let told = head.fields.known(Known::XForwardedProto).next().filter(|_| connection.trusted.get());
+    let secure = told.map_or(connection.is_secure(), |proto| proto == b"https");
     let own_scheme = if secure { "https" } else { "http" };
     let scheme = redirect.scheme.as_deref().unwrap_or(own_scheme);
     let (bare, port) = split_port(host);

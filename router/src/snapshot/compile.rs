@@ -49,6 +49,7 @@ pub fn compile(
             runs,
             tenants,
             fences,
+            reserved_headers: old.reserved_headers.clone(),
             compiled_in,
         };
     }
@@ -59,6 +60,7 @@ pub fn compile(
     let listeners = listeners(&model, old, &routes, &limits, names);
     let runs = old.filter(|_| same.shifts && same.services).map(|old| Arc::clone(&old.runs));
     let runs = runs.unwrap_or_else(|| split::runs(&model, names));
+    let reserved_headers = reserved_headers(&model);
     Snapshot {
         generation,
         digest,
@@ -71,8 +73,18 @@ pub fn compile(
         runs,
         tenants,
         fences,
+        reserved_headers,
         compiled_in,
     }
+}
+
+/// The headers that tell of clients' certificates on any listener.
+fn reserved_headers(model: &Model) -> Option<Arc<[http::HeaderName]>> {
+    let tls = model.listeners.values().filter_map(|listener| listener.tls.as_ref()?.client_certificates.as_ref());
+    let mut names: Vec<_> = tls.flat_map(|clients| clients.forward.names()).cloned().collect();
+    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    (!names.is_empty()).then(|| names.into())
 }
 
 /// Which kinds are the same as in the snapshot before, to the pointer.

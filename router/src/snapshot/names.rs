@@ -73,5 +73,5 @@ pub struct Names {
     /// Tracks of shifts, by `<shift>@<started>/<cell>/<track>`.
     pub tracks: Numbers<Arc<str>>,
     /// Endpoints, by address.
-    pub endpoints: Numbers<SocketAddr>,
+    pub endpoints: Numbers<(SocketAddr, Option<Arc<str>>)>,
 }

@@ -114,13 +114,22 @@ fn group(
     names: &mut Names,
 ) -> Arc<EndpointGroup> {
     let label = label(&service.name, cell, track);
+    // A connection that was opened under other terms is not used again.
+    let terms: Option<Arc<str>> = service.tls.as_ref().map(|tls| {
+        let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?}").as_bytes());
+        format!("{} {hash:032x}", service.name).into()
+    });
     Arc::new(EndpointGroup {
         id: names.groups.of(Arc::clone(&label)),
         label,
         track,
         endpoints: endpoints
             .iter()
-            .map(|e| EndpointPlan { address: e.address, id: names.endpoints.of(e.address) })
+            .map(|e| EndpointPlan {
+                address: e.address,
+                id: names.endpoints.of((e.address, terms.clone())),
+                tls: service.tls.as_ref().map(|_| text(&service.name)),
+            })
             .collect(),
         peers: endpoints
             .iter()

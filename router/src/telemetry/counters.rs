@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::handshakes::HandshakeCounters;
 use super::limits::Refusals;
 use super::mirror::MirrorCounters;
 use super::tracks::TrackCounters;
@@ -121,6 +122,8 @@ pub struct ThreadCounters {
     pub broken_off: Counter,
     /// Rejects, by [`Reject::index`].
     pub rejects: RejectCounters,
+    /// TLS handshakes.
+    pub handshakes: HandshakeCounters,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections closed at once, because the listener does not admit their address.

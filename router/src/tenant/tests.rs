@@ -17,7 +17,7 @@ fn headers(lines: &[(HeaderName, &[u8])]) -> Fields {
 
 /// What is found, with `(missing)` and `(invalid)` in place of an id.
 fn found(rule: &TenantRule, host: &str, path: &str, query: Option<&str>, headers: &Fields) -> String {
-    match find(rule, host, path, query, headers) {
+    match find(rule, &Asked { host, path, query, headers, certificate: None }) {
         Found::Tenant(id) => id.into_owned(),
         Found::Missing => "(missing)".to_owned(),
         Found::Invalid => "(invalid)".to_owned(),
@@ -161,12 +161,44 @@ fn the_first_source_that_holds_something_decides() {
 }
 
 #[test]
+fn a_certificate_says_it() {
+    let in_certificate = |field, certificate: &Certificate| {
+        let (rule, headers) = (rule([TenantSource::ClientCertificate(field)]), Fields::new());
+        match find(
+            &rule,
+            &Asked { host: "", path: "/", query: None, headers: &headers, certificate: Some(certificate) },
+        ) {
+            Found::Tenant(id) => id.into_owned(),
+            Found::Missing => "(missing)".to_owned(),
+            Found::Invalid => "(invalid)".to_owned(),
+        }
+    };
+    let mut certificate = Certificate {
+        dns: vec!["acme.example".to_owned()],
+        uris: vec!["spiffe://example/acme".to_owned(); 2],
+        common_name: Some("acme".to_owned()),
+        ..Certificate::default()
+    };
+    assert_eq!(in_certificate(CertificateField::SanDns, &certificate), "acme.example");
+    assert_eq!(in_certificate(CertificateField::SanUri, &certificate), "spiffe://example/acme");
+    assert_eq!(in_certificate(CertificateField::SanEmail, &certificate), "(missing)");
+    assert_eq!(in_certificate(CertificateField::CommonName, &certificate), "acme");
+    certificate.dns.push("bolt.example".to_owned());
+    assert_eq!(in_certificate(CertificateField::SanDns, &certificate), "(invalid)", "two names");
+    certificate.common_name = Some("acme corp".to_owned());
+    assert_eq!(in_certificate(CertificateField::CommonName, &certificate), "(invalid)");
+}
+
+#[test]
 fn plain_ids_are_borrowed() {
     let sources = [TenantSource::PathSegment(0), TenantSource::Query("t".to_owned())];
     for source in sources {
         let rule = rule([source]);
         let headers = Fields::new();
-        let found = find(&rule, "", "/acme", Some("t=acme"), &headers);
+        let found = find(
+            &rule,
+            &Asked { host: "", path: "/acme", query: Some("t=acme"), headers: &headers, certificate: None },
+        );
         assert!(matches!(found, Found::Tenant(Cow::Borrowed("acme"))), "{found:?}");
     }
 }
@@ -181,7 +213,8 @@ proptest! {
     fn what_is_found_is_an_id(host in ".{0,20}", path in "(/[a%0-9+ ]{0,8}){0,3}", query in "[t=&%0-9a+]{0,20}") {
         for source in [TenantSource::HostLabel(0), TenantSource::PathSegment(0), TenantSource::Query("t".to_owned())] {
             let (rule, headers) = (rule([source]), Fields::new());
-            if let Found::Tenant(id) = find(&rule, &host, &path, Some(&query), &headers) {
+            let asked = Asked { host: &host, path: &path, query: Some(&query), headers: &headers, certificate: None };
+            if let Found::Tenant(id) = find(&rule, &asked) {
                 prop_assert!(Name::tenant(&id).is_ok());
             }
         }

@@ -12,15 +12,18 @@ use crate::clock;
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
 use crate::http1::wire::Wire;
+use crate::listener::worker::Worker;
+use crate::snapshot::EndpointPlan;
+use crate::tls::stream::Stream;
 
 /// Opens a connection within `time`, and before the request's deadline.
-pub(super) async fn connect(connection: &Connection, address: SocketAddr, time: Duration) -> Result<Wire, Reject> {
+pub(super) async fn connect(connection: &Connection, endpoint: &EndpointPlan, time: Duration) -> Result<Wire, Reject> {
     let give_up = clock::now_millis().after(time);
     // Boxed: connecting is rare, and its state would make every request's future larger.
-    let mut connecting = Box::pin(open(address));
+    let mut connecting = Box::pin(open(connection.worker(), endpoint));
     poll_fn(|cx| {
         if let Poll::Ready(opened) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(opened.map_err(|error| reject_for(address, &error)));
+            return Poll::Ready(opened.map_err(|error| reject_for(endpoint.address, &error)));
         }
         let (now, deadline) = (connection.worker().now_millis(), connection.request_deadline.get());
         if now >= deadline {
@@ -35,15 +38,30 @@ pub(super) async fn connect(connection: &Connection, address: SocketAddr, time: 
     .await
 }
 
-pub(super) async fn open(address: SocketAddr) -> io::Result<Wire> {
-    let stream = TcpStream::connect(address).await?;
+/// Opens a connection, and shakes hands where the service speaks TLS. An error of the kind `InvalidData` is of the handshake.
+pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan) -> io::Result<Wire> {
+    let stream = TcpStream::connect(endpoint.address).await?;
     stream.set_nodelay(true)?;
-    Ok(Wire::new(stream))
+    let Some(service) = &endpoint.tls else { return Ok(Wire::new(Stream::Plain(stream))) };
+    let tls = worker.shared.tls.load().services.get(service).cloned();
+    let not_ready = || io::Error::new(io::ErrorKind::InvalidData, "what to agree on is not known; see /ready");
+    let tls = tls.ok_or_else(not_ready)?;
+    let shaking = Box::pin(tls.connect(stream, endpoint.address.ip())).await;
+    match shaking {
+        Ok(tls) => Ok(Wire::new(Stream::Tls(Box::new(tls)))),
+        Err(error) => {
+            tracing::warn!(service = &**service, address = %endpoint.address, %error, "no TLS with an endpoint");
+            Err(io::Error::new(io::ErrorKind::InvalidData, error))
+        }
+    }
 }
 
 pub(super) fn reject_for(address: SocketAddr, error: &io::Error) -> Reject {
     if error.kind() == io::ErrorKind::TimedOut {
         return Reject::UpstreamConnectTimeout;
+    }
+    if error.kind() == io::ErrorKind::InvalidData {
+        return Reject::UpstreamTlsFailed;
     }
     if is_own_shortage(error) {
         tracing::warn!(%address, %error, "no connection could be opened");

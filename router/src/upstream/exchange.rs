@@ -106,9 +106,8 @@ impl Exchange {
 
     /// Whether the connection could serve a request now. What the endpoint sends without having been asked, or its
     /// closing the connection, means that it could not.
-    pub(super) fn is_open(&self) -> bool {
-        let nothing = self.wire.stream.try_read(&mut [0]);
-        nothing.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    pub(super) fn is_open(&mut self) -> bool {
+        self.wire.stream.is_quiet()
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -124,7 +123,7 @@ impl Exchange {
     pub(super) fn drive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Result<(), Failed> {
         while !self.send_failed {
             let waits = self.gather(cx)?;
-            if self.sending.out.is_empty() {
+            if self.sending.out.is_empty() && !self.wire.stream.owes() {
                 break;
             }
             match self.sending.out.poll_write(cx, &mut self.wire.stream, &mut self.sent) {
@@ -230,7 +229,7 @@ impl Exchange {
     /// The next piece of the answer's body. The error: it broke off.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
         // A request that breaks off does not keep its answer from being read to the end.
-        if self.sending.body.is_some() || !self.sending.out.is_empty() {
+        if self.sending.body.is_some() || !self.sending.out.is_empty() || self.wire.stream.owes() {
             let broken = self.drive(cx, spare).is_err();
             self.send_failed |= broken;
         }
@@ -254,6 +253,7 @@ impl Exchange {
     /// behind the answer.
     pub(super) fn is_reusable(&mut self, spare: &Spare) -> bool {
         let over = self.answer.is_done() && self.sending.body.is_none() && self.sending.out.is_empty();
+        let over = over && !self.wire.stream.owes();
         let reusable = over && self.keep_alive && !self.send_failed && self.wire.input.is_empty();
         self.wire.settle(spare);
         reusable

@@ -1,7 +1,6 @@
 //! Sending one request to an endpoint, or to one after another, until one answers.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,6 +24,7 @@ use crate::http1::response::Head;
 use crate::listener::balancers::Group;
 use crate::listener::worker::Worker;
 use crate::pipeline::flight::Flight;
+use crate::snapshot::EndpointPlan;
 
 /// An endpoint chosen for a request, which its balancer is told about when the request is over.
 #[derive(Debug)]
@@ -42,12 +42,11 @@ impl Choice {
 
     /// The endpoint's address as a `Host`.
     pub(crate) fn authority(&self) -> Option<String> {
-        let (_, address) = self.endpoint()?;
-        Some(address.to_string())
+        self.plan().map(|endpoint| endpoint.address.to_string())
     }
 
-    fn endpoint(&self) -> Option<(u32, SocketAddr)> {
-        self.group.endpoints.get(self.index).map(|endpoint| (endpoint.id, endpoint.address))
+    fn plan(&self) -> Option<&EndpointPlan> {
+        self.group.endpoints.get(self.index)
     }
 
     /// Another endpoint of the group, one that this request has not tried.
@@ -158,15 +157,16 @@ impl Journey {
     ) -> Result<(Head, Lease), Reject> {
         let mut fresh = false;
         loop {
-            let Some((endpoint, address)) = self.choice.as_ref().and_then(Choice::endpoint) else {
+            let Some(plan) = self.choice.as_ref().and_then(Choice::plan) else {
                 return Err(Reject::NoEndpoint);
             };
+            let endpoint = plan.id;
             let worker = connection.worker();
             let pooled = if fresh { None } else { worker.pool.take(endpoint, worker.now_millis()) };
             let reused = pooled.is_some();
             let exchange = match pooled {
                 Some(exchange) => Ok(exchange),
-                None => connect(connection, address, timeouts.connect).await.map(Exchange::on),
+                None => connect(connection, plan, timeouts.connect).await.map(Exchange::on),
             };
             let then = match exchange {
                 Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Then::Over(reject),

@@ -29,7 +29,7 @@ impl Pool {
     pub(crate) fn take(&self, endpoint: u32, now: Millis) -> Option<Box<Exchange>> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(endpoint as usize)?;
-        while let Some(newest) = connections.pop() {
+        while let Some(mut newest) = connections.pop() {
             if newest.expires > now && newest.connection.is_open() {
                 return Some(newest.connection);
             }
@@ -54,7 +54,7 @@ impl Pool {
     /// Closes what has been unused for too long, and what the endpoint has closed.
     pub(crate) fn sweep(&self, now: Millis) {
         for connections in self.idle.borrow_mut().iter_mut() {
-            connections.retain(|idle| idle.expires > now && idle.connection.is_open());
+            connections.retain_mut(|idle| idle.expires > now && idle.connection.is_open());
             if connections.is_empty() {
                 connections.shrink_to_fit();
             }

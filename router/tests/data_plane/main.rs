@@ -55,3 +55,5 @@ mod support;
 mod threads;
 #[cfg(test)]
 mod timeouts;
+#[cfg(test)]
+mod tls;

@@ -2,6 +2,7 @@
 
 pub(crate) mod etcd;
 mod site;
+pub(crate) mod tls;
 mod upstream;
 mod wire;
 

@@ -55,6 +55,7 @@ fn lists_endpoints(service: &Entry) -> bool {
     match &service.source.raw {
         raw::Document::Service(raw) => raw.endpoints.is_some(),
         raw::Document::Listener(_)
+        | raw::Document::Certificate(_)
         | raw::Document::Grid(_)
         | raw::Document::Cell(_)
         | raw::Document::Route(_)

@@ -19,10 +19,10 @@ pub(super) fn check(cross: &mut Cross<'_>, any: impl Fn(&[Kind]) -> bool) {
     if any(&[Kind::Grid, Kind::Cell]) {
         grids(cross, &mut dangling);
     }
-    if any(&[Kind::Listener, Kind::Limit]) {
+    if any(&[Kind::Listener, Kind::Limit, Kind::Certificate]) {
         listeners(cross, &mut dangling);
     }
-    if any(&[Kind::Service, Kind::Cell, Kind::Limit]) {
+    if any(&[Kind::Service, Kind::Cell, Kind::Limit, Kind::Certificate]) {
         services(cross, &mut dangling);
     }
     if any(&[Kind::Plan, Kind::Limit]) {
@@ -70,6 +70,7 @@ pub(super) fn written_index(grid: &Entry, cell: &Name) -> usize {
     match &grid.source.raw {
         raw::Document::Grid(raw) => raw.cells.iter().position(|name| name == cell.as_str()).unwrap_or_default(),
         raw::Document::Listener(_)
+        | raw::Document::Certificate(_)
         | raw::Document::Cell(_)
         | raw::Document::Service(_)
         | raw::Document::Route(_)
@@ -88,6 +89,11 @@ fn services(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
             look_up(&cross.cells, Kind::Cell, cell, service.entry, &at.key(cell.as_str()), out);
         }
         limits(cross, &service.model.limits, service.entry, &Path::Root.key("limits"), out);
+        if let Some(name) = service.model.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref()) {
+            let path = Path::Root.key("tls");
+            let path = path.key("clientCertificate");
+            look_up(&cross.certificates, Kind::Certificate, name, service.entry, &path, out);
+        }
     }
 }
 
@@ -141,6 +147,18 @@ fn moves(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
 fn listeners(cross: &Cross<'_>, out: &mut Vec<Conflict>) {
     for listener in cross.listeners.values() {
         limits(cross, &listener.model.limits, listener.entry, &Path::Root.key("limits"), out);
+        let Some(tls) = &listener.model.tls else { continue };
+        let at = Path::Root.key("tls");
+        let mut find = |name: &Name, path: &Path<'_>| {
+            look_up(&cross.certificates, Kind::Certificate, name, listener.entry, path, out);
+        };
+        for (n, name) in tls.certificates.iter().enumerate() {
+            find(name, &at.key("certificates").index(n));
+        }
+        // What is in the list too was said there.
+        if let Some(name) = tls.default.as_ref().filter(|name| !tls.certificates.contains(name)) {
+            find(name, &at.key("default"));
+        }
     }
 }
 

@@ -46,6 +46,7 @@ fn source(check: &mut Check<'_>, path: &Path<'_>, raw: &raw::TenantSource) -> Op
             None
         }
         raw::TenantSource::Query(name) => Some(TenantSource::Query(name.clone())),
+        raw::TenantSource::ClientCertificate(field) => Some(TenantSource::ClientCertificate(*field)),
         raw::TenantSource::Cookie(name) => check.take(&path.key("cookie"), cookie(name)).map(TenantSource::Cookie),
     }
 }

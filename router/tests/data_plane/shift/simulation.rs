@@ -98,7 +98,7 @@ impl Simulation {
         let host = [("host", if lines.is_empty() { "other" } else { "a" })];
         let headers: Fields = host.iter().chain(lines).copied().collect();
         let uri = Uri::from_static("/");
-        let target = target::check(&Method::GET, &uri, Version::HTTP_11, &headers).unwrap();
+        let target = target::check(&Method::GET, &uri, Version::HTTP_11, &headers, false).unwrap();
         let facts = Facts {
             listener: 0,
             peer: [192, 0, 2, 7].into(),
@@ -106,6 +106,7 @@ impl Simulation {
             method: &Method::GET,
             headers: &headers,
             target: &target,
+            certificate: None,
         };
         let mut admission = Admission::default();
         let decision = decide(&self.snapshot, &facts, &self.limits, || dice, Nanos(0), &mut admission).unwrap();

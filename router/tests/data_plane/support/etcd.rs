@@ -78,6 +78,7 @@ impl InEtcd {
             admin: Some(local(0)),
             drain: PATIENCE,
             limit_bytes: gridrouter::lifecycle::LIMIT_BYTES,
+            tls_ticket_keys: None,
         };
         Self(Some(Router::start(&options).unwrap()))
     }

@@ -19,6 +19,7 @@ pub(crate) struct Builder {
     threads: usize,
     state: Option<PathBuf>,
     drain: Duration,
+    keys: Option<PathBuf>,
 }
 
 impl Builder {
@@ -55,6 +56,12 @@ impl Builder {
         self
     }
 
+    /// Keys of session tickets.
+    pub(crate) fn ticket_keys(mut self, file: &Path) -> Self {
+        self.keys = Some(file.to_owned());
+        self
+    }
+
     /// How long answers under way may take when the router is stopped.
     pub(crate) fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
@@ -66,14 +73,14 @@ impl Builder {
         let listener = format!("kind: Listener\nname: web\naddress: 127.0.0.1:0\n{}", self.listener);
         std::fs::write(directory.path().join("listener.yaml"), listener).unwrap();
         std::fs::write(directory.path().join("documents.yaml"), self.documents).unwrap();
-        let router = boot(directory.path(), self.state, self.threads.max(1), self.drain);
+        let router = boot(directory.path(), self.state, self.threads.max(1), self.drain, self.keys);
         let site = Site { router: Some(router), directory: Some(directory) };
         assert_eq!(site.ready()["quarantined"], serde_json::json!([]), "the documents of a test have to be good");
         site
     }
 }
 
-fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration) -> Router {
+fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration, keys: Option<PathBuf>) -> Router {
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     Router::start(&Options {
         config: config.to_owned(),
@@ -84,6 +91,7 @@ fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration) 
         admin,
         drain,
         limit_bytes: LIMIT_BYTES,
+        tls_ticket_keys: keys,
     })
     .unwrap()
 }
@@ -113,7 +121,7 @@ impl Site {
 
     /// Boots with a directory of documents that may not be there.
     pub(crate) fn boot_from(directory: &Path, state: &Path) -> Site {
-        let router = boot(directory, Some(state.to_owned()), 1, Duration::ZERO);
+        let router = boot(directory, Some(state.to_owned()), 1, Duration::ZERO, None);
         Site { router: Some(router), directory: None }
     }
 
@@ -175,6 +183,11 @@ impl Site {
         let text = self.admin("/metrics").text();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// The same, of a counter.
+    pub(crate) fn count(&self, series: &str) -> u64 {
+        self.metric(series).round() as u64
     }
 
     /// Writes a file of documents the way careful tools do.

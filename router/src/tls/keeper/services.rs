@@ -1,0 +1,145 @@
+//! What is agreed on with the endpoints of services: made anew where anything of it has changed, so that sessions are
+//! remembered for as long as possible, and never longer than they may be.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use gridrouter_config::ids::Name;
+use gridrouter_config::model::{self, Authorities, ServiceTls as Document};
+use hashbrown::HashMap;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+
+use super::{Trusted, trust};
+use crate::tls::upstream::ServiceTls;
+use crate::tls::watched::Watched;
+
+/// The services that speak TLS.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    known: BTreeMap<Name, Service>,
+    /// Whom the system trusts, read when it is first needed.
+    system: Option<Arc<RootCertStore>>,
+}
+
+#[derive(Debug)]
+struct Service {
+    authorities: Option<Watched<Authorities, Trusted>>,
+    made: Option<Made>,
+}
+
+/// What was made of what.
+#[derive(Debug)]
+struct Made {
+    document: Document,
+    roots: Arc<RootCertStore>,
+    own: Option<Arc<CertifiedKey>>,
+    tls: Result<Arc<ServiceTls>, String>,
+}
+
+impl Services {
+    /// Looks at the authorities' files. Returns whether anything of them has changed.
+    pub(super) fn look(&mut self, services: &model::Map<model::Service>) -> bool {
+        let mut changed = false;
+        self.known.retain(|name, _| services.get(name).is_some_and(|one| one.tls.is_some()));
+        for (name, document) in services.iter().filter_map(|(name, one)| Some((name, one.tls.as_ref()?))) {
+            let one = self.known.entry(name.clone()).or_insert_with(|| Service { authorities: None, made: None });
+            let Some(authorities) = &document.authorities else {
+                one.authorities = None;
+                continue;
+            };
+            let watched = one.authorities.get_or_insert_with(|| Watched::new(authorities.clone()));
+            if watched.document != *authorities {
+                // The old ones are believed no longer, even if the new ones cannot be read.
+                *watched = Watched::new(authorities.clone());
+            }
+            let file = match authorities {
+                Authorities::File(path) => Some(Path::new(path)),
+                Authorities::Inline(_) => None,
+            };
+            let looked = watched.look(file.as_slice(), || trust(authorities));
+            if let Some(fault) = &looked.fault {
+                tracing::error!(service = %name, "authorities of endpoints' certificates: {fault}");
+            }
+            changed |= looked.fresh.is_some() || looked.fault.is_some() || looked.is_healed;
+        }
+        changed
+    }
+
+    /// What connections to endpoints look into, and what is wrong.
+    pub(super) fn table(
+        &mut self,
+        services: &model::Map<model::Service>,
+        provider: &Arc<CryptoProvider>,
+        own: impl Fn(&Name) -> Option<Arc<CertifiedKey>>,
+    ) -> (HashMap<Arc<str>, Arc<ServiceTls>>, Vec<String>) {
+        let (mut table, mut faults) = (HashMap::new(), Vec::new());
+        for (name, document) in services.iter().filter_map(|(name, one)| Some((name, one.tls.as_ref()?))) {
+            match self.make(name, document, provider, &own) {
+                Ok(tls) => drop(table.insert(Arc::from(name.as_str()), tls)),
+                Err(why) => faults.push(format!("service {name} reaches no endpoint by TLS: {why}")),
+            }
+            let watched = self.known.get(name).and_then(|one| one.authorities.as_ref());
+            faults.extend(
+                watched.and_then(|one| one.fault.as_ref()).map(|why| format!("authorities of service {name}: {why}")),
+            );
+        }
+        (table, faults)
+    }
+
+    fn make(
+        &mut self,
+        name: &Name,
+        document: &Document,
+        provider: &Arc<CryptoProvider>,
+        own: &impl Fn(&Name) -> Option<Arc<CertifiedKey>>,
+    ) -> Result<Arc<ServiceTls>, String> {
+        let own = match &document.client_certificate {
+            Some(certificate) => {
+                Some(own(certificate).ok_or_else(|| format!("there is no good certificate {certificate} to show"))?)
+            }
+            None => None,
+        };
+        let system = if document.verify && document.authorities.is_none() {
+            Arc::clone(self.system.get_or_insert_with(system))
+        } else {
+            Arc::new(RootCertStore::empty())
+        };
+        let Some(one) = self.known.get_mut(name) else { return Err("it was not looked at".to_owned()) };
+        let roots = match &one.authorities {
+            Some(watched) => match &watched.good {
+                Some(trusted) => Arc::clone(&trusted.roots),
+                None => return Err("its authorities are not known".to_owned()),
+            },
+            None => system,
+        };
+        let is_same = |made: &Made| {
+            let same_own = match (&made.own, &own) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            // Without authorities of its own the roots may be empty, and new each time.
+            same_own && made.document == *document && (Arc::ptr_eq(&made.roots, &roots) || roots.is_empty())
+        };
+        if let Some(made) = one.made.as_ref().filter(|made| is_same(made)) {
+            return made.tls.clone();
+        }
+        let tls = ServiceTls::new(document, provider, Arc::clone(&roots), own.clone()).map(Arc::new);
+        one.made = Some(Made { document: document.clone(), roots, own, tls: tls.clone() });
+        tls
+    }
+}
+
+fn system() -> Arc<RootCertStore> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!("authorities that the system trusts: {error}");
+    }
+    let mut roots = RootCertStore::empty();
+    let (added, passed_over) = roots.add_parsable_certificates(found.certs);
+    tracing::debug!(added, passed_over, "authorities that the system trusts");
+    Arc::new(roots)
+}

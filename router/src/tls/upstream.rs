@@ -1,0 +1,145 @@
+//! TLS with endpoints: whom to believe, what to show, and the handshake.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use gridrouter_config::model::ServiceTls as Document;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ClientConnection, Connection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::stream::{Received, TlsStream};
+use super::table::versions;
+
+/// How much is received at once.
+const READ: usize = 8192;
+/// Sessions that are remembered for one service: one for each name that its endpoints are asked for.
+const SESSIONS: usize = 256;
+
+/// What is agreed on with the endpoints of a service.
+#[derive(Debug)]
+pub(crate) struct ServiceTls {
+    config: Arc<ClientConfig>,
+    /// The name that their certificates have to be for; without, it is their address.
+    name: Option<ServerName<'static>>,
+}
+
+impl ServiceTls {
+    /// `roots` are those that the document says, or the system's.
+    pub(crate) fn new(
+        document: &Document,
+        provider: &Arc<CryptoProvider>,
+        roots: Arc<RootCertStore>,
+        own: Option<Arc<CertifiedKey>>,
+    ) -> Result<Self, String> {
+        let name = document
+            .server_name
+            .as_ref()
+            .map(|name| ServerName::try_from(name.clone()).map_err(|_| format!("\"{name}\" is no name of a server")));
+        let builder = ClientConfig::builder_with_provider(Arc::clone(provider));
+        let builder =
+            builder.with_protocol_versions(versions(document.minimum_version)).map_err(|error| error.to_string())?;
+        let verifier: Arc<dyn ServerCertVerifier> = if document.verify {
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+            builder.build().map_err(|error| error.to_string())?
+        } else {
+            Arc::new(Unverified(Arc::clone(provider)))
+        };
+        // Not by their names' looks: a verifier of one's own is what the builder calls dangerous.
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = match own {
+            Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*own).clone()))),
+            None => builder.with_no_client_auth(),
+        };
+        // HTTP/2 will come before it, where the service wants that.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Ok(Self { config: Arc::new(config), name: name.transpose()? })
+    }
+
+    /// Shakes hands with an endpoint. An error of the kind `InvalidData` says what is wrong with what it sent.
+    pub(crate) async fn connect(&self, mut socket: TcpStream, address: IpAddr) -> io::Result<TlsStream> {
+        let name = self.name.clone().unwrap_or_else(|| ServerName::IpAddress(address.to_canonical().into()));
+        let mut tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(invalid)?;
+        let mut received = BytesMut::new();
+        loop {
+            let mut bytes = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut bytes)?;
+            }
+            socket.write_all(&bytes).await?;
+            if !tls.is_handshaking() {
+                return Ok(TlsStream::new(socket, Connection::Client(tls)));
+            }
+            received.reserve(READ);
+            socket.readable().await?;
+            match socket.try_read_buf(&mut received) {
+                Ok(0) => return Err(invalid("it closed the connection within the handshake")),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            }
+            while !received.is_empty() {
+                if tls.read_tls(&mut Received(&mut received))? == 0 {
+                    received.clear();
+                }
+                if let Err(error) = tls.process_new_packets() {
+                    let mut alert = Vec::new();
+                    // The endpoint is told as far as the socket takes it.
+                    let _written: io::Result<usize> = tls.write_tls(&mut alert).and_then(|_| socket.try_write(&alert));
+                    return Err(invalid(error));
+                }
+            }
+        }
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Believes every certificate, as the document says; only that the endpoint has its key is checked.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
