@@ -1,6 +1,5 @@
 //! The command that copies a tenant's data, as gridctl sees it: a keeper (`keeper.rs`) that runs it.
 
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -21,15 +20,13 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    /// Starts it. What it prints goes to standard error: standard output is for what gridctl says of the move. It does not
-    /// outlive gridctl.
+    /// Starts it. It does not outlive gridctl.
     pub(super) fn start(command: &str, one: &Move) -> Result<Self, String> {
         let named =
             [("TENANT", &one.tenant), ("GRID", &one.grid), ("FROM", &one.from), ("TO", &one.to), ("MOVE", &one.name)];
         let keeper = keeper::command(command)
             .envs(named.map(|(key, value)| (key, value.as_str())))
             .stdin(Stdio::null())
-            .stdout(io::stderr())
             // An interrupt of gridctl is for gridctl to pass on.
             .process_group(0)
             .spawn();

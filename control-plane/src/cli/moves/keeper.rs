@@ -63,7 +63,8 @@ fn keep(parent: Pid, hook: &OsStr) -> Result<u8, String> {
     if getppid() != Some(parent) {
         return Err("gridctl has ended".to_owned());
     }
-    let child = Command::new("sh").arg("-c").arg(hook).process_group(0).spawn();
+    // What it prints goes to standard error: standard output is for what gridctl says of the move.
+    let child = Command::new("sh").args(["-c", "exec sh -c \"$1\" >&2", "sh"]).arg(hook).process_group(0).spawn();
     let mut child = child.map_err(|error| format!("the hook cannot be started: {error}"))?;
     let code = loop {
         if let Some(status) = child.try_wait().map_err(|error| format!("the hook cannot be waited for: {error}"))? {
