@@ -37,7 +37,7 @@ pub use shift::{
     ShiftReport, ShiftState, ShiftStep, TesterHeader, Testers, Wave,
 };
 pub use tenant::{LimitOverride, Tenant};
-pub use tenant_move::{Move, MoveFence, MovePhase, MoveState};
+pub use tenant_move::{Move, MoveDriver, MoveFence, MovePhase, MoveState};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

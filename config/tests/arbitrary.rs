@@ -33,8 +33,8 @@ const DOCUMENTS: [&str; 15] = [
      steps: [{weight: 1%, hold: 30s}, {pause: look}, {analysis: 2m}, {weight: 100%}]\n\
      testers: {headers: [{name: x-track, value: new}], tenants: [acme]}\nanalysis: {maxErrorRatio: 0.5%, maxP99Factor: 1.5}\n\
      state: {phase: Running, step: 1, shares: {eu-1: 1%}, started: 1, since: 2}\n",
-    "kind: Move\nname: moved\ntenant: acme\ngrid: shop\nfrom: eu-2\nto: eu-1\nhold: 5s\nretryAfter: 2s\nfence: all\n\
-     state: {phase: Fencing, started: 1, since: 2, deadline: 3}\n",
+    "kind: Move\nname: moved\ntenant: acme\ngrid: shop\nfrom: eu-2\nto: eu-1\nhold: 5s\nretryAfter: 2s\nfence: all\nhook: true\n\
+     state: {phase: Fencing, started: 1, since: 2, deadline: 3, driver: {id: d1, host: h, since: 2}}\n",
     "kind: Tenant\nname: acme\ngrid: shop\ncell: eu-2\nplan: gold\nlimits: {per-tenant: {rate: 1000/s}}\nextraLimits: [in-all]\n",
 ];
 

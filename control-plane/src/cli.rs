@@ -123,6 +123,9 @@ enum Verb {
 /// Runs the program: its arguments, its standard streams.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = moves::keeper::answer(&arguments) {
+        return ExitCode::from(code);
+    }
     if let Some(shell) = std::env::var_os(complete::VARIABLE).filter(|shell| !shell.is_empty()) {
         let mut output = Output::standard(Colour::Never);
         let status = complete::answer(&shell, &arguments, command(), &mut output);

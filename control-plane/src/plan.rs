@@ -30,6 +30,8 @@ pub struct Wanted {
     pub only: bool,
     /// Kinds of which documents stay although they are not put.
     pub keeps: &'static [Kind],
+    /// What it may do with moves.
+    pub moves: carry::moving::Moves,
 }
 
 impl Wanted {

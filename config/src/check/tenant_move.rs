@@ -39,12 +39,14 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Move) -> Option<Move> {
         fence: raw.fence.unwrap_or_default(),
         hold: hold?,
         retry_after: retry_after?,
+        hook: raw.hook,
         state: MoveState {
             phase: state.phase,
             started: state.started,
             since: state.since,
             deadline: state.deadline,
             reason: state.reason.clone(),
+            driver: state.driver.clone(),
         },
     })
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::ids::Name;
-use crate::raw::{MoveFence, MovePhase};
+use crate::raw::{MoveDriver, MoveFence, MovePhase};
 
 /// A tenant's way from one cell of a grid to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Move {
     pub hold: Duration,
     /// What a client that is refused is told to wait, 1 s to 1 h.
     pub retry_after: Duration,
+    /// Whether it was begun with a command that copies the data.
+    pub hook: bool,
     /// How far the move has come.
     pub state: MoveState,
 }
@@ -41,12 +43,26 @@ pub struct MoveState {
     pub deadline: u64,
     /// Why it is in this phase.
     pub reason: String,
+    /// Who carries it on, and alone puts the tenant on the new cell.
+    pub driver: Option<MoveDriver>,
 }
 
 impl Move {
     /// Whether it has ended, one way or the other. Until then its fence is up.
     pub fn has_ended(&self) -> bool {
         self.state.phase.is_last()
+    }
+
+    /// Whether the tenant is on the old cell still, so that its data may have to be copied.
+    pub fn is_before_the_flip(&self) -> bool {
+        match self.state.phase {
+            MovePhase::Fencing | MovePhase::Fenced => true,
+            MovePhase::Flipping
+            | MovePhase::RollingBack
+            | MovePhase::Succeeded
+            | MovePhase::RolledBack
+            | MovePhase::Failed => false,
+        }
     }
 
     /// The cell that the tenant is on in this phase; nothing where the move does not say.

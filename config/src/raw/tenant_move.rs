@@ -32,6 +32,10 @@ pub struct Move {
     /// What a client that is answered 503 is told to wait, `1s` to `1h`. Default `5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
+    /// Whether it was begun with a command that copies the data: nobody goes on without one then, but by saying that the data
+    /// is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hook: bool,
     /// How far the move has come.
     pub state: MoveState,
 }
@@ -72,6 +76,21 @@ pub struct MoveState {
     /// Why it is in this phase.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Who carries it on, and alone puts the tenant on the new cell. Nobody where it goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<MoveDriver>,
+}
+
+/// Who carries a move on: one run of `gridctl tenant move` or `gridctl move resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MoveDriver {
+    /// What tells it from every other run; drawn by chance.
+    pub id: String,
+    /// The host and the process, for people.
+    pub host: String,
+    /// Since when it carries the move on, in milliseconds since 1970.
+    pub since: u64,
 }
 
 /// The phase of a move.

@@ -20,8 +20,10 @@ use crate::kinds::{Selection, select};
 use crate::output::Output;
 use crate::plan::Wanted;
 use crate::plan::carry::carry_over;
+use crate::plan::carry::moving::leave_out_ended;
 use crate::site::Site;
 use crate::sources::{self, Sources};
+use crate::table::plural;
 use crate::target::Target;
 
 /// Make a store hold documents: create those it does not have, change those that say something else.
@@ -92,8 +94,13 @@ impl Apply {
             let (sources, mut files) = read(&self.filenames, input, output)?;
             let (mut place, site) = self.adopt.open(target, output)?;
             let adopt = self.adopt.settle(&mut place, &site, None, output)?;
+            let left_out = leave_out_ended(&mut files, &site);
+            if left_out > 0 {
+                let what = plural(left_out, "move");
+                output.note(format_args!("{what} of the files ended, and the store has no record any more: left out"));
+            }
             carried(&site, &mut files)?;
-            // Shifts are started by gridctl, and are in no repository; a repository that has them says so.
+            // Shifts and moves are started by gridctl, and are in no repository; a repository that has them says so.
             let wanted = Wanted { only: self.prune, keeps: &[Kind::Shift, Kind::Move], ..Wanted::of_files(&files) };
             let reason = String::new();
             let (flags, digest, asks) = (&self.change, None, Asks::WhereItDeletes);

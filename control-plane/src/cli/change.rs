@@ -147,7 +147,7 @@ impl Job<'_> {
         let author = self.flags.author.clone().filter(|name| !name.is_empty()).or_else(named);
         let author = author.unwrap_or_else(default_author);
         let message = self.flags.message.clone().unwrap_or_else(|| self.reason.clone());
-        About { author, message, adopt: self.adopt.clone(), fence: None }
+        About { author, message, adopt: self.adopt.clone(), ..About::default() }
     }
 
     /// The table, before anything is done.

@@ -16,6 +16,7 @@ use super::consent::Asks;
 use super::{Status, apply, attempt, open};
 use crate::directory::replace;
 use crate::output::Output;
+use crate::plan::carry::moving::Moves;
 use crate::plan::{Wanted, document_yaml};
 use crate::site::Site;
 use crate::sources::{self, Sources};
@@ -223,6 +224,9 @@ impl Import {
             }
             let (mut place, site) = self.adopt.open(target, output)?;
             let adopt = self.adopt.settle(&mut place, &site, Some(&origin), output)?;
+            let is_restored = adopt.is_some() || site.documents.is_empty();
+            let moves = if is_restored { Moves::AreRestored } else { Moves::AreRecords };
+            let wanted = Wanted { moves, ..wanted };
             let reason = match origin.generation {
                 0 => "import".to_owned(),
                 generation => format!("import of generation {generation}"),

@@ -10,6 +10,7 @@ use gridrouter_config::problem::Problem;
 use super::Status;
 use super::change::{Job, some};
 use crate::output::Output;
+use crate::plan::carry::moving::left_alone;
 use crate::plan::{Plan, referrers, review};
 use crate::problems;
 use crate::site::Site;
@@ -28,6 +29,11 @@ pub(super) fn check(
     taken: Vec<Parsed>,
     output: &mut Output,
 ) -> Result<(), Status> {
+    if let Err(why) = left_alone(site, plan, job.wanted.moves) {
+        output.error(printable(&why));
+        output.note("nothing was changed");
+        return Err(Status::Problems);
+    }
     let (given, own) = (job.files.len(), taken.iter().map(|file| file.file.to_string()).collect::<BTreeSet<_>>());
     job.files.extend(taken);
     let problems = review(site, plan, &mut job.files);

@@ -2,6 +2,8 @@
 //! Files in a repository do not have it, and applying them once more must neither start a shift again nor move traffic.
 //! Pure.
 
+pub mod moving;
+
 use gridrouter_config::raw::{Document, Service, Shift, ShiftPhase};
 
 /// The document that is wanted, with what it does not say itself taken over from the one that is there. The error says
@@ -133,10 +135,14 @@ pub fn can_be_put_back(now: Option<&Document>, then: Option<&Document>) -> Resul
     };
     if let Some(Document::Move(one)) = now.or(then) {
         // Without its fence, two cells would serve one tenant for a moment.
-        return Err(format!(
-            "a move is not undone but made the other way: `gridctl tenant move {} --to {}`",
-            one.tenant, one.from
-        ));
+        return Err(if one.state.phase.is_last() {
+            format!(
+                "a move is not undone but made the other way, with its data: `gridctl tenant move {} --grid {} --to {}`",
+                one.tenant, one.grid, one.from
+            )
+        } else {
+            format!("move \"{}\" is under way; say `gridctl move rollback {}` instead", one.name, one.name)
+        });
     }
     let Some(name) = now.or(then).and_then(shift_name) else { return Ok(()) };
     let (now, before) = (state(now), state(then));

@@ -13,7 +13,7 @@ pub mod write;
 use std::time::Duration;
 
 use gridrouter_config::model::{Move, MoveState};
-use gridrouter_config::raw::{self, MovePhase};
+use gridrouter_config::raw::{self, MoveDriver, MovePhase};
 
 /// How long a rollback waits for routers that do not say that they have the tenant on the old cell again. Nothing that the
 /// fence keeps away was ever taken by the new cell, so that one which hears of it later does no harm but to its own readers.
@@ -41,10 +41,14 @@ pub enum Command {
         /// Why.
         why: String,
     },
-    /// Let it take until this time, in milliseconds since 1970.
-    Extend {
-        /// The new deadline.
+    /// Carry it on in the place of whoever did.
+    TakeUp {
+        /// Who does from now on.
+        driver: MoveDriver,
+        /// The new deadline, in milliseconds since 1970.
         deadline: u64,
+        /// Whether the data is copied already, or will be by a command.
+        data: bool,
     },
 }
 
@@ -110,8 +114,33 @@ pub fn tick(one: &Move, tenant: Option<&raw::Tenant>, waits: Option<&str>, now: 
     }
 }
 
-/// What somebody's word makes of a move. The error says why it cannot be.
-pub fn obey(one: &Move, tenant: Option<&raw::Tenant>, command: &Command, now: u64) -> Result<Next, String> {
+/// Who has taken a move over from a driver; nothing where it carries the move on still, or nobody does. `by` is its id, and
+/// none where whoever asks has never carried the move on.
+pub fn taken_over<'a>(one: &'a Move, by: Option<&str>) -> Option<&'a MoveDriver> {
+    one.state.driver.as_ref().filter(|driver| Some(driver.id.as_str()) != by)
+}
+
+/// What somebody's word makes of a move. The error says why it cannot be. `by` is the driver whose word it is: one that was
+/// taken over has no say any more, and who has never been one can put the tenant back, or become it, and nothing else.
+pub fn obey(
+    one: &Move,
+    tenant: Option<&raw::Tenant>,
+    by: Option<&str>,
+    command: &Command,
+    now: u64,
+) -> Result<Next, String> {
+    let has_a_say = match command {
+        Command::TakeUp { .. } => true,
+        Command::RollBack { .. } => by.is_none(),
+        Command::Flip { .. } => false,
+    };
+    match taken_over(one, by).filter(|_| !has_a_say) {
+        Some(other) => Err(format!("move \"{}\" is carried on by {}", one.name, other.host)),
+        None => obeyed(one, tenant, command, now),
+    }
+}
+
+fn obeyed(one: &Move, tenant: Option<&raw::Tenant>, command: &Command, now: u64) -> Result<Next, String> {
     let phase = one.state.phase;
     let refuse = |what: &str| Err(format!("move \"{}\" is {}; {what}", one.name, phase.as_str()));
     match (command, phase) {
@@ -135,20 +164,27 @@ pub fn obey(one: &Move, tenant: Option<&raw::Tenant>, command: &Command, now: u6
                 "the new cell has taken requests since; to move the tenant back with its data, say `{back}`"
             ))
         }
-        (Command::RollBack { .. } | Command::Extend { .. }, MovePhase::RolledBack | MovePhase::Failed) => {
+        (Command::RollBack { .. } | Command::TakeUp { .. }, MovePhase::RolledBack | MovePhase::Failed) => {
             refuse("it has ended")
         }
-        (Command::Extend { .. }, MovePhase::Succeeded) => refuse("it has ended"),
-        (Command::Extend { .. }, MovePhase::RollingBack) => refuse("it goes back, and cannot be taken up again"),
-        (Command::Extend { deadline }, MovePhase::Fencing | MovePhase::Fenced | MovePhase::Flipping) => {
-            let state = MoveState { deadline: *deadline, ..one.state.clone() };
-            Ok(Next { state, what: "gets more time".to_owned() })
+        (Command::TakeUp { .. }, MovePhase::Succeeded) => refuse("it has ended"),
+        (Command::TakeUp { .. }, MovePhase::RollingBack) => refuse("it goes back, and cannot be taken up again"),
+        (Command::TakeUp { data: false, .. }, MovePhase::Fencing | MovePhase::Fenced) if one.hook => refuse(
+            "it was begun with a hook, and nobody says that the data is copied; give the command once more with --hook, or \
+             say --copied if it is there for certain",
+        ),
+        (Command::TakeUp { driver, deadline, .. }, MovePhase::Fencing | MovePhase::Fenced | MovePhase::Flipping) => {
+            let what = format!("taken up by {}", driver.host);
+            let state = MoveState { deadline: *deadline, driver: Some(driver.clone()), ..one.state.clone() };
+            Ok(Next { state, what })
         }
     }
 }
 
-/// Goes back. Until the flip no router has the tenant on the new cell, so that there is nothing to wait for.
+/// Goes back. Until the flip no router has the tenant on the new cell, so that there is nothing to wait for. Nobody's word is
+/// needed from here on, and whoever comes may go on.
 fn back(one: &Move, why: &str, now: u64) -> Next {
+    let one = &Move { state: MoveState { driver: None, ..one.state.clone() }, ..one.clone() };
     match one.state.phase {
         MovePhase::Flipping => next(one, MovePhase::RollingBack, why, format!("rolls back: {why}"), now),
         MovePhase::Fencing

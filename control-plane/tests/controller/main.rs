@@ -6,6 +6,7 @@
 mod acting;
 #[cfg(test)]
 mod dying;
+mod hooks;
 #[cfg(test)]
 mod movers;
 #[cfg(test)]

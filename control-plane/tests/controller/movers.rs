@@ -104,6 +104,7 @@ fn order() -> Order {
         retry_after: None,
         timeout: Duration::from_mins(30),
         name: Some(name()),
+        hook: false,
     }
 }
 
@@ -124,7 +125,13 @@ fn operate(store: &str, tale: Tale, end: Option<MovePhase>, crash: impl FnMut(Mo
     let target = target(store);
     let crash: Crash = Box::new(crash);
     let mut mover = match phase(store) {
-        Some(_) => Mover::resume(&target, "operator", &name()).unwrap().mortal(crash),
+        Some(phase) => {
+            let mut mover = Mover::find(&target, "operator", &name()).unwrap();
+            if !phase.is_last() && phase != MovePhase::RollingBack {
+                mover.take_up(Duration::from_mins(30), false, None, now()).unwrap();
+            }
+            mover.mortal(crash)
+        }
         None => Mover::begin_or_die(&target, "operator", None, &order(), now(), crash).unwrap(),
     };
     eventually("the end of the move", || {
@@ -304,11 +311,12 @@ fn prologue(server: &Server, tale: Tale, name: &str) -> Scene {
     scene
 }
 
-/// What the history has of the move.
+/// What the history has of the move, but for who has taken it up.
 fn written(store: &str) -> usize {
     let history = run(store, &["history", "-o", "json"]);
     assert!(history.status.success(), "{history:?}");
-    String::from_utf8(history.stdout).unwrap().matches("move m: ").count()
+    let text = String::from_utf8(history.stdout).unwrap();
+    text.matches("move m: ").count() - text.matches("move m: taken up by ").count()
 }
 
 /// A tale without a death, and then with one at every moment of it.

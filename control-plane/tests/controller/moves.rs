@@ -27,6 +27,7 @@ fn order(timeout: Duration) -> Order {
         retry_after: None,
         timeout,
         name: Some(Name::parse("m").unwrap()),
+        hook: false,
     }
 }
 
@@ -102,7 +103,7 @@ fn whatever_write_a_command_dies_after_the_controller_ends_the_move_legally() {
             assert_eq!((ended.0, ended.1.as_str()), expected, "{writes} {late}");
             if ended.0 == MovePhase::Fenced {
                 // Somebody takes it up.
-                let ran = run(&store, &["move", "resume", "m", "--timeout", "1h"]);
+                let ran = run(&store, &["move", "resume", "m", "--timeout", "1h", "--yes"]);
                 assert!(ran.status.success(), "{ran:?}");
                 assert_eq!((phase(&store), cell(&store).as_str()), (MovePhase::Succeeded, "b"));
             }

@@ -167,6 +167,7 @@ fn order(tenant: usize, to: &str) -> Order {
         retry_after: None,
         timeout: Duration::from_mins(5),
         name: None,
+        hook: false,
     }
 }
 

@@ -111,6 +111,11 @@ fn a_protected_context_wants_a_yes_for_every_change() {
     // Nothing to change is nothing to ask about.
     run(home.command(&["apply", "-f", "-"]), GRID).out(0);
     assert!(home.run(&["undo", "1"]).err(2).contains("protected"));
+    server.raw().put("/gridrouter/control/routers/ghost", "");
+    let forgotten = home.run(&["move", "forget-router", "ghost", "--has-ended"]).err(2);
+    assert!(forgotten.contains("which is protected: forgets router ghost, which has ended; say --yes"), "{forgotten}");
+    let moved = home.run(&["tenant", "move", "acme", "--to", "b", "--hook", "true"]).err(2);
+    assert!(moved.contains("protected: moves tenant acme of grid shop from a to b; say --yes"), "{moved}");
     home.run(&["context", "set", "prod", "--protected=false"]).out(0);
     run(home.command(&["apply", "-f", "-"]), "{kind: Cell, name: a, weight: 2}").out(0);
 }

@@ -9,6 +9,8 @@ mod directories;
 #[cfg(test)]
 mod mirroring;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod moving;
 #[cfg(test)]
 mod racing;

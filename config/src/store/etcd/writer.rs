@@ -94,6 +94,8 @@ pub struct About {
     pub adopt: Option<Adopt>,
     /// The leadership that whoever changes it acts under. Nothing is written any more once that is over.
     pub fence: Option<Leadership>,
+    /// Whether there is a generation also where no document changes: the history is to have what was done elsewhere.
+    pub note: bool,
 }
 
 /// Makes routers follow a store that was restored, moved or emptied: they hold on to what they have until they are told.

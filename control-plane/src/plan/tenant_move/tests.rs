@@ -15,7 +15,14 @@ fn name(text: &str) -> Name {
 }
 
 pub(super) fn example() -> Move {
-    let state = MoveState { phase: MovePhase::Fencing, started: 5, since: 5, deadline: 1_000, reason: String::new() };
+    let state = MoveState {
+        phase: MovePhase::Fencing,
+        started: 5,
+        since: 5,
+        deadline: 1_000,
+        reason: String::new(),
+        driver: None,
+    };
     Move {
         name: name("m"),
         tenant: name("t"),
@@ -26,8 +33,13 @@ pub(super) fn example() -> Move {
         fence: MoveFence::Writes,
         hold: Duration::ZERO,
         retry_after: Duration::from_secs(5),
+        hook: false,
         state,
     }
+}
+
+fn driver(id: &str) -> MoveDriver {
+    MoveDriver { id: id.to_owned(), host: format!("{id} on h"), since: 1 }
 }
 
 pub(super) fn in_phase(one: &Move, phase: MovePhase) -> Move {
@@ -45,6 +57,7 @@ fn written(one: &Move) -> raw::Move {
         fence: None,
         hold: None,
         retry_after: None,
+        hook: one.hook,
         state: state(&one.state),
     }
 }
@@ -99,16 +112,16 @@ fn a_move_goes_through_its_phases_and_the_tenant_with_it() {
     store.write(&fenced);
     assert_eq!((store.one.state.phase, store.one.state.since), (MovePhase::Fenced, 20));
     assert_eq!(tick(&store.one, store.tenant.as_ref(), None, 30), None, "somebody has to copy the data");
-    let early = obey(&store.one, store.tenant.as_ref(), &Command::Flip { waits: Some("r is behind".into()) }, 30);
+    let early = obey(&store.one, store.tenant.as_ref(), None, &Command::Flip { waits: Some("r is behind".into()) }, 30);
     assert!(early.unwrap_err().contains("r is behind"));
-    let flip = obey(&store.one, store.tenant.as_ref(), &Command::Flip { waits: None }, 30).unwrap();
+    let flip = obey(&store.one, store.tenant.as_ref(), None, &Command::Flip { waits: None }, 30).unwrap();
     store.write(&flip);
     assert_eq!((store.one.state.phase, store.cell()), (MovePhase::Flipping, "b"));
     assert_eq!(tick(&store.one, store.tenant.as_ref(), Some("waits"), 40), None);
     let done = tick(&store.one, store.tenant.as_ref(), None, 2_000).unwrap();
     store.write(&done);
     assert_eq!((store.one.state.phase, store.cell()), (MovePhase::Succeeded, "b"));
-    let back = obey(&store.one, store.tenant.as_ref(), &Command::RollBack { why: "no".into() }, 50).unwrap_err();
+    let back = obey(&store.one, store.tenant.as_ref(), None, &Command::RollBack { why: "no".into() }, 50).unwrap_err();
     assert!(back.ends_with("say `gridctl tenant move t --grid g --to a`"), "{back}");
 }
 
@@ -128,11 +141,11 @@ fn a_rollback_restores_exactly_what_was() {
             let fenced = tick(&store.one, store.tenant.as_ref(), None, 20).unwrap();
             store.write(&fenced);
             if flipped {
-                let flip = obey(&store.one, store.tenant.as_ref(), &Command::Flip { waits: None }, 30).unwrap();
+                let flip = obey(&store.one, store.tenant.as_ref(), None, &Command::Flip { waits: None }, 30).unwrap();
                 store.write(&flip);
             }
             let why = Command::RollBack { why: "the hook failed".into() };
-            let back = obey(&store.one, store.tenant.as_ref(), &why, 40).unwrap();
+            let back = obey(&store.one, store.tenant.as_ref(), None, &why, 40).unwrap();
             store.write(&back);
             if flipped {
                 assert_eq!((store.one.state.phase, store.cell()), (MovePhase::RollingBack, "a"));
@@ -155,13 +168,21 @@ fn what_nobody_carries_on_goes_back_when_its_time_is_over() {
     assert_eq!(back.state.reason, "it did not end in time; waits for r");
     store.one.state.phase = MovePhase::Fenced;
     assert_eq!(tick(&store.one, store.tenant.as_ref(), None, 1_000).unwrap().state.phase, MovePhase::RolledBack);
-    let more = obey(&store.one, store.tenant.as_ref(), &Command::Extend { deadline: 9_000 }, 900).unwrap();
+    let more = obey(
+        &store.one,
+        store.tenant.as_ref(),
+        None,
+        &Command::TakeUp { driver: driver("d"), deadline: 9_000, data: false },
+        900,
+    )
+    .unwrap();
     store.write(&more);
     assert_eq!(tick(&store.one, store.tenant.as_ref(), None, 1_000), None);
-    let flip = obey(&store.one, store.tenant.as_ref(), &Command::Flip { waits: None }, 30).unwrap();
+    let flip = obey(&store.one, store.tenant.as_ref(), Some("d"), &Command::Flip { waits: None }, 30).unwrap();
     store.write(&flip);
     let back = tick(&store.one, store.tenant.as_ref(), Some("waits for r"), 9_000).unwrap();
     store.write(&back);
+    assert_eq!(store.one.state.driver, None, "whoever comes may go on");
     assert_eq!(store.one.state.phase, MovePhase::RollingBack);
     let stuck = tick(&store.one, store.tenant.as_ref(), Some("waits for r"), 9_000 + millis(LET_GO)).unwrap();
     assert_eq!(stuck.state.phase, MovePhase::RolledBack);
@@ -179,6 +200,48 @@ fn a_tenant_that_somebody_else_moves_is_left_there() {
     let half = tick(&store.one, None, None, 20).unwrap();
     let put = documents(&written(&store.one), &store.one, None, &half);
     assert!(matches!(put.as_slice(), [Document::Tenant(tenant)] if tenant.cell.as_deref() == Some("a")), "{put:?}");
+}
+
+#[test]
+fn who_was_taken_over_has_no_say_any_more() {
+    let begun = Move { state: MoveState { driver: Some(driver("first")), ..example().state }, ..example() };
+    let mut store = Store::begun(begun, None);
+    store.write(&tick(&store.one, store.tenant.as_ref(), None, 20).unwrap());
+    let says = |store: &Store, by: Option<&str>, command: &Command| {
+        obey(&store.one, store.tenant.as_ref(), by, command, 30).map(|next| next.state.phase)
+    };
+    let (flip, back) = (Command::Flip { waits: None }, Command::RollBack { why: "so".into() });
+    assert_eq!(says(&store, Some("first"), &flip), Ok(MovePhase::Flipping));
+    let nobody = says(&store, None, &flip).unwrap_err();
+    assert_eq!(nobody, "move \"m\" is carried on by first on h", "only who copies the data knows when");
+    let taken = Command::TakeUp { driver: driver("second"), deadline: 9_000, data: false };
+    let taken = obey(&store.one, store.tenant.as_ref(), Some("second"), &taken, 30).unwrap();
+    assert_eq!((taken.state.phase, taken.what.as_str()), (MovePhase::Fenced, "taken up by second on h"));
+    store.write(&taken);
+    for word in [&flip, &back] {
+        assert!(says(&store, Some("first"), word).unwrap_err().contains("carried on by second"));
+        assert!(says(&store, Some("second"), word).is_ok());
+    }
+    assert_eq!(taken_over(&store.one, Some("first")), Some(&driver("second")));
+    assert_eq!(taken_over(&store.one, Some("second")), None);
+    assert_eq!(says(&store, None, &back), Ok(MovePhase::RolledBack), "by an operator's own word");
+    store.write(&tick(&store.one, store.tenant.as_ref(), None, 9_000).unwrap());
+    assert_eq!((store.one.state.phase, &store.one.state.driver), (MovePhase::RolledBack, &None));
+}
+
+#[test]
+fn what_has_a_hook_is_not_taken_up_without_a_word_on_its_data() {
+    let of = |hook: bool, phase: MovePhase| in_phase(&Move { hook, ..example() }, phase);
+    let taken_up = |one: &Move, data: bool| {
+        let command = Command::TakeUp { driver: driver("d"), deadline: 9_000, data };
+        obey(one, Some(&pinned_to("a")), Some("d"), &command, 30)
+    };
+    for phase in [MovePhase::Fencing, MovePhase::Fenced] {
+        let why = taken_up(&of(true, phase), false).unwrap_err();
+        assert!(why.contains("with --hook, or say --copied"), "{why}");
+        assert!(taken_up(&of(true, phase), true).is_ok() && taken_up(&of(false, phase), false).is_ok());
+    }
+    assert!(taken_up(&of(true, MovePhase::Flipping), false).is_ok(), "nothing is copied any more");
 }
 
 /// Something that happens.
@@ -264,12 +327,12 @@ impl World {
                 }
             }
             Event::Flip => {
-                if let Ok(next) = obey(one, tenant, &Command::Flip { waits }, self.now) {
+                if let Ok(next) = obey(one, tenant, None, &Command::Flip { waits }, self.now) {
                     self.publish(&next);
                 }
             }
             Event::RollBack => {
-                if let Ok(next) = obey(one, tenant, &Command::RollBack { why: "so".into() }, self.now) {
+                if let Ok(next) = obey(one, tenant, None, &Command::RollBack { why: "so".into() }, self.now) {
                     self.publish(&next);
                 }
             }

@@ -50,5 +50,6 @@ pub fn state(state: &MoveState) -> raw::MoveState {
         since: state.since,
         deadline: state.deadline,
         reason: state.reason.clone(),
+        driver: state.driver.clone(),
     }
 }

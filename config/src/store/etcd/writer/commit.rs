@@ -62,7 +62,7 @@ impl Session {
             return Err(self.lost(base).await);
         };
         let changed = self.read(async |etcd| compare(etcd, base, &start, wanted).await).await?;
-        if changed.is_empty() && about.adopt.is_none() {
+        if changed.is_empty() && about.adopt.is_none() && !about.note {
             return Ok(Published { generation: base.generation(), revision: start.revision, changed: 0 });
         }
         let (writer, lineage) = (self.draw(), self.draw());
