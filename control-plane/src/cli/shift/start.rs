@@ -131,10 +131,10 @@ impl Start {
     pub(super) fn run(&self, target: Result<Target, String>, input: &mut dyn BufRead, output: &mut Output) -> Status {
         let prepared = crate::cli::attempt(output, |output| {
             let (place, site) = open(target, output)?;
-            let shift = self.shift(&site, output)?;
-            Ok((place, site, shift))
+            let (shift, split) = self.shift(&site, output)?;
+            Ok((place, site, shift, split))
         });
-        let (place, site, shift) = match prepared {
+        let (place, site, shift, split) = match prepared {
             Ok(prepared) => prepared,
             Err(status) => return status,
         };
@@ -148,10 +148,17 @@ impl Start {
         let (flags, wanted) = (&self.change, Wanted::of_files(&files));
         let (reason, sources) = (format!("shift {} started", self.name), Sources::default());
         let asks = Asks::WhereItDeletes;
-        Job { flags, place, wanted, files, sources, reason, adopt: None, digest: None, asks }.run(site, input, output)
+        let job = Job { flags, place, wanted, files, sources, reason, adopt: None, digest: None, asks };
+        let status = job.run(site, input, output);
+        // Of a shift that was refused, nobody needs to know how it would have split tenants.
+        if let (Status::Fine | Status::Unacknowledged, Some(split)) = (status, split) {
+            output.note(split);
+        }
+        status
     }
 
-    fn shift(&self, site: &Site, output: &mut Output) -> Result<Shift, String> {
+    /// The shift, and how it splits the tenants, in words.
+    fn shift(&self, site: &Site, output: &mut Output) -> Result<(Shift, Option<String>), String> {
         let id = DocumentId { kind: Kind::Shift, name: Name::parse(&self.name)? };
         if let Some(Ok(ModelDocument::Shift(shift))) = site.documents.get(&id).map(|document| convert(document))
             && !shift.has_ended()
@@ -199,10 +206,12 @@ impl Start {
             seed: self.seed,
             state: None,
         };
+        let mut split = None;
         if shift.seed.is_none() && !self.by_request {
-            shift.seed = self.best_seed(site, &shift, output)?;
+            let (seed, words) = self.best_seed(site, &shift, output)?;
+            (shift.seed, split) = (seed, Some(words));
         }
-        Ok(shift)
+        Ok((shift, split))
     }
 
     fn service<'a>(&self, site: &'a Site) -> Result<&'a Service, String> {
@@ -262,8 +271,8 @@ impl Start {
         })
     }
 
-    /// The seed that splits the known tenants best.
-    fn best_seed(&self, site: &Site, shift: &Shift, output: &mut Output) -> Result<Option<u32>, String> {
+    /// The seed that splits the known tenants best, and how well, in words.
+    fn best_seed(&self, site: &Site, shift: &Shift, output: &mut Output) -> Result<(Option<u32>, String), String> {
         output.progress("choosing a seed");
         let advanced = site.advance();
         let model = advanced.in_force.model();
@@ -281,12 +290,11 @@ impl Start {
             shift.steps.iter().filter_map(|step| Percent::parse(step.weight.as_deref()?).ok()).collect();
         let known: usize = cells.iter().map(Vec::len).sum();
         let Some(Chosen { seed, off_by }) = choose(&cells, &weights) else {
-            output.note("no tenant is known there: each step gets about its share of them (--tenants FILE names them)");
-            return Ok(None);
+            let words = "no tenant is known there: each step gets about its share of them (--tenants FILE names them)";
+            return Ok((None, words.to_owned()));
         };
         let (known, off_by) = (plural(known, "tenant"), off_by * 100.0);
-        output.note(format_args!("seed {seed} splits the {known} known there to within {off_by:.2} % at every step"));
-        Ok(Some(seed))
+        Ok((Some(seed), format!("seed {seed} splits the {known} known there to within {off_by:.2} % at every step")))
     }
 }
 
