@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufWriter, ErrorKind, IsTerminal, Write};
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use gridrouter_config::problem::Problem;
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 use crate::screen::Screen;
@@ -155,7 +156,7 @@ impl Output {
 
     /// What standard output is shown on now.
     pub fn screen(&self) -> Screen {
-        self.screen.unwrap_or_else(Screen::standard)
+        self.screen.unwrap_or_else(|| Screen::of(size()))
     }
 
     /// Whether somebody is there who can be asked.
@@ -218,15 +219,20 @@ impl Output {
         let size = |screen: Screen| (screen.width, screen.height);
         let resized = self.drawn.replace(screen).is_some_and(|drawn| size(drawn) != size(screen));
         // The cursor stands below the last line.
-        let lines = text.lines().count().min(screen.height.saturating_sub(1).max(1));
+        let (all, room) = (text.lines().count(), screen.height.saturating_sub(1).max(1));
+        let (lines, more) = if all > room { (room, all - room + 1) } else { (all, 0) };
         self.out.put(|to| {
             if resized {
                 write!(to, "\u{1b}[H\u{1b}[2J")?;
             } else if before > 0 {
                 write!(to, "\u{1b}[{before}A")?;
             }
-            for line in text.lines().take(lines) {
+            for line in text.lines().take(if more > 0 { lines - 1 } else { lines }) {
                 writeln!(to, "\u{1b}[2K{}", screen.cut(line))?;
+            }
+            if more > 0 {
+                let more = format!("{} {more} more lines", screen.ellipsis());
+                writeln!(to, "\u{1b}[2K{}", screen.cut(&more))?;
             }
             write!(to, "\u{1b}[J")?;
             to.flush()
@@ -385,6 +391,13 @@ impl Output {
     }
 }
 
+/// The columns and lines of the terminal that standard output is, if it is one.
+fn size() -> Option<(u16, u16)> {
+    let out = io::stdout();
+    let size = if out.is_terminal() { tcgetwinsize(out).ok() } else { None };
+    size.map(|size| (size.ws_col, size.ws_row))
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -447,7 +460,7 @@ mod tests {
         let text: String = (0..60).flat_map(|n| [n.to_string(), "\n".to_owned()]).collect();
         assert_eq!(output.redraw(0, &text, Screen { width: 80, height: 24, unicode: true }), 23);
         let drawn = String::from_utf8(out.0.take()).unwrap();
-        assert!(drawn.contains("K22\n") && !drawn.contains("K23\n"), "{drawn:?}");
+        assert!(drawn.contains("K21\n\u{1b}[2K… 38 more lines\n") && !drawn.contains("K22\n"), "{drawn:?}");
     }
 
     #[test]

@@ -101,7 +101,8 @@ pub struct Side {
     pub in_flight: u64,
     /// Those of them that are closed when their time to drain is over.
     pub leaving: u64,
-    /// Requests a second, since the last look; nothing at the first, and while no router can be asked.
+    /// Requests a second, since the last look; nothing at the first, while no router can be asked, and once the shift
+    /// has ended.
     pub per_second: Option<f64>,
     /// The share that failed, since the last look or else since the shift was started.
     pub error_ratio: f64,
@@ -186,7 +187,9 @@ impl Picture {
             Verdict::Bad(why) => ("bad", why.clone()),
         };
         let judged = shift.analysis.is_some() && shift.is_under_way();
-        let side = |cell: &Name, track| side(&ledger.all(cell, track), sight.pace.of(cell, track));
+        // Routers count for a shift until it ends: then its numbers are those of all of it.
+        let recent = |cell: &Name, track| if shift.has_ended() { None } else { sight.pace.of(cell, track) };
+        let side = |cell: &Name, track| side(&ledger.all(cell, track), recent(cell, track));
         let cells = shift.waves.iter().enumerate().flat_map(|(n, wave)| wave.cells.iter().map(move |cell| (n, cell)));
         let cells: Vec<Cell> = cells
             .map(|(wave, cell)| Cell {

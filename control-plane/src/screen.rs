@@ -1,9 +1,5 @@
 //! What standard output is shown on: its size, and what fits.
 
-use std::io::{self, IsTerminal};
-
-use rustix::termios::tcgetwinsize;
-
 /// What standard output is shown on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Screen {
@@ -19,24 +15,22 @@ impl Screen {
     /// Where nothing is known, and nothing has to fit.
     pub const UNKNOWN: Screen = Screen { width: usize::MAX, height: usize::MAX, unicode: true };
 
-    /// The terminal as it is now, or what the environment says of it. A terminal is never taken for larger than it is: a
-    /// line that it wraps is two, and COLUMNS may be of before somebody made it smaller.
-    pub fn standard() -> Self {
-        let out = io::stdout();
-        let seen = if out.is_terminal() { tcgetwinsize(out).ok() } else { None };
+    /// A terminal of so many columns and lines, or what the environment says of it. A terminal is never taken for larger
+    /// than it is: a line that it wraps is two, and COLUMNS may be of before somebody made it smaller.
+    pub fn of(seen: Option<(u16, u16)>) -> Self {
         let side = |name: &str, seen: Option<u16>| {
             let said = std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
             let all = [said, seen.map(usize::from)].into_iter().flatten();
             all.filter(|length| *length > 0).min().unwrap_or(usize::MAX)
         };
-        let height = seen.map_or(usize::MAX, |size| side("LINES", Some(size.ws_row)));
+        let height = seen.map_or(usize::MAX, |(_, lines)| side("LINES", Some(lines)));
         // As libc chooses the locale: the first that is set.
         let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let locale =
             ["LC_ALL", "LC_CTYPE", "LANG"].iter().find(|name| set(name)).and_then(|name| std::env::var(name).ok());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let unicode = !dumb && locale.is_some_and(|locale| is_utf8(&locale));
-        Self { width: side("COLUMNS", seen.map(|size| size.ws_col)), height, unicode }
+        Self { width: side("COLUMNS", seen.map(|(columns, _)| columns)), height, unicode }
     }
 
     /// The same for what is printed once, and may be longer than the screen is high.

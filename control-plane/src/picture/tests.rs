@@ -52,6 +52,10 @@ fn a_rate_is_what_came_between_two_readings_over_the_time_between_them() {
         assert_eq!(rates(&sight), [Some(10.0), Some(90.0)], "look {n}");
     }
     assert_eq!(seen(&sight).cells[1].new.per_second, Some(0.0), "nothing came there");
+    let mut ended = shift.clone();
+    ended.state.phase = ShiftPhase::Succeeded;
+    let picture = Picture::of(&ended, &sight, &Verdict::Good, 9_000);
+    assert_eq!(picture.cells[0].new.per_second, None, "nothing is counted for it any more");
     // Looks that took longer are measured over longer.
     sight.take(&shift, &[said("r", 1, (170, 0), 1_630)], 17_000);
     assert_eq!(rates(&sight), [Some(10.0), Some(90.0)]);
