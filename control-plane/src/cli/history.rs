@@ -252,9 +252,6 @@ impl Undo {
             Ok((None, _)) => return Status::Problems,
             Err(status) => return status,
         };
-        if !self.force && !self.untouched(&site, &changes, output) {
-            return Status::Problems;
-        }
         let (wanted, files) = self.inverse(&changes);
         let now_and_then = changes.iter().map(|change| {
             let then = wanted.put.get(&change.id).map(|document| &document.raw);
@@ -263,6 +260,10 @@ impl Undo {
         if let Some(why) = now_and_then.map(|(now, then)| may_be_undone(now, then)).find_map(Result::err) {
             output.error(printable(&why));
             output.note("nothing was changed");
+            return Status::Problems;
+        }
+        // Only now: what cannot be undone at all must not be said to need --force.
+        if !self.force && !self.untouched(&site, &changes, output) {
             return Status::Problems;
         }
         let reason = format!("undo generation {}", self.generation);

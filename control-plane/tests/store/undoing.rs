@@ -131,13 +131,16 @@ fn of_a_shift_that_has_succeeded_only_the_way_back_is_offered() {
     let shift = "{kind: Shift, name: x, service: s, to: green, waves: [{cells: [a]}], steps: [{weight: 100%, hold: 1h}], \
                  state: {phase: Running, shares: {a: 100%}, started: 1, since: 1}}";
     apply(&store, shift, &[]).out(0);
+    on(&store, &["shift", "pause", "x"]).out(0);
     on(&store, &["shift", "promote", "x", "--full", "--yes"]).out(0);
-    let err = on(&store, &["undo", "3", "--yes"]).err(1);
+    let err = on(&store, &["undo", "4", "--yes"]).err(1);
     assert!(
         err.contains("shift \"x\" is Succeeded") && err.contains("say `gridctl shift rollback x` instead"),
         "{err}"
     );
     assert!(!err.contains("pause") && !err.contains("abort"), "{err}");
+    let err = on(&store, &["undo", "3", "--yes"]).err(1);
+    assert!(err.contains("gridctl shift rollback x") && !err.contains("--force"), "it would not help: {err}");
     on(&store, &["shift", "rollback", "x", "--yes"]).out(0);
 }
 
