@@ -15,6 +15,9 @@ use gridrouter_config::tracks::{TrackCounts, Tracks};
 
 use crate::plan::analysis::Seen;
 
+/// What is missing where nobody can be asked at all.
+pub const NOBODY: &str = "there is no router to ask";
+
 /// What one router said, or why it said nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
@@ -61,8 +64,7 @@ impl Ledger {
         }
         self.missing.clear();
         if readings.is_empty() && shift.analysis.is_some() && shift.is_under_way() {
-            self.missing
-                .push("there is no router to ask; those of a directory have to be named with --router".to_owned());
+            self.missing.push(NOBODY.to_owned());
         }
         for reading in readings {
             match &reading.tracks {
@@ -153,6 +155,7 @@ impl Ledger {
             report.failed = report.failed.saturating_add(new.failed);
             report.old_requests = report.old_requests.saturating_add(old.requests);
             report.old_failed = report.old_failed.saturating_add(old.failed);
+            report.fallbacks = report.fallbacks.saturating_add(new.fallbacks);
         }
         let before = shift.state.report.unwrap_or_default();
         ShiftReport {
@@ -160,6 +163,7 @@ impl Ledger {
             failed: report.failed.max(before.failed),
             old_requests: report.old_requests.max(before.old_requests),
             old_failed: report.old_failed.max(before.old_failed),
+            fallbacks: report.fallbacks.max(before.fallbacks),
         }
     }
 
@@ -260,7 +264,7 @@ mod tests {
         assert_eq!((ledger.missing(), ledger.is_known()), (&[][..], true));
         ledger.take(&shift, &[]);
         let missing = ledger.seen(&shift, shift.cells()).missing;
-        assert_eq!(missing, ["there is no router to ask; those of a directory have to be named with --router"]);
+        assert_eq!(missing, [NOBODY]);
     }
 
     /// One that is stuck at an older generation, or refused the shift, sends everything to the old track.
@@ -306,7 +310,8 @@ mod tests {
         ledger.take(&second, &[reading("r", 1, 100, (10, 1), (90, 0))]);
         assert_eq!(seen(&ledger, &second), [0, 0, 0, 0, 0]);
         let mut written = shift(500, 500);
-        written.state.report = Some(ShiftReport { requests: 7, failed: 3, old_requests: 2, old_failed: 1 });
-        assert_eq!(ledger.report(&written).failed, 3);
+        written.state.report =
+            Some(ShiftReport { requests: 7, failed: 3, old_requests: 2, old_failed: 1, fallbacks: 4 });
+        assert_eq!((ledger.report(&written).failed, ledger.report(&written).fallbacks), (3, 4));
     }
 }

@@ -15,6 +15,7 @@ pub mod output;
 pub mod picture;
 pub mod plan;
 pub mod problems;
+pub mod screen;
 pub mod simulate;
 pub mod site;
 pub mod sources;

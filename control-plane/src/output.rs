@@ -10,6 +10,9 @@ use gridrouter_config::problem::Problem;
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
+use crate::screen::Screen;
+use crate::table::{is_invisible, printable};
+
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// The cells of a bar.
 const BAR: usize = 30;
@@ -39,39 +42,6 @@ impl Colour {
     }
 }
 
-/// What standard output is shown on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Screen {
-    /// Columns.
-    pub width: usize,
-    /// Whether it shows more than ASCII.
-    pub unicode: bool,
-}
-
-impl Screen {
-    /// Where nothing is known.
-    const UNKNOWN: Screen = Screen { width: 80, unicode: true };
-
-    /// The terminal, or what the environment says of it.
-    fn standard() -> Self {
-        let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let seen = || tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
-        let width = said.or_else(seen).filter(|width| *width > 0).unwrap_or(Self::UNKNOWN.width);
-        // As libc chooses the locale: the first that is set.
-        let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let locale =
-            ["LC_ALL", "LC_CTYPE", "LANG"].iter().find(|name| set(name)).and_then(|name| std::env::var(name).ok());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { width, unicode: !dumb && locale.is_some_and(|locale| is_utf8(&locale)) }
-    }
-}
-
-/// Whether a locale, such as `de_DE.UTF-8`, is one of UTF-8.
-fn is_utf8(locale: &str) -> bool {
-    let locale = locale.to_ascii_lowercase();
-    locale.contains("utf-8") || locale.contains("utf8")
-}
-
 /// Where a command prints. A reader that goes away, as `head` does, is no error: the rest is dropped. Any other failure
 /// to write is remembered, and the command's last word.
 #[allow(clippy::struct_excessive_bools, reason = "independent facts of three streams")]
@@ -88,7 +58,10 @@ pub struct Output {
     progress: bool,
     /// What the bar that stands there shows: its words, and how much of it is full.
     bar: Option<(String, usize)>,
-    screen: Screen,
+    /// What it is shown on; of a terminal, that is asked anew each time, for somebody may change its size.
+    screen: Option<Screen>,
+    /// What lines were drawn on that are to be taken back.
+    drawn: Option<Screen>,
 }
 
 /// What a person says to a question.
@@ -129,7 +102,7 @@ impl Output {
             .with_person(person)
             .with_live(live)
             .with_redraws(redraws)
-            .with_screen(Screen::standard())
+            .following()
     }
 
     /// Anything that takes bytes, and whether it shows colours.
@@ -143,7 +116,8 @@ impl Output {
             redraws: false,
             progress: false,
             bar: None,
-            screen: Screen::UNKNOWN,
+            screen: Some(Screen::UNKNOWN),
+            drawn: None,
         }
     }
 
@@ -171,13 +145,23 @@ impl Output {
     /// What standard output is shown on.
     #[must_use]
     pub fn with_screen(mut self, screen: Screen) -> Self {
-        self.screen = screen;
+        self.screen = Some(screen);
         self
     }
 
-    /// What standard output is shown on.
+    fn following(mut self) -> Self {
+        self.screen = None;
+        self
+    }
+
+    /// What standard output is shown on now.
     pub fn screen(&self) -> Screen {
-        self.screen
+        self.screen.unwrap_or_else(|| Screen::of(size()))
+    }
+
+    /// Whether somebody is there who can be asked.
+    pub fn has_person(&self) -> bool {
+        self.person
     }
 
     /// Whether progress is shown.
@@ -215,7 +199,7 @@ impl Output {
             return;
         }
         let full = percent * BAR / 100;
-        let (left, right) = if self.screen.unicode { ('█', '░') } else { ('#', '.') };
+        let (left, right) = if self.screen().unicode { ('█', '░') } else { ('#', '.') };
         let cells = |cell: char, count: usize| String::from(cell).repeat(count);
         self.progress(format_args!("{what} {}{} {percent:>3}%", cells(left, full), cells(right, BAR - full)));
         self.bar = Some((what.to_owned(), percent));
@@ -226,18 +210,29 @@ impl Output {
         self.redraws
     }
 
-    /// Prints lines in the place of those printed last, of which there are so many. Returns how many there are now. What is
-    /// longer than the screen is wide is cut, so that a line is one.
-    pub fn redraw(&mut self, before: usize, text: &str) -> usize {
+    /// Prints lines in the place of those printed last, of which there are so many. Returns how many there are now. They are
+    /// made to fit a screen: what is wider is cut, so that a line is one, and what is higher is left out, so that the head
+    /// does not go away. Where the screen has another size than the last time, nobody knows where the last lines are: it is
+    /// cleared.
+    pub fn redraw(&mut self, before: usize, text: &str, screen: Screen) -> usize {
         self.clear();
-        let width = self.screen.width;
-        let lines = text.lines().count();
+        let size = |screen: Screen| (screen.width, screen.height);
+        let resized = self.drawn.replace(screen).is_some_and(|drawn| size(drawn) != size(screen));
+        // The cursor stands below the last line.
+        let (all, room) = (text.lines().count(), screen.height.saturating_sub(1).max(1));
+        let (lines, more) = if all > room { (room, all - room + 1) } else { (all, 0) };
         self.out.put(|to| {
-            if before > 0 {
+            if resized {
+                write!(to, "\u{1b}[H\u{1b}[2J")?;
+            } else if before > 0 {
                 write!(to, "\u{1b}[{before}A")?;
             }
-            for line in text.lines() {
-                writeln!(to, "\u{1b}[2K{}", cut(line, width))?;
+            for line in text.lines().take(if more > 0 { lines - 1 } else { lines }) {
+                writeln!(to, "\u{1b}[2K{}", screen.cut(line))?;
+            }
+            if more > 0 {
+                let more = format!("{} {more} more lines", screen.ellipsis());
+                writeln!(to, "\u{1b}[2K{}", screen.cut(&more))?;
             }
             write!(to, "\u{1b}[J")?;
             to.flush()
@@ -348,12 +343,23 @@ impl Output {
         self.err.put(|to| write!(to, "{text}"));
     }
 
-    /// Prints what the argument parser says: help to standard output, errors to standard error.
+    /// Prints what the argument parser says: help to standard output, errors to standard error. What it quotes of the command
+    /// line is cleaned like all text of others; where there is anything to be cleaned, there is no colour.
     pub fn usage(&mut self, error: &clap::Error) {
+        let quoted = error.context().map(|(_, value)| value.to_string());
+        let why = std::error::Error::source(error).map(ToString::to_string);
+        let unclean = |text: String| text.chars().any(|c| (c.is_control() && c != '\n') || is_invisible(c));
+        let clean = !quoted.chain(why).any(unclean);
         let sink = if error.use_stderr() { &mut self.err } else { &mut self.out };
         let text = error.render();
-        let colour = sink.colour;
-        sink.put(|to| if colour { write!(to, "{}", text.ansi()) } else { write!(to, "{text}") });
+        let colour = sink.colour && clean;
+        sink.put(|to| {
+            if colour {
+                return write!(to, "{}", text.ansi());
+            }
+            // Line by line: its own line breaks stay.
+            text.to_string().lines().try_for_each(|line| writeln!(to, "{}", printable(line)))
+        });
     }
 
     /// Writes what is still buffered, for a command that goes on for long.
@@ -385,22 +391,11 @@ impl Output {
     }
 }
 
-/// The beginning of a line that fits; what steers colours takes no room.
-fn cut(line: &str, width: usize) -> String {
-    let (mut out, mut room, mut steering) = (String::new(), width, false);
-    for c in line.chars() {
-        if c == '\u{1b}' {
-            steering = true;
-        }
-        if steering {
-            out.push(c);
-            steering = c != 'm';
-        } else if room > 0 {
-            out.push(c);
-            room -= 1;
-        }
-    }
-    out
+/// The columns and lines of the terminal that standard output is, if it is one.
+fn size() -> Option<(u16, u16)> {
+    let out = io::stdout();
+    let size = if out.is_terminal() { tcgetwinsize(out).ok() } else { None };
+    size.map(|size| (size.ws_col, size.ws_row))
 }
 
 #[cfg(test)]
@@ -444,20 +439,28 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_cut_to_the_screen_and_keep_their_colours() {
-        assert_eq!(cut("abcdef", 4), "abcd");
-        assert_eq!(cut("ä\u{1b}[31mbcdef\u{1b}[0m", 3), "ä\u{1b}[31mbc\u{1b}[0m");
-    }
-
-    #[test]
     fn what_is_drawn_again_takes_the_place_of_what_was() {
         let out = Kept::default();
         let mut output = Output::to(out.clone(), false, Kept::default(), false);
         assert!(!output.can_redraw());
-        assert_eq!(output.redraw(0, "a\nb\n"), 2);
-        assert_eq!(output.redraw(2, "c\n"), 1);
+        let screen = |width, height| Screen { width, height, unicode: true };
+        assert_eq!(output.redraw(0, "a\nb\n", screen(80, 24)), 2);
+        assert_eq!(output.redraw(2, "c\n", screen(80, 24)), 1);
         let wanted = "\u{1b}[2Ka\n\u{1b}[2Kb\n\u{1b}[J\u{1b}[2A\u{1b}[2Kc\n\u{1b}[J";
         assert_eq!(String::from_utf8(out.0.take()).unwrap(), wanted);
+        // Of another size, nobody knows where the lines of before are.
+        assert_eq!(output.redraw(1, "abcd\n", screen(3, 24)), 1);
+        assert_eq!(String::from_utf8(out.0.take()).unwrap(), "\u{1b}[H\u{1b}[2J\u{1b}[2Kab…\n\u{1b}[J");
+    }
+
+    #[test]
+    fn what_is_drawn_never_scrolls_the_head_away() {
+        let out = Kept::default();
+        let mut output = Output::to(out.clone(), false, Kept::default(), false);
+        let text: String = (0..60).flat_map(|n| [n.to_string(), "\n".to_owned()]).collect();
+        assert_eq!(output.redraw(0, &text, Screen { width: 80, height: 24, unicode: true }), 23);
+        let drawn = String::from_utf8(out.0.take()).unwrap();
+        assert!(drawn.contains("K21\n\u{1b}[2K… 38 more lines\n") && !drawn.contains("K22\n"), "{drawn:?}");
     }
 
     #[test]
@@ -471,12 +474,6 @@ mod tests {
         let (closed, outcome, said) = after_writing_to(ErrorKind::StorageFull);
         assert!(closed && outcome.is_err());
         assert!(said.starts_with("error: cannot write the output: "), "{said}");
-    }
-
-    #[test]
-    fn locales_say_whether_they_are_of_utf8() {
-        assert!(["C.UTF-8", "de_DE.utf8", "en_GB.UTF-8@euro"].into_iter().all(is_utf8));
-        assert!(!["", "C", "POSIX", "de_DE.ISO-8859-1"].into_iter().any(is_utf8));
     }
 
     #[test]

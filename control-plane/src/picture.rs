@@ -1,14 +1,17 @@
 //! What people and tools are shown of a shift: its state, what its tracks do, and whether that is well. Pure.
 
+pub mod pace;
 pub mod render;
 
+use gridrouter_config::ids::Name;
 use gridrouter_config::model::{Shift, ShiftStep};
 use gridrouter_config::raw::{ShiftPhase, ShiftReport};
 use gridrouter_config::tracks::TrackCounts;
 use gridrouter_config::tracks::mirror::MirrorCounts;
 use serde::Serialize;
 
-use crate::ledger::Ledger;
+use self::pace::{Pace, Recent};
+use crate::ledger::{Ledger, Reading};
 use crate::plan::analysis::{error_ratio, p99};
 use crate::plan::shift::{Verdict, hold, place};
 
@@ -98,7 +101,8 @@ pub struct Side {
     pub in_flight: u64,
     /// Those of them that are closed when their time to drain is over.
     pub leaving: u64,
-    /// Requests a second, since the last look; nothing at the first.
+    /// Requests a second, since the last look; nothing at the first, while no router can be asked, and once the shift
+    /// has ended.
     pub per_second: Option<f64>,
     /// The share that failed, since the last look or else since the shift was started.
     pub error_ratio: f64,
@@ -155,18 +159,27 @@ impl Mirror {
     }
 }
 
-/// What was seen at the last look.
+/// What somebody knows of a shift who looks at it, once or again and again.
 #[derive(Debug, Clone, Default)]
-pub struct Before {
-    /// When, in milliseconds since 1970.
-    pub at: u64,
-    /// The account at that time.
+pub struct Sight {
+    /// All that was counted since the shift was started.
     pub ledger: Ledger,
+    /// What came since the last look.
+    pub pace: Pace,
+}
+
+impl Sight {
+    /// Takes what routers say, who were asked at `at`, in milliseconds of a clock that never goes back.
+    pub fn take(&mut self, shift: &Shift, readings: &[Reading], at: u64) {
+        self.ledger.take(shift, readings);
+        self.pace.take(shift, readings, at);
+    }
 }
 
 impl Picture {
     /// How a shift is. `now` is in milliseconds since 1970.
-    pub fn of(shift: &Shift, ledger: &Ledger, verdict: &Verdict, before: Option<&Before>, now: u64) -> Self {
+    pub fn of(shift: &Shift, sight: &Sight, verdict: &Verdict, now: u64) -> Self {
+        let ledger = &sight.ledger;
         let state = &shift.state;
         let (word, why) = match verdict {
             Verdict::Good => ("good", String::new()),
@@ -174,11 +187,23 @@ impl Picture {
             Verdict::Bad(why) => ("bad", why.clone()),
         };
         let judged = shift.analysis.is_some() && shift.is_under_way();
-        let side = |cell, track| {
-            let before = before.map(|before| (before.ledger.all(cell, track), now.saturating_sub(before.at)));
-            side(&ledger.all(cell, track), before.as_ref())
-        };
+        // Routers count for a shift until it ends: then its numbers are those of all of it.
+        let recent = |cell: &Name, track| if shift.has_ended() { None } else { sight.pace.of(cell, track) };
+        let side = |cell: &Name, track| side(&ledger.all(cell, track), recent(cell, track));
         let cells = shift.waves.iter().enumerate().flat_map(|(n, wave)| wave.cells.iter().map(move |cell| (n, cell)));
+        let cells: Vec<Cell> = cells
+            .map(|(wave, cell)| Cell {
+                cell: cell.to_string(),
+                wave: wave + 1,
+                share_hundredths: state.shares.get(cell).map_or(0, |share| share.hundredths()),
+                new: side(cell, shift.to),
+                old: side(cell, shift.to.other()),
+            })
+            .collect();
+        let report = ledger.report(shift);
+        // What is notable in one cell must not drown among the others.
+        let falls_back = falls_back(report.requests, report.fallbacks)
+            || cells.iter().any(|cell| falls_back(cell.new.requests, cell.new.fallbacks));
         Picture {
             shift: shift.name.to_string(),
             service: shift.service.to_string(),
@@ -186,7 +211,7 @@ impl Picture {
             phase: state.phase.as_str(),
             place: where_it_is(shift),
             reason: state.reason.clone(),
-            healthy: is_healthy(shift) && !(judged && matches!(verdict, Verdict::Bad(_))),
+            healthy: is_healthy(shift) && !falls_back && !(judged && matches!(verdict, Verdict::Bad(_))),
             verdict: judged.then_some(word),
             verdict_reason: if judged { why } else { String::new() },
             started: state.started,
@@ -194,16 +219,8 @@ impl Picture {
             stopped: state.stopped,
             left_millis: left(shift, now),
             steps: steps(shift),
-            cells: cells
-                .map(|(wave, cell)| Cell {
-                    cell: cell.to_string(),
-                    wave: wave + 1,
-                    share_hundredths: state.shares.get(cell).map_or(0, |share| share.hundredths()),
-                    new: side(cell, shift.to),
-                    old: side(cell, shift.to.other()),
-                })
-                .collect(),
-            report: ledger.report(shift),
+            cells,
+            report,
             mirror: Mirror::of(ledger),
             missing: ledger.missing().to_vec(),
             controller: None,
@@ -211,9 +228,22 @@ impl Picture {
     }
 }
 
-/// Whether a shift goes on as it should. One that waits for somebody where it was told to is well; one that waits because
-/// something is wrong, or went back, is not.
+/// Above this share of the requests that were meant for it, a new track that lets them fall back is not well: it has no
+/// endpoint somewhere, or for some of the time.
+const NOTABLE: f64 = 0.01;
+
+/// Whether a notable share of the requests that were meant for a track went to the other one.
+fn falls_back(requests: u64, fallbacks: u64) -> bool {
+    fallbacks as f64 > NOTABLE * (requests as f64 + fallbacks as f64)
+}
+
+/// Whether a shift goes on as it should, as far as it says itself. One that waits for somebody where it was told to is well;
+/// one that waits because something is wrong, or went back, is not, nor is one whose new track was not there for many.
 pub fn is_healthy(shift: &Shift) -> bool {
+    let report = shift.state.report.unwrap_or_default();
+    if falls_back(report.requests, report.fallbacks) {
+        return false;
+    }
     match shift.state.phase {
         ShiftPhase::Pending | ShiftPhase::Running | ShiftPhase::Succeeded => true,
         ShiftPhase::Paused => matches!(shift.steps.get(shift.state.step), Some(ShiftStep::Pause { .. })),
@@ -257,21 +287,22 @@ fn steps(shift: &Shift) -> Vec<Step> {
     shift.steps.iter().enumerate().map(step).collect()
 }
 
-fn side(all: &TrackCounts, before: Option<&(TrackCounts, u64)>) -> Side {
-    let recent = before.map(|(before, _)| all.since(before));
+fn side(all: &TrackCounts, recent: Option<Recent>) -> Side {
+    let per_second = recent.as_ref().map(|recent| recent.per_second);
     // With nothing new, what there was says more than nothing.
-    let shown = recent.as_ref().filter(|recent| recent.requests > 0).unwrap_or(all);
-    let rate = |(before, millis): &(TrackCounts, u64)| {
-        all.requests.saturating_sub(before.requests) as f64 * 1_000.0 / (*millis).max(1) as f64
-    };
+    let recent = recent.map(|recent| recent.counts).filter(|recent| recent.requests > 0);
+    let shown = recent.as_ref().unwrap_or(all);
     Side {
         requests: all.requests,
         failed: all.failed,
         fallbacks: all.fallbacks,
         in_flight: all.in_flight,
         leaving: all.leaving,
-        per_second: before.map(rate),
+        per_second,
         error_ratio: error_ratio(shown),
         p99_micros: p99(shown),
     }
 }
+
+#[cfg(test)]
+mod tests;

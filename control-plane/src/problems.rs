@@ -26,3 +26,14 @@ pub fn print(problems: &[Problem], most: usize, sources: &Sources, output: &mut 
         output.line(format_args!("… and {more} more\n"));
     }
 }
+
+/// The same on standard error, for a command whose answer on standard output is for tools, or is something else.
+pub fn tell(problems: &[Problem], most: usize, sources: &Sources, output: &mut Output) {
+    let shown = problems.get(..most).unwrap_or(problems);
+    for problem in shown {
+        output.problem(problem, sources.text(&problem.file).as_deref());
+    }
+    if let Some(more) = problems.len().checked_sub(most).filter(|more| *more > 0) {
+        output.note(format_args!("… and {more} more"));
+    }
+}

@@ -28,9 +28,22 @@ pub fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// Text of others, on one line and harmless to a terminal.
+/// Text of others, on one line and harmless to a terminal and to whoever reads it: nothing in it steers the terminal, and
+/// what is seen is what is there, in its order.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c }).collect()
+}
+
+/// Whether a character is not seen itself, or changes how others are: those of the category Cf in Unicode 16, among them
+/// those that turn the direction of text, separators of lines, and what is to be shown as nothing by default. Of the latter,
+/// the variation selectors FE00 to FE0F are left, which emoji need and which change nothing that is read.
+pub fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Seconds since 1970.
@@ -89,6 +102,14 @@ mod tests {
     fn columns_line_up_and_nothing_steers_the_terminal() {
         let rows = [vec!["a".to_owned(), "x\u{1b}[2J".to_owned()], vec!["longer".to_owned(), String::new()]];
         assert_eq!(columns(&["NAME", "B"], &rows), "NAME    B\na       x [2J\nlonger\n");
+    }
+
+    #[test]
+    fn what_turns_or_hides_text_is_not_passed_on() {
+        assert_eq!(printable("a\u{202e}b\u{2066}c\u{200b}d\u{feff}e\u{ad}f\u{2028}g\u{e0041}h"), "a b c d e f g h");
+        assert_eq!(printable("\u{1b}[2J\u{9b}2J\r\n\t"), " [2J 2J   ");
+        let plain = "Größe 東京 \u{1f44d}\u{1f3fd} \u{2764}\u{fe0f} שלום e\u{301} … ▶";
+        assert_eq!(printable(plain), plain);
     }
 
     #[test]

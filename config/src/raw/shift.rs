@@ -243,9 +243,8 @@ pub struct ShiftState {
     pub report: Option<ShiftReport>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// The phase of a shift.
@@ -297,4 +296,8 @@ pub struct ShiftReport {
     pub old_requests: u64,
     /// Those of them that failed.
     pub old_failed: u64,
+    /// Requests that should have gone to the new track, and went to the old one because it had no endpoint; they are
+    /// counted there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fallbacks: u64,
 }

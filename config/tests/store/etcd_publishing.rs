@@ -238,13 +238,16 @@ fn the_history_knows_what_was_there_before_and_has_an_end() {
     assert_eq!((writer.changes(4).unwrap(), &history[110].documents), (None, &vec!["Route/c".to_owned()]));
     let parts = server.raw().below("/gridrouter/history/00000000000000000004/", 0);
     assert!(parts.is_empty(), "{} parts are left", parts.len());
-    // A thousand generations later all that is gone.
+    // Ten thousand generations later all that is gone.
     let base = writer.base().unwrap();
-    let above = About { adopt: Some(Adopt { above: 1_100, ..Adopt::default() }), ..by("me") };
+    let above = About { adopt: Some(Adopt { above: 10_100, ..Adopt::default() }), ..by("me") };
     let later = writer.publish(&base, &[put("a", "later")], &above).unwrap();
-    let history = writer.history(2_000).unwrap();
+    let history = writer.history(20_000).unwrap();
     let last = history.last().unwrap().generation;
-    assert_eq!((later.generation, history.len(), last), (1_101, 14, 102));
+    assert_eq!((later.generation, history.len(), last), (10_101, 14, 102));
+    // Also the last few are found across the gap.
+    let few: Vec<u64> = writer.history(3).unwrap().iter().map(|one| one.generation).collect();
+    assert_eq!(few, [10_101, 114, 113]);
     assert_eq!(writer.changes(2).unwrap(), None);
 }
 

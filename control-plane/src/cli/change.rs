@@ -62,6 +62,16 @@ pub(super) struct ChangeFlags {
     most: usize,
 }
 
+impl ChangeFlags {
+    /// Whether standard output is read by a tool.
+    pub(super) fn is_for_tools(&self) -> bool {
+        match self.output {
+            Format::Table | Format::Wide => false,
+            Format::Json | Format::Yaml | Format::Name => true,
+        }
+    }
+}
+
 /// A change on its way.
 pub(super) struct Job<'a> {
     pub(super) flags: &'a ChangeFlags,
@@ -103,12 +113,20 @@ impl Job<'_> {
             }
             let nothing = plan.is_empty() && self.adopt.is_none();
             if attempt == 1 {
-                self.show(&plan, output);
                 if self.flags.dry_run {
+                    self.show(&plan, output);
                     return self.end_dry(&site, &plan, output);
+                }
+                // Whoever is asked has to see what it is about. Where nobody can be, nothing was done yet that could be told.
+                let asked_first = !output.has_person();
+                if !asked_first {
+                    self.show(&plan, output);
                 }
                 if !nothing && let Err(status) = confirm(&self, &plan, input, output) {
                     return status;
+                }
+                if asked_first {
+                    self.show(&plan, output);
                 }
             }
             if nothing {

@@ -125,7 +125,8 @@ fn in_full(command: Command) -> Command {
 }
 
 /// The same command, with the paragraphs below its flags on one line each: they are wrapped where the reader's terminal
-/// ends. What is indented stays as it is.
+/// ends. What is indented stays as it is, but that a long example goes on behind a `\` in the next line: whoever takes it over
+/// from a terminal must get all of it.
 pub(super) fn reflowed(command: Command) -> Command {
     let command = match command.get_after_help() {
         Some(text) => {
@@ -147,10 +148,47 @@ fn paragraphs(text: &str) -> String {
             false if out.is_empty() => {}
             false => out.push('\n'),
         }
-        out.push_str(line);
+        if line.trim_start().starts_with("gridctl ") {
+            example(line, &mut out);
+        } else {
+            out.push_str(line);
+        }
         before = line;
     }
     out
+}
+
+/// The longest line of an example: it fits on any terminal that is as wide as they were.
+const EXAMPLE: usize = 78;
+
+/// Writes an example, broken in front of a flag where it is long.
+fn example(line: &str, out: &mut String) {
+    const NEXT: &str = " \\\n      ";
+    let (mut room, mut quote) = (EXAMPLE, None);
+    // Pieces that stay together: up to the next flag outside of quotes.
+    let mut piece = String::new();
+    let mut put = |piece: &mut String, last: bool| {
+        let length = piece.chars().count() + if last { 0 } else { 2 };
+        if length > room && !out.ends_with('\n') && !piece.trim_start().starts_with("gridctl") {
+            out.push_str(NEXT);
+            *piece = piece.trim_start().to_owned();
+            room = EXAMPLE - 6;
+        }
+        room = room.saturating_sub(piece.chars().count());
+        out.push_str(piece);
+        piece.clear();
+    };
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match quote {
+            Some(open) if open == c => quote = None,
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None if c == ' ' && rest.peek() == Some(&'-') => put(&mut piece, false),
+            Some(_) | None => {}
+        }
+        piece.push(c);
+    }
+    put(&mut piece, true);
 }
 
 /// A page, as `man` reads it.
@@ -182,6 +220,21 @@ fn write(command: &Command, directory: &Path, output: &mut Output) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_example_goes_on_in_the_next_line_and_never_within_quotes() {
+        let broken = |line: &str| {
+            let mut out = String::new();
+            example(line, &mut out);
+            out
+        };
+        let short = "  gridctl apply -f DIR --wait";
+        assert_eq!(broken(short), short);
+        let long =
+            "  gridctl apply -f a-directory -m 'two more cells --for everybody who is --here --now' --wait --yes";
+        let wanted = "  gridctl apply -f a-directory \\\n      -m 'two more cells --for everybody who is --here --now' --wait --yes";
+        assert_eq!(broken(long), wanted);
+    }
 
     #[test]
     fn paragraphs_are_one_line_and_what_is_indented_stays() {

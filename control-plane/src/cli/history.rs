@@ -8,6 +8,7 @@ use std::io::BufRead;
 use clap::Args;
 use gridrouter_config::codec::{Parsed, SourceDocument, parse};
 use gridrouter_config::ids::DocumentId;
+use gridrouter_config::raw::{Document, ShiftPhase};
 use gridrouter_config::store::etcd::Changed;
 use gridrouter_config::store::etcd::writer::{History, Writer};
 use serde_json::json;
@@ -49,10 +50,13 @@ pub(super) struct Log {
     /// Documents whose difference is shown; 0 is all
     #[arg(long, value_name = "N", default_value = "100")]
     most: usize,
+    /// Whether a document that nobody knows is an error.
+    #[arg(skip)]
+    known: bool,
 }
 
 const HISTORY: &str = "\
-The history has the last 1000 generations. What a change of more than 16 KiB made of the documents is kept for 100
+The history has the last 10,000 generations. What a change of more than 16 KiB made of the documents is kept for 100
 generations, and not at all beyond 64 MiB; who, when, why and which documents stays.
 
 Exit code: 0 fine, 1 the history does not have the generation, 2 the store cannot be reached, or is a directory.
@@ -92,9 +96,10 @@ Examples:
   gridctl undo --store etcd://127.0.0.1:2379 2 --wait --yes";
 
 impl Log {
-    /// The generations that changed one document.
+    /// The generations that changed one document, which has to be there, or to have been.
     pub(super) fn of_document(kind: &str, name: &str, n: usize, output: Format) -> Result<Self, String> {
-        Ok(Self { generation: None, n, filter: Filter::of_document(&format!("{kind}/{name}"))?, output, most: 0 })
+        let filter = Filter::of_document(&format!("{kind}/{name}"))?;
+        Ok(Self { generation: None, n, filter, output, most: 0, known: true })
     }
 
     pub(super) fn run(&self, target: Result<Target, String>, output: &mut Output) -> Status {
@@ -113,7 +118,14 @@ impl Log {
 
     fn list(&self, writer: &mut Writer, output: &mut Output) -> Result<Status, String> {
         let now = now();
-        let entries = self.filter.find(writer, self.n, now, output)?;
+        let found = self.filter.find(writer, self.n, now, output)?;
+        if self.known {
+            self.filter.check_name(writer, &found)?;
+        }
+        if let Some(unclear) = found.unclear() {
+            output.note(unclear);
+        }
+        let entries = found.entries;
         let short = |one: &History| {
             let (generation, ago) = (one.generation.to_string(), age(one.time, now));
             vec![generation, ago, one.author.clone(), one.changed.to_string(), one.message.clone()]
@@ -240,17 +252,18 @@ impl Undo {
             Ok((None, _)) => return Status::Problems,
             Err(status) => return status,
         };
-        if !self.force && !self.untouched(&site, &changes, output) {
-            return Status::Problems;
-        }
         let (wanted, files) = self.inverse(&changes);
         let now_and_then = changes.iter().map(|change| {
             let then = wanted.put.get(&change.id).map(|document| &document.raw);
             (site.documents.get(&change.id).map(|document| &document.raw), then)
         });
-        if let Some(why) = now_and_then.map(|(now, then)| can_be_put_back(now, then)).find_map(Result::err) {
+        if let Some(why) = now_and_then.map(|(now, then)| may_be_undone(now, then)).find_map(Result::err) {
             output.error(printable(&why));
             output.note("nothing was changed");
+            return Status::Problems;
+        }
+        // Only now: what cannot be undone at all must not be said to need --force.
+        if !self.force && !self.untouched(&site, &changes, output) {
             return Status::Problems;
         }
         let reason = format!("undo generation {}", self.generation);
@@ -309,6 +322,22 @@ impl Undo {
         ));
         false
     }
+}
+
+/// Whether a document may be put back to what it was, and what to do instead.
+fn may_be_undone(now: Option<&Document>, then: Option<&Document>) -> Result<(), String> {
+    let outcome = can_be_put_back(now, then);
+    let (Err(_), Some(Document::Shift(shift))) = (&outcome, now) else { return outcome };
+    let Some(state) = &shift.state else { return outcome };
+    let instead = match state.phase {
+        ShiftPhase::Succeeded => format!("say `gridctl shift rollback {}` instead", shift.name),
+        ShiftPhase::RolledBack | ShiftPhase::Failed | ShiftPhase::Aborted => {
+            "its traffic is back already; begin again with `gridctl shift start`".to_owned()
+        }
+        ShiftPhase::Pending | ShiftPhase::Running | ShiftPhase::Paused | ShiftPhase::RollingBack => return outcome,
+    };
+    let phase = state.phase.as_str();
+    Err(format!("shift \"{}\" is {phase}, and would go on from where it is put; {instead}", shift.name))
 }
 
 /// What a document says now.

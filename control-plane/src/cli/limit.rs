@@ -315,7 +315,7 @@ impl Simulate {
             }
             Format::Chart => {
                 let screen = output.screen();
-                let paper = Paper { width: screen.width, unicode: screen.unicode, colour: output.colour() };
+                let paper = Paper { width: screen.paper(), unicode: screen.unicode, colour: output.colour() };
                 let title = chosen.title(self.candidate);
                 let hold = hold.map(|hold| format!("; each request takes {hold:?}")).unwrap_or_default();
                 output.line(format_args!("{}{hold}\n", printable(&title)));

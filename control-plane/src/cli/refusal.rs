@@ -66,30 +66,33 @@ fn judge(
     for (id, problems) in &needed {
         let by: Vec<&&Problem> = problems.iter().filter(|problem| !own.contains(&*problem.file)).collect();
         if !by.is_empty() {
-            print_referrers(id, &by, output);
+            print_referrers(id, &by, job.flags.is_for_tools(), output);
         }
     }
     let told = |problem: &Problem| {
         !own.contains(&*problem.file) && problem.missing.as_ref().is_some_and(|id| needed.contains_key(id))
     };
     let rest: Vec<Problem> = problems.iter().filter(|problem| !told(problem)).cloned().collect();
-    problems::print(&rest, PROBLEMS, &job.sources, output);
+    let print = if job.flags.is_for_tools() { problems::tell } else { problems::print };
+    print(&rest, PROBLEMS, &job.sources, output);
     output.error(format_args!("nothing was changed: {}", plural(problems.len(), "problem")));
     Err(Status::Problems)
 }
 
-fn print_referrers(id: &DocumentId, by: &[&&Problem], output: &mut Output) {
-    output.line(format_args!("{id} is still needed by {}:", plural(by.len(), "reference")));
-    for problem in by.iter().take(REFERRERS) {
-        match &problem.document {
-            Some(document) => output.line(format_args!("  {document}, {}", printable(&problem.path))),
-            None => output.line(format_args!("  {}:{}", problem.file, problem.line)),
-        }
-    }
+/// `for_tools`: on standard error, because standard output is read by a tool.
+fn print_referrers(id: &DocumentId, by: &[&&Problem], for_tools: bool, output: &mut Output) {
+    let mut lines = vec![format!("{id} is still needed by {}:", plural(by.len(), "reference"))];
+    lines.extend(by.iter().take(REFERRERS).map(|problem| match &problem.document {
+        Some(document) => format!("  {document}, {}", printable(&problem.path)),
+        None => format!("  {}:{}", problem.file, problem.line),
+    }));
     if let Some(more) = by.len().checked_sub(REFERRERS).filter(|more| *more > 0) {
-        output.line(format_args!("  … and {more} more"));
+        lines.push(format!("  … and {more} more"));
     }
-    output.line("change or delete those first, or in the same command");
+    lines.push("change or delete those first, or in the same command".to_owned());
+    for line in lines {
+        if for_tools { output.note(line) } else { output.line(line) }
+    }
 }
 
 /// What somebody wrote without gridctl becomes part of the next generation, unless the change says otherwise.

@@ -55,6 +55,22 @@ fn command() -> Command {
     command
 }
 
+/// The commands of a help as somebody takes them over: a line that ends with `\\` goes on in the next one.
+fn commands(help: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in help.lines().map(str::trim) {
+        let (text, more) = line.strip_suffix('\\').map_or((line, false), |text| (text.trim_end(), true));
+        match all.last_mut().filter(|_| goes_on) {
+            Some(last) => *last = format!("{last} {text}"),
+            None if text.starts_with("gridctl ") => all.push(text.to_owned()),
+            None => continue,
+        }
+        goes_on = more;
+    }
+    all
+}
+
 /// The words of a line of a shell, in which a quoted word stands for itself.
 fn words_of(line: &str) -> Vec<String> {
     let parts = line.split('\'').enumerate().flat_map(|(n, part)| match n % 2 {
@@ -72,17 +88,33 @@ fn every_verb_says_what_it_does_and_has_examples_that_parse() {
         assert!(verb.get_about().is_some(), "{name} does not say what it does");
         let help = verb.clone().render_long_help().to_string();
         let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{name} has no examples"));
-        let lines: Vec<&str> = examples.lines().map(str::trim).filter(|line| line.starts_with("gridctl ")).collect();
+        let lines = commands(examples);
         assert!(!lines.is_empty(), "{name} has no examples");
         let own = format!("gridctl {name}");
         assert!(lines.iter().any(|line| line.starts_with(own.trim_end())), "{name} has examples of others only");
-        for line in help.lines().map(str::trim).filter(|line| line.starts_with("gridctl ")) {
-            let outcome = super::command().try_get_matches_from(words_of(line));
+        for line in commands(&help) {
+            let outcome = super::command().try_get_matches_from(words_of(&line));
             assert!(outcome.is_ok(), "{name}: {line}\n{}", outcome.unwrap_err());
             tried += 1;
         }
     });
     assert!(tried > 50, "only {tried} examples were found");
+}
+
+#[test]
+fn no_example_is_broken_where_a_terminal_of_80_columns_or_more_ends() {
+    let mut long = 0;
+    every(&command(), &[], &mut |verb, words| {
+        let help = |width| verb.clone().term_width(width).render_long_help().to_string();
+        let (whole, name) = (help(1_000), words.join(" "));
+        for width in [80, 100] {
+            let help = help(width);
+            assert_eq!(commands(&help), commands(&whole), "{name} at {width} columns");
+            long +=
+                help.lines().filter(|line| line.trim_start().starts_with("gridctl ") && line.ends_with('\\')).count();
+        }
+    });
+    assert!(long > 0, "nothing was long enough to be tried");
 }
 
 #[test]
@@ -148,6 +180,26 @@ fn a_wrong_verb_or_flag_is_answered_with_the_right_one() {
     assert!(said(&["status", "--sotre", "x"]).2.contains("'--store'"));
     assert!(said(&["get", "-o", "jsn"]).2.contains("'json'"));
     assert!(said(&["man", "tenant", "wher"]).2.contains("did you mean \"where\"?"));
+}
+
+#[test]
+fn what_an_error_quotes_of_the_command_line_steers_no_terminal() {
+    let words = [
+        &["shift", "status", "s1", "-o", "x\u{1b}[2Jy\u{202e}z"][..],
+        &["shi\u{1b}[31mft\u{202e}"],
+        &["get", "--\u{1b}]0;x\u{7}\u{202e}"],
+        &["shift", "watch", "x", "--every", "1\u{1b}[2J\u{202e}"],
+        &["history", "1\u{9b}2J\u{202e}"],
+    ];
+    for (words, terminal) in words.iter().flat_map(|words| [(words, true), (words, false)]) {
+        let (status, out, err) = run_on(terminal, words, "");
+        assert!(status == Status::Failed && out.is_empty() && err.starts_with("error: "), "{err:?}");
+        let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!err.contains(bad), "{words:?}: {err:?}");
+    }
+    // An ordinary mistake is told in colour, and its lines stay lines.
+    let (_, _, err) = run_on(true, &["shift", "status", "s1", "-o", "jsn"], "");
+    assert!(err.contains('\u{1b}') && err.lines().count() > 2, "{err}");
 }
 
 const DOCUMENTS: &str = "{kind: Cell, name: a}\n---\n{kind: Cell, name: b}\n";

@@ -14,7 +14,7 @@ use gridrouter_config::store::etcd::writer::Writer;
 use gridrouter_config::track::Track;
 
 use super::{Decision, Proposal, View};
-use crate::ledger::{Ledger, Reading};
+use crate::ledger::{Ledger, NOBODY, Reading};
 use crate::observe::{Observer, Router};
 use crate::plan::analysis::{Seen, judge};
 use crate::plan::shift::write::documents;
@@ -62,6 +62,15 @@ impl Routers {
                 let router = |address: &String| Router { id: address.clone(), address: Some(address.clone()) };
                 Ok(addresses.iter().map(router).collect())
             }
+        }
+    }
+
+    /// Why something of them is not known, with what helps.
+    pub fn explain(&self, missing: &str) -> String {
+        match self {
+            _ if missing != NOBODY => missing.to_owned(),
+            Routers::Live(_) => format!("{NOBODY}: none is live in etcd; look with `gridctl status`"),
+            Routers::Listed(_) => format!("{NOBODY}; those of a directory have to be named with --router"),
         }
     }
 }
@@ -116,7 +125,7 @@ impl Shifts {
             let service = view.service(&shift.service);
             let ledger = self.ledgers.entry(shift.name.clone()).or_default();
             ledger.take(shift, &readings);
-            notes.extend(ledger.missing().iter().cloned());
+            notes.extend(ledger.missing().iter().map(|why| self.routers.explain(why)));
             let next = if shift.has_ended() {
                 self.closed.insert(shift.name.clone(), shift.state.started);
                 close(shift, ledger)
@@ -247,8 +256,12 @@ fn is_closing(shift: &model::Shift, now: u64) -> bool {
 /// The closing report, where it says more than what was written.
 fn close(shift: &model::Shift, ledger: &Ledger) -> Option<Next> {
     let report = ledger.report(shift);
-    let what =
-        format!("closing report: {} of {} requests on {} failed", report.failed, report.requests, shift.to.as_str());
+    let (to, from) = (shift.to.as_str(), shift.to.other().as_str());
+    let fell_back = match report.fallbacks {
+        0 => String::new(),
+        fallbacks => format!(", {fallbacks} more fell back to {from}"),
+    };
+    let what = format!("closing report: {} of {} requests on {to} failed{fell_back}", report.failed, report.requests);
     let state = model::ShiftState { report: Some(report), ..shift.state.clone() };
     (shift.state.report != Some(report)).then_some(Next { state, active: None, what })
 }

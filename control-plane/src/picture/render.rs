@@ -1,16 +1,18 @@
 //! A shift as people see it: a few lines for a terminal, or one for a log. Pure.
 
+mod cells;
+
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
 use super::{Cell, Mirror, Picture, Side};
-use crate::output::Screen;
 use crate::plan::analysis::shown;
-use crate::table::{columns, printable};
+use crate::screen::Screen;
+use crate::table::printable;
 
-/// Cells of a bar.
-const BAR: usize = 20;
+/// Lines of what is missing, where there is an end to the screen.
+const MISSING: usize = 3;
 
 /// How something is shown.
 #[derive(Debug, Clone, Copy)]
@@ -21,11 +23,19 @@ pub struct Look {
     pub colour: bool,
 }
 
-/// Several lines.
+/// Several lines, as many as the screen has, but for its last one, where the cursor is.
 pub fn lines(picture: &Picture, look: Look, now: u64) -> String {
+    let (above, below) = (above(picture, look, now), below(picture));
+    let others = above.lines().count() + below.lines().count();
+    let room = look.screen.height.saturating_sub(1).saturating_sub(others);
+    above + &cells::table(picture, look.screen, room) + &below
+}
+
+/// What is the same for all cells.
+fn above(picture: &Picture, look: Look, now: u64) -> String {
     let mut out = String::new();
     let phase = paint(picture.phase, style_of(picture), look);
-    let from = if picture.to == "green" { "blue" } else { "green" };
+    let from = other(picture);
     let arrow = if look.screen.unicode { "→" } else { "->" };
     put(
         &mut out,
@@ -59,22 +69,70 @@ pub fn lines(picture: &Picture, look: Look, now: u64) -> String {
     if let Some(controller) = &picture.controller {
         put(&mut out, format_args!("acting    {}", printable(controller)));
     }
-    for missing in &picture.missing {
+    if let Some(fallbacks) = fallbacks(picture) {
+        let style = if picture.healthy { Style::new() } else { AnsiColor::Red.on_default().bold() };
+        put(&mut out, format_args!("fallback  {}", paint(&fallbacks, style, look)));
+    }
+    let most = if look.screen.height == usize::MAX { usize::MAX } else { MISSING };
+    for missing in picture.missing.iter().take(most) {
         put(&mut out, format_args!("missing   {}", printable(missing)));
     }
-    out.push('\n');
-    out.push_str(&cells(picture, look));
-    if picture.left_millis.is_none() && picture.stopped.is_some() {
-        let report = picture.report;
-        put(
-            &mut out,
-            format_args!(
-                "\nreport    {} of {} requests on {} failed, {} of {} on {from}",
-                report.failed, report.requests, picture.to, report.old_failed, report.old_requests
-            ),
-        );
+    if let Some(more) = picture.missing.len().checked_sub(most).filter(|more| *more > 0) {
+        put(&mut out, format_args!("missing   {} and {more} more", look.screen.ellipsis()));
     }
+    out.push('\n');
     out
+}
+
+/// What is said below the cells.
+fn below(picture: &Picture) -> String {
+    if picture.left_millis.is_some() || picture.stopped.is_none() {
+        return String::new();
+    }
+    let report = picture.report;
+    let (from, to) = (other(picture), picture.to);
+    let fell_back = match report.fallbacks {
+        0 => String::new(),
+        fallbacks => format!(", {fallbacks} more fell back"),
+    };
+    format!(
+        "\nreport    {} of {} requests on {to} failed{fell_back}, {} of {} on {from}\n",
+        report.failed, report.requests, report.old_failed, report.old_requests
+    )
+}
+
+/// The track that the traffic comes from.
+fn other(picture: &Picture) -> &'static str {
+    if picture.to == "green" { "blue" } else { "green" }
+}
+
+/// How many requests went to the track that they were not meant for, where there were any.
+fn fallbacks(picture: &Picture) -> Option<String> {
+    let (to, from) = (picture.to, other(picture));
+    let count = |of: fn(&Cell) -> &Side| {
+        let sides = picture.cells.iter().map(of);
+        let sum = |(requests, fallbacks): (u64, u64), side: &Side| {
+            (requests.saturating_add(side.requests), fallbacks.saturating_add(side.fallbacks))
+        };
+        sides.fold((0, 0), sum)
+    };
+    let (new, old) = (count(|cell| &cell.new), count(|cell| &cell.old));
+    let report = &picture.report;
+    // What an earlier controller has seen of routers that are gone is only in the report.
+    let new = if report.fallbacks > new.1 { (report.requests, report.fallbacks) } else { new };
+    let side = |(requests, fallbacks): (u64, u64), meant: &str, went: &str| {
+        let all = requests.saturating_add(fallbacks);
+        let share = percent(fallbacks as f64 / all as f64);
+        let (fallbacks, all) = (grouped(fallbacks), grouped(all));
+        format!("{fallbacks} of {all} requests for {meant} fell back to {went} ({share})")
+    };
+    let both = [(new, to, from), (old, from, to)];
+    let said: Vec<String> = both
+        .into_iter()
+        .filter(|(counts, ..)| counts.1 > 0)
+        .map(|(counts, meant, went)| side(counts, meant, went))
+        .collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// One line, for where lines cannot be taken back.
@@ -84,10 +142,13 @@ pub fn line(picture: &Picture, clock: &str) -> String {
         put_on(&mut out, format_args!(", {} left", time(left)));
     }
     let (new, old) = (total(picture, |cell| &cell.new), total(picture, |cell| &cell.old));
-    for (track, side) in [(picture.to, new), (if picture.to == "green" { "blue" } else { "green" }, old)] {
+    for (track, side) in [(picture.to, new), (other(picture), old)] {
         let rate = side.per_second.map(|rate| format!(" {rate:.0}/s")).unwrap_or_default();
         let p99 = side.p99_micros.map(|micros| format!(", p99 {}", shown(micros))).unwrap_or_default();
         put_on(&mut out, format_args!(" | {track}{rate} {} failed{p99}", percent(side.error_ratio)));
+    }
+    if let Some(fallbacks) = fallbacks(picture) {
+        put_on(&mut out, format_args!(" | {fallbacks}"));
     }
     if let Some(verdict) = picture.verdict.filter(|verdict| *verdict != "good") {
         put_on(&mut out, format_args!(" | {verdict}: {}", picture.verdict_reason));
@@ -165,55 +226,6 @@ fn grouped(number: u64) -> String {
     out
 }
 
-fn cells(picture: &Picture, look: Look) -> String {
-    let waves = picture.cells.last().map_or(1, |cell| cell.wave);
-    let (to, from) = if picture.to == "green" { ("GREEN", "BLUE") } else { ("BLUE", "GREEN") };
-    let mut head = vec!["CELL"];
-    if waves > 1 {
-        head.push("WAVE");
-    }
-    let width = look.screen.width;
-    let bars = width >= 100;
-    if bars {
-        head.push("SHARE");
-    }
-    let track = |name: &str| [format!("{name} REQ/S"), "ERRORS".to_owned(), "P99".to_owned(), "OPEN".to_owned()];
-    let titles: Vec<String> = [track(to), track(from)].concat();
-    head.push(to);
-    head.extend(titles.iter().map(String::as_str));
-    let row = |cell: &Cell| {
-        let mut row = vec![cell.cell.clone()];
-        if waves > 1 {
-            row.push(cell.wave.to_string());
-        }
-        if bars {
-            row.push(bar(cell.share_hundredths, look.screen.unicode));
-        }
-        row.push(format!("{}%", f64::from(cell.share_hundredths) / 100.0));
-        for side in [&cell.new, &cell.old] {
-            row.push(side.per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}")));
-            row.push(if side.requests == 0 { "-".to_owned() } else { percent(side.error_ratio) });
-            row.push(side.p99_micros.map_or_else(|| "-".to_owned(), shown));
-            let leaving = if side.leaving > 0 { format!(" ({} leave)", side.leaving) } else { String::new() };
-            row.push(format!("{}{leaving}", side.in_flight));
-        }
-        row
-    };
-    columns(&head, &picture.cells.iter().map(row).collect::<Vec<_>>())
-}
-
-fn bar(hundredths: u16, unicode: bool) -> String {
-    let (full, empty) = if unicode { ("█", "░") } else { ("#", ".") };
-    // Something is shown as something, and only everything as everything.
-    let share = usize::from(hundredths) * BAR;
-    let filled = match hundredths {
-        0 => 0,
-        10_000.. => BAR,
-        _ => (share / 10_000).clamp(1, BAR - 1),
-    };
-    full.repeat(filled) + &empty.repeat(BAR - filled)
-}
-
 fn style_of(picture: &Picture) -> Style {
     match (picture.phase, picture.healthy) {
         ("Succeeded", _) => AnsiColor::Green.on_default().bold(),
@@ -253,138 +265,4 @@ fn put_on(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use gridrouter_config::raw::ShiftReport;
-
-    use super::super::Step;
-    use super::*;
-
-    fn picture() -> Picture {
-        let step = |what: &str, now, done| Step { what: what.to_owned(), now, done };
-        let side = |requests, failed, rate| Side {
-            requests,
-            failed,
-            in_flight: 3,
-            leaving: 1,
-            per_second: Some(rate),
-            error_ratio: failed as f64 / requests as f64,
-            p99_micros: Some(4_100),
-            ..Side::default()
-        };
-        let cell = |name: &str, wave, share_hundredths| Cell {
-            cell: name.to_owned(),
-            wave,
-            share_hundredths,
-            new: side(100, 2, 12.4),
-            old: side(900, 0, 110.0),
-        };
-        Picture {
-            shift: "new".to_owned(),
-            service: "checkout".to_owned(),
-            to: "green",
-            phase: "Running",
-            place: "at 10% (step 2 of 3 of wave 1 of 2)".to_owned(),
-            reason: String::new(),
-            healthy: true,
-            verdict: Some("unclear"),
-            verdict_reason: "7 of 100 requests on the new track".to_owned(),
-            started: 1_000,
-            since: 100_000,
-            stopped: None,
-            left_millis: Some(48_200),
-            steps: vec![step("1%", false, true), step("10%", true, false), step("100%", false, false)],
-            cells: vec![cell("eu-1", 1, 1_000), cell("us-1", 2, 0)],
-            report: ShiftReport { requests: 200, failed: 4, old_requests: 1_800, old_failed: 0 },
-            mirror: None,
-            missing: vec![],
-            controller: Some("host:1".to_owned()),
-        }
-    }
-
-    fn look(width: usize, unicode: bool, colour: bool) -> Look {
-        Look { screen: Screen { width, unicode }, colour }
-    }
-
-    #[test]
-    fn a_wide_terminal_shows_bars() {
-        let wanted = "\
-shift     new: service checkout blue → green
-phase     Running, at 10% (step 2 of 3 of wave 1 of 2), 49s left
-started   3m19s ago, has lasted 3m19s
-steps     ✓1%  ▶10%  100%
-analysis  unclear: 7 of 100 requests on the new track
-acting    host:1
-
-CELL  WAVE  SHARE                 GREEN  GREEN REQ/S  ERRORS  P99     OPEN         BLUE REQ/S  ERRORS  P99     OPEN
-eu-1  1     ██░░░░░░░░░░░░░░░░░░  10%    12           2.00%   4.1 ms  3 (1 leave)  110         0.00%   4.1 ms  3 (1 leave)
-us-1  2     ░░░░░░░░░░░░░░░░░░░░  0%     12           2.00%   4.1 ms  3 (1 leave)  110         0.00%   4.1 ms  3 (1 leave)
-";
-        assert_eq!(lines(&picture(), look(140, true, false), 200_000), wanted);
-    }
-
-    #[test]
-    fn a_plain_one_has_neither_bars_nor_colours_nor_signs() {
-        let text = lines(&picture(), look(80, false, false), 200_000);
-        assert!(text.is_ascii(), "{text}");
-        assert!(text.contains("steps     +1%  >10%  100%") && !text.contains("SHARE"), "{text}");
-        let coloured = lines(&picture(), look(80, true, true), 200_000);
-        assert!(coloured.contains('\u{1b}'), "{coloured}");
-    }
-
-    #[test]
-    fn what_has_ended_has_a_report_and_a_log_has_one_line() {
-        let ended = Picture {
-            phase: "RolledBack",
-            place: "everything is on blue".to_owned(),
-            reason: "errors on the new track 2.00%".to_owned(),
-            healthy: false,
-            verdict: None,
-            stopped: Some(150_000),
-            left_millis: None,
-            ..picture()
-        };
-        let text = lines(&ended, look(80, true, false), 200_000);
-        assert!(text.ends_with("\nreport    4 of 200 requests on green failed, 0 of 1800 on blue\n"), "{text}");
-        assert!(text.contains("started   3m19s ago, has lasted 2m29s\n"), "{text}");
-        assert_eq!(
-            line(&picture(), "12:00:01"),
-            "12:00:01 new Running: at 10% (step 2 of 3 of wave 1 of 2), 49s left | green 25/s 2.00% failed, p99 4.1 ms | \
-             blue 220/s 0.00% failed, p99 4.1 ms | unclear: 7 of 100 requests on the new track"
-        );
-    }
-
-    #[test]
-    fn copies_have_a_line_where_there_are_any() {
-        let mut shown = picture();
-        shown.mirror = Some(Mirror {
-            copies: 1_204,
-            status_differs: 3,
-            bodies_compared: 12,
-            compared: 1_200,
-            ..Mirror::default()
-        });
-        let text = lines(&shown, look(140, true, false), 200_000);
-        let wanted = "\nmirror    1,204 copies, 3 statuses differ, 0 of 12 bodies differ\nacting    host:1\n";
-        assert!(text.contains(wanted), "{text}");
-        let all = Mirror {
-            copies: 1,
-            status_differs: 1,
-            failed: 1_234_567,
-            slower: 2,
-            dropped: 3,
-            old_p99_micros: Some(4_100),
-            new_p99_micros: Some(5_200),
-            ..Mirror::default()
-        };
-        assert_eq!(
-            copies(&all),
-            "1 copy, 1 status differs, 1,234,567 without an answer, 2 much slower, 3 not sent, p99 5.2 ms against 4.1 ms"
-        );
-    }
-
-    #[test]
-    fn bars_are_honest_at_both_ends() {
-        let filled = |hundredths| bar(hundredths, false).matches('#').count();
-        assert_eq!([0, 1, 100, 5_000, 9_999, 10_000].map(filled), [0, 1, 1, 10, 19, 20]);
-    }
-}
+mod tests;

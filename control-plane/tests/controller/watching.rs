@@ -34,3 +34,17 @@ fn a_watch_ends_when_its_shift_is_deleted_and_not_when_it_cannot_be_read() {
     assert_eq!(code, Some(1), "{err}");
     assert!(err.ends_with("shift \"x\" was deleted\n"), "{err}");
 }
+
+/// The exit code of both is one, also where it is only that nobody acts.
+#[test]
+fn a_watch_whose_time_is_over_ends_as_status_does() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("site.yaml"), SITE).unwrap();
+    fs::write(home.path().join("shift.yaml"), SHIFT).unwrap();
+    let store = home.path().to_str().unwrap();
+    for words in [&["shift", "status", "x"][..], &["shift", "watch", "x", "--every", "200ms", "--timeout", "300ms"]] {
+        let (code, out, err) = Running::start(gridctl(store, words)).end();
+        assert_eq!(code, Some(1), "{out:?} {err}");
+        assert!(out.iter().any(|line| line == "acting    nobody: start `gridctl controller run`"), "{out:?} {err}");
+    }
+}

@@ -228,6 +228,8 @@ fn every_example_in_the_help_works() {
         let mut help = Command::new(env!("CARGO_BIN_EXE_gridctl"));
         let help = help.args(arguments).env_remove("COLUMNS").output().unwrap();
         let help = String::from_utf8(help.stdout).unwrap();
+        // As a shell reads it: a line that ends with `\` goes on in the next one.
+        let help = help.replace(" \\\n      ", " ");
         let (_, examples) = help.split_once("Examples:").unwrap();
         for line in examples.lines().filter(|line| !line.trim().is_empty()) {
             let arguments = line.trim().strip_prefix("gridctl limit simulate ").expect(line);

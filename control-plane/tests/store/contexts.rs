@@ -105,6 +105,7 @@ fn a_protected_context_wants_a_yes_for_every_change() {
     home.run(&["context", "set", "prod", "--store", &server.store(), "--protected", "--current"]).out(0);
     let err = run(home.command(&["apply", "-f", "-"]), GRID).err(2);
     assert!(err.contains("this changes context prod, which is protected: 4 created; say --yes"), "{err}");
+    assert!(!err.contains("ACTION"), "nothing was done that could be listed: {err}");
     run(home.command(&["apply", "-f", "-", "--dry-run"]), GRID).out(0);
     assert_eq!(names(&server.store()), Vec::<String>::new());
     run(home.command(&["apply", "-f", "-", "--yes"]), GRID).out(0);

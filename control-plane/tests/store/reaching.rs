@@ -91,6 +91,8 @@ fn every_example_in_the_help_of_the_store_verbs_works() {
     let mut tried = 0;
     for verb in ["apply", "get", "diff", "history", "status", "export", "import", "undo", "delete"] {
         let help = on("", &[verb, "--help"]).out(0);
+        // As a shell reads it: a line that ends with `\` goes on in the next one.
+        let help = help.replace(" \\\n      ", " ");
         let (_, examples) = help.split_once("Examples:").unwrap();
         for line in examples.lines().filter_map(|line| line.trim().strip_prefix("gridctl ")) {
             let line = line.replace("etcd://127.0.0.1:2379", &server.store());

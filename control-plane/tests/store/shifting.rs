@@ -56,8 +56,16 @@ fn a_shift_is_started_with_what_its_service_and_its_tenants_ask_for() {
     assert!(missing.contains("there is no Service/t; did you mean \"s\"?"), "{missing}");
     let wrong = on(store, &["shift", "start", "new", "--service", "s", "--wave", "a,c"]).out(1);
     assert!(wrong.contains("there is no Cell \"c\""), "{wrong}");
-    let wrong = on(store, &["shift", "start", "new", "--service", "s", "--steps", "10%"]).out(1);
+    let wrong = on(store, &["shift", "start", "new", "--service", "s", "--steps", "10%"]);
+    assert!(!wrong.err.contains("seed"), "{}", wrong.err);
+    let wrong = wrong.out(1);
     assert!(wrong.contains("no step has the weight 100%"), "{wrong}");
+    // What a tool reads is empty then.
+    for format in ["json", "yaml", "name"] {
+        let wrong = on(store, &["shift", "start", "new", "--service", "s", "--steps", "10%", "-o", format]);
+        assert!(wrong.err.contains("no step has the weight 100%"), "{}", wrong.err);
+        assert_eq!(wrong.out(1), "");
+    }
 
     let whole = on(store, &["shift", "start", "new", "--service", "s", "--steps", "100%", "--no-analysis"]).err(2);
     assert!(whole.contains("this moves 100% of tenants in a from blue to green first; how many"), "{whole}");

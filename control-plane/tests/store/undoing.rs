@@ -116,5 +116,60 @@ fn a_step_of_a_shift_is_not_undone() {
         assert_eq!((ran.code, generation(&store)), (Some(1), 3));
     }
     on(&store, &["shift", "abort", "x", "--yes"]).out(0);
+    let err = on(&store, &["undo", "3", "--yes", "--force"]).err(1);
+    assert!(err.contains("shift \"x\" is Aborted, and would go on") && err.contains("`gridctl shift start`"), "{err}");
     on(&store, &["undo", "2", "--yes", "--force"]).out(0);
+}
+
+#[test]
+fn of_a_shift_that_has_succeeded_only_the_way_back_is_offered() {
+    let server = Server::start();
+    let store = server.store();
+    let service = "{kind: Cell, name: a}\n---\n{kind: Service, name: s, cells: {a: {blue: [{address: 127.0.0.1:1}], \
+                   green: [{address: 127.0.0.1:2}]}}}";
+    apply(&store, service, &[]).out(0);
+    let shift = "{kind: Shift, name: x, service: s, to: green, waves: [{cells: [a]}], steps: [{weight: 100%, hold: 1h}], \
+                 state: {phase: Running, shares: {a: 100%}, started: 1, since: 1}}";
+    apply(&store, shift, &[]).out(0);
+    on(&store, &["shift", "pause", "x"]).out(0);
+    on(&store, &["shift", "promote", "x", "--full", "--yes"]).out(0);
+    let err = on(&store, &["undo", "4", "--yes"]).err(1);
+    assert!(
+        err.contains("shift \"x\" is Succeeded") && err.contains("say `gridctl shift rollback x` instead"),
+        "{err}"
+    );
+    assert!(!err.contains("pause") && !err.contains("abort"), "{err}");
+    let err = on(&store, &["undo", "3", "--yes"]).err(1);
+    assert!(err.contains("gridctl shift rollback x") && !err.contains("--force"), "it would not help: {err}");
+    on(&store, &["shift", "rollback", "x", "--yes"]).out(0);
+}
+
+#[test]
+fn the_history_of_a_name_that_nobody_knows_is_an_error() {
+    let server = Server::start();
+    let store = server.store();
+    let service = "{kind: Cell, name: a}\n---\n{kind: Grid, name: shop, cells: [a]}\n---\n{kind: Service, name: s, cells: {a: {blue: [{address: 127.0.0.1:1}], \
+                   green: [{address: 127.0.0.1:2}]}}}";
+    apply(&store, service, &["--author", "ann"]).out(0);
+    let shift =
+        "{kind: Shift, name: canary, service: s, to: green, waves: [{cells: [a]}], steps: [{weight: 100%, hold: 1h}]}";
+    apply(&store, shift, &["--author", "bob"]).out(0);
+    let err = on(&store, &["shift", "history", "nope"]).err(2);
+    assert!(err.contains("there is no shift \"nope\", and the history names none; `gridctl get shift` lists"), "{err}");
+    let err = on(&store, &["shift", "history", "canray"]).err(2);
+    assert!(err.contains("did you mean \"canary\"?"), "{err}");
+    // What was too much to be kept may have been about anything: it is in nobody's list, and that is said.
+    apply(&store, &tenants(700, "a"), &["--author", "carl"]).out(0);
+    for n in 0..101 {
+        apply(&store, &format!("{{kind: Cell, name: a, weight: {}}}", n + 2), &[]).out(0);
+    }
+    let ran = on(&store, &["shift", "history", "canary", "-o", "name"]);
+    assert_eq!(ran.err, "not listed, because it is not known any more all that they changed: generation 3\n");
+    assert_eq!(ran.out(0), "2\n");
+    let err = on(&store, &["shift", "history", "nope"]).err(2);
+    assert!(err.contains("names none (not listed, because") && err.contains("generation 3)"), "{err}");
+    // One that is deleted is known all the same, also to whoever mistypes it.
+    on(&store, &["delete", "shift", "canary", "--yes"]).out(0);
+    assert_eq!(on(&store, &["shift", "history", "canary", "-o", "name"]).out(0), "105\n2\n");
+    assert!(on(&store, &["shift", "history", "canray"]).err(2).contains("did you mean \"canary\"?"));
 }

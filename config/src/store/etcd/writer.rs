@@ -40,8 +40,10 @@ pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 /// Operations in one transaction, for which etcd's servers have the limit 128.
 const OPERATIONS: usize = 100;
 /// How many generations the history keeps. What changed in them stays where it is little; where it is more, it lies in
-/// parts, and goes after [`PARTS_KEPT`](crate::keys::PARTS_KEPT) generations.
-const KEPT: u64 = 1_000;
+/// parts, and goes after [`PARTS_KEPT`](crate::keys::PARTS_KEPT) generations. A thousand moves of tenants are four thousand,
+/// and must not push out who changed what last week. An entry has one or two KiB as a rule and 16 at the most, so that this
+/// is some 15 MB as a rule and 160 MB at the worst, of the 2 GB that etcd has by default.
+const KEPT: u64 = 10_000;
 /// The history of a change does not say what was in the documents when that is more than this.
 const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 

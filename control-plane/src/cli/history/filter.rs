@@ -1,8 +1,11 @@
 //! Which generations of the history are listed.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use gridrouter_config::ids::DocumentId;
+use gridrouter_config::problem::did_you_mean;
 use gridrouter_config::store::etcd::writer::{History, Writer};
 
 use crate::cli::complete;
@@ -48,6 +51,32 @@ fn seconds(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(wrong)
 }
 
+/// What was found.
+pub(super) struct Found {
+    /// The newest generations that fit.
+    pub(super) entries: Vec<History>,
+    /// Generations of which it is not known any more whether they changed the document.
+    unclear: Vec<u64>,
+    /// All documents that the history names, where a document was asked for.
+    named: BTreeSet<String>,
+}
+
+impl Found {
+    /// What may be missing among them, in words.
+    pub(super) fn unclear(&self) -> Option<String> {
+        const NAMED: usize = 5;
+        let numbers: Vec<String> = self.unclear.iter().take(NAMED).map(u64::to_string).collect();
+        let more = match self.unclear.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            Some(more) => format!(" and {more} more"),
+            None => String::new(),
+        };
+        (!numbers.is_empty()).then(|| {
+            let numbers = numbers.join(", ");
+            format!("not listed, because it is not known any more all that they changed: generation {numbers}{more}")
+        })
+    }
+}
+
 impl Filter {
     /// Those that changed a document, `KIND/NAME`.
     pub(super) fn of_document(text: &str) -> Result<Self, String> {
@@ -61,23 +90,50 @@ impl Filter {
         most: usize,
         now: u64,
         output: &mut Output,
-    ) -> Result<Vec<History>, String> {
+    ) -> Result<Found, String> {
         let asks = self.document.is_some() || self.author.is_some() || self.since.is_some();
         output.progress("reading the history");
         let read =
             writer.history(if asks { usize::MAX } else { most }).map_err(|error| in_our_words(&error.explain()))?;
         let total = read.len();
-        let mut found = Vec::new();
+        let mut found = Found { entries: Vec::new(), unclear: Vec::new(), named: BTreeSet::new() };
         for (done, one) in read.into_iter().enumerate() {
-            if found.len() == most || self.is_too_old(&one, now) {
+            if found.entries.len() == most || self.is_too_old(&one, now) {
                 break;
             }
             output.bar("looking through the history", done, total);
-            if self.is_by(&one) && self.is_about(&one, writer)? {
-                found.push(one);
+            if self.document.is_some() {
+                found.named.extend(one.documents.iter().cloned());
+            }
+            if !self.is_by(&one) {
+                continue;
+            }
+            match self.is_about(&one, writer)? {
+                Some(true) => found.entries.push(one),
+                Some(false) => {}
+                None => found.unclear.push(one.generation),
             }
         }
         Ok(found)
+    }
+
+    /// Whether the document that is asked for is there, or was as far as the history knows. The error says what may have
+    /// been meant.
+    pub(super) fn check_name(&self, writer: &mut Writer, found: &Found) -> Result<(), String> {
+        let Some(id) = self.document.as_ref().filter(|_| found.entries.is_empty()) else { return Ok(()) };
+        let there = writer.read_kinds(&[id.kind]).map_err(|error| in_our_words(&error.explain()))?;
+        let unreadable = there.unreadable.iter().filter_map(|one| one.id.as_ref());
+        let there: BTreeSet<&DocumentId> = there.documents.iter().map(|one| &one.id).chain(unreadable).collect();
+        if there.contains(id) {
+            return Ok(());
+        }
+        let kind = format!("{}/", id.kind.as_str());
+        let was = found.named.iter().filter_map(|named| named.strip_prefix(&kind));
+        let (word, name) = (id.kind.as_str().to_lowercase(), &id.name);
+        let help = did_you_mean(name.as_str(), there.iter().map(|id| id.name.as_str()).chain(was));
+        let help = help.unwrap_or_else(|| format!("`gridctl get {word}` lists what there is"));
+        let unclear = found.unclear().map(|unclear| format!(" ({unclear})")).unwrap_or_default();
+        Err(format!("there is no {word} \"{name}\", and the history names none{unclear}; {help}"))
     }
 
     fn is_too_old(&self, one: &History, now: u64) -> bool {
@@ -88,18 +144,18 @@ impl Filter {
         self.author.as_ref().is_none_or(|author| one.author.to_lowercase().contains(&author.to_lowercase()))
     }
 
-    /// Whether it changed the document. An entry does not name all documents of a large change.
-    fn is_about(&self, one: &History, writer: &mut Writer) -> Result<bool, String> {
-        let Some(id) = &self.document else { return Ok(true) };
+    /// Whether it changed the document; nothing where that is not known any more. An entry does not name all documents of a
+    /// large change.
+    fn is_about(&self, one: &History, writer: &mut Writer) -> Result<Option<bool>, String> {
+        let Some(id) = &self.document else { return Ok(Some(true)) };
         if one.documents.iter().any(|document| *document == id.to_string()) {
-            return Ok(true);
+            return Ok(Some(true));
         }
         if one.changed <= one.documents.len() {
-            return Ok(false);
+            return Ok(Some(false));
         }
         let changes = writer.changes(one.generation).map_err(|error| in_our_words(&error.explain()))?;
-        // What is no longer known may have been about it.
-        Ok(changes.is_none_or(|changes| changes.iter().any(|change| change.id == *id)))
+        Ok(changes.map(|changes| changes.iter().any(|change| change.id == *id)))
     }
 }
 

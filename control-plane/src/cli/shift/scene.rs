@@ -1,7 +1,7 @@
 //! What the verbs of shifts look at: the documents, the routers, and the time.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use gridrouter_config::check::{ModelDocument, convert};
@@ -16,7 +16,7 @@ use crate::controller::desk::Desk;
 use crate::controller::shift::{Answers, Routers, verdict};
 use crate::ledger::Ledger;
 use crate::observe::Observer;
-use crate::picture::{Before, Picture};
+use crate::picture::{Picture, Sight};
 use crate::target::Target;
 
 /// Which routers are asked.
@@ -64,12 +64,13 @@ pub(super) struct Scene {
     pub(super) desk: Desk,
     routers: Routers,
     observer: Observer,
+    begun: Instant,
 }
 
 impl Scene {
     pub(super) fn open(target: &Target, flags: &RouterFlags) -> Result<Self, String> {
         let (desk, routers) = (Desk::open(target)?, Routers::of(target, &flags.routers)?);
-        Ok(Self { desk, routers, observer: Observer::new()? })
+        Ok(Self { desk, routers, observer: Observer::new()?, begun: Instant::now() })
     }
 
     /// Takes what routers have counted now.
@@ -108,16 +109,20 @@ impl Scene {
         !unreadable && !view.documents.contains_key(&id)
     }
 
-    /// How a shift is now, and how it was.
-    pub(super) fn picture(
-        &mut self,
-        name: &str,
-        ledger: &mut Ledger,
-        before: Option<&Before>,
-    ) -> Result<Picture, String> {
+    /// How a shift is now, and what came since the last look.
+    pub(super) fn picture(&mut self, name: &str, sight: &mut Sight) -> Result<Picture, String> {
         let (_, shift) = find(self.desk.look()?, name)?;
-        self.count(&shift, ledger)?;
-        let verdict = verdict(&shift, ledger, &self.answers(&shift));
-        Ok(Picture::of(&shift, ledger, &verdict, before, now()))
+        if shift.state.started > 0 {
+            let routers = self.routers.list()?;
+            // Routers are asked now and answer at once; it is for those that do not that this takes long.
+            let at = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            sight.take(&shift, &self.observer.read(routers), at);
+        }
+        let verdict = verdict(&shift, &sight.ledger, &self.answers(&shift));
+        let mut picture = Picture::of(&shift, sight, &verdict, now());
+        for missing in &mut picture.missing {
+            *missing = self.routers.explain(missing);
+        }
+        Ok(picture)
     }
 }

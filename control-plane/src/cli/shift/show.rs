@@ -6,17 +6,15 @@ use gridrouter_config::raw;
 use serde_json::{Value, json};
 
 use super::scene::{RouterFlags, Scene, find, names, now};
-use super::watch::{acting, has_ended};
+use super::watch::{look, status_of};
 use crate::cli::format::{Format, Shown, print_value, print_yaml};
 use crate::cli::history::Log;
 use crate::cli::{Status as Exit, complete};
 use crate::controller::View;
 use crate::controller::desk::Desk;
-use crate::controller::driver::leader;
-use crate::ledger::Ledger;
 use crate::output::Output;
-use crate::picture::is_healthy;
 use crate::picture::render::{Look, lines};
+use crate::picture::{Sight, is_healthy};
 use crate::plan::shift::place;
 use crate::site::Place;
 use crate::table::{age, columns, printable};
@@ -38,8 +36,8 @@ pub(super) struct Status {
 
 const STATUS: &str = "\
 Exit code: 0 it goes on as it should, waits where it was told to, or has succeeded; 1 it was rolled back, aborted or has
-failed, waits because something is not clear or not good, or no controller acts on it; 2 wrong usage, or the store cannot be
-reached.
+failed, waits because something is not clear or not good, no controller acts on it, or more than 1 % of the requests that
+were meant for the new track fell back to the old one; 2 wrong usage, or the store cannot be reached.
 
 Examples:
   gridctl shift status new --store etcd://127.0.0.1:2379
@@ -82,9 +80,10 @@ pub(super) struct History {
 }
 
 const HISTORY: &str = "\
-The same as `gridctl history --document Shift/NAME`; `gridctl history GENERATION` shows what one of them changed.
+Like `gridctl history --document Shift/NAME`, also of one that was deleted; `gridctl history GENERATION` shows what one of them
+changed.
 
-Exit code: 0 fine, 2 wrong usage, the store cannot be reached, or is a directory.
+Exit code: 0 fine, 2 there is and was no such shift, wrong usage, the store cannot be reached, or is a directory.
 
 Examples:
   gridctl shift history new --store etcd://127.0.0.1:2379";
@@ -101,14 +100,10 @@ impl Status {
     fn show(&self, target: &Target, output: &mut Output) -> Result<Exit, String> {
         let mut scene = Scene::open(target, &self.routers)?;
         output.progress(format_args!("reading {target}"));
-        let mut picture = scene.picture(&self.name, &mut Ledger::default(), None)?;
-        let mut store = Place::open(target)?;
-        let led = leader(&mut store)?.is_some();
-        picture.healthy &= led || has_ended(&picture);
-        picture.controller = acting(&mut store, &picture);
+        let picture = look(&mut scene, &mut Place::open(target)?, &self.name, &mut Sight::default())?;
         match self.output {
             Shown::Table | Shown::Wide => {
-                let mut screen = output.screen();
+                let mut screen = output.screen().endless();
                 if matches!(self.output, Shown::Wide) {
                     screen.width = usize::MAX;
                 }
@@ -117,7 +112,7 @@ impl Status {
             Shown::Json => output.json(&picture),
             Shown::Yaml => print_yaml(&picture, output),
         }
-        Ok(if picture.healthy { Exit::Fine } else { Exit::Problems })
+        Ok(status_of(&picture))
     }
 }
 

@@ -135,10 +135,10 @@ impl Start {
         let prepared = crate::cli::attempt(output, |output| {
             let target = target?;
             let (place, site) = open(Ok(target.clone()), output)?;
-            let shift = self.shift(&site, output)?;
-            Ok((target, place, site, shift))
+            let (shift, split) = self.shift(&site, output)?;
+            Ok((target, place, site, shift, split))
         });
-        let (target, place, site, shift) = match prepared {
+        let (target, place, site, shift, split) = match prepared {
             Ok(prepared) => prepared,
             Err(status) => return status,
         };
@@ -158,7 +158,11 @@ impl Start {
         };
         let job = Job { flags, place, wanted, files, sources, reason, adopt: None, digest: None, asks };
         let status = job.run(site, input, output);
-        if status == Status::Fine {
+        // Of a shift that was refused, nobody needs to know what it would have done.
+        if let Status::Fine | Status::Unacknowledged = status {
+            if let Some(split) = split {
+                output.note(split);
+            }
             if let Some((_, words)) = first {
                 output.note(format_args!("it {words}"));
             }
@@ -184,7 +188,8 @@ impl Start {
         Some((weight, format!("moves {shares} from {} to {} first; {rate}", to.other().as_str(), to.as_str())))
     }
 
-    fn shift(&self, site: &Site, output: &mut Output) -> Result<Shift, String> {
+    /// The shift, and how it splits the tenants, in words.
+    fn shift(&self, site: &Site, output: &mut Output) -> Result<(Shift, Option<String>), String> {
         let id = DocumentId { kind: Kind::Shift, name: Name::parse(&self.name)? };
         if let Some(Ok(ModelDocument::Shift(shift))) = site.documents.get(&id).map(|document| convert(document))
             && !shift.has_ended()
@@ -232,10 +237,12 @@ impl Start {
             seed: self.seed,
             state: None,
         };
+        let mut split = None;
         if shift.seed.is_none() && !self.by_request {
-            shift.seed = self.best_seed(site, &shift, output)?;
+            let (seed, words) = self.best_seed(site, &shift, output)?;
+            (shift.seed, split) = (seed, Some(words));
         }
-        Ok(shift)
+        Ok((shift, split))
     }
 
     fn service<'a>(&self, site: &'a Site) -> Result<&'a Service, String> {
@@ -295,8 +302,8 @@ impl Start {
         })
     }
 
-    /// The seed that splits the known tenants best.
-    fn best_seed(&self, site: &Site, shift: &Shift, output: &mut Output) -> Result<Option<u32>, String> {
+    /// The seed that splits the known tenants best, and how well, in words.
+    fn best_seed(&self, site: &Site, shift: &Shift, output: &mut Output) -> Result<(Option<u32>, String), String> {
         output.progress("choosing a seed");
         let advanced = site.advance();
         let model = advanced.in_force.model();
@@ -314,12 +321,11 @@ impl Start {
             shift.steps.iter().filter_map(|step| Percent::parse(step.weight.as_deref()?).ok()).collect();
         let known: usize = cells.iter().map(Vec::len).sum();
         let Some(Chosen { seed, off_by }) = choose(&cells, &weights) else {
-            output.note("no tenant is known there: each step gets about its share of them (--tenants FILE names them)");
-            return Ok(None);
+            let words = "no tenant is known there: each step gets about its share of them (--tenants FILE names them)";
+            return Ok((None, words.to_owned()));
         };
         let (known, off_by) = (plural(known, "tenant"), off_by * 100.0);
-        output.note(format_args!("seed {seed} splits the {known} known there to within {off_by:.2} % at every step"));
-        Ok(Some(seed))
+        Ok((Some(seed), format!("seed {seed} splits the {known} known there to within {off_by:.2} % at every step")))
     }
 }
 

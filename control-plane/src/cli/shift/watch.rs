@@ -9,10 +9,9 @@ use gridrouter_config::units::parse_duration;
 use super::scene::{RouterFlags, Scene, now};
 use crate::cli::{Status, complete};
 use crate::controller::driver::leader;
-use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::picture::render::{Look, line, lines};
-use crate::picture::{Before, Picture};
+use crate::picture::{Picture, Sight};
 use crate::site::Place;
 use crate::table::{clock, printable};
 use crate::target::Target;
@@ -41,6 +40,8 @@ pub(super) struct Watch {
 }
 
 const EXAMPLES: &str = "\
+A picture is made to fit the terminal: bars get shorter, then columns are left out, and a line says which.
+
 Exit code: 0 it has succeeded, or is well when the time is over; 1 it has ended otherwise, is not well, or was deleted; 2 wrong
 usage, or the store cannot be reached.
 
@@ -62,22 +63,17 @@ impl Watch {
             return Err(format!("--every is {:?}; write 200ms to 1m", self.every));
         }
         let (mut scene, mut place) = (Scene::open(target, &self.routers)?, Place::open(target)?);
-        let (mut ledger, mut before) = (Ledger::default(), None);
-        let (begun, mut said) = (Instant::now(), Said::default());
+        let (mut sight, begun, mut said) = (Sight::default(), Instant::now(), Said::default());
         let (mut trouble, mut gone) = (None, 0);
         loop {
-            let last = before.replace(Before { at: now(), ledger: ledger.clone() });
-            // At the first look, nothing is known of what was before.
-            let last = last.filter(|last: &Before| last.ledger != Ledger::default());
-            match scene.picture(&self.name, &mut ledger, last.as_ref()) {
-                Ok(mut picture) => {
+            match look(&mut scene, &mut place, &self.name, &mut sight) {
+                Ok(picture) => {
                     (trouble, gone) = (None, 0);
-                    picture.controller = acting(&mut place, &picture);
                     said.show(&picture, output);
                     let over = self.timeout.is_some_and(|timeout| begun.elapsed() >= timeout);
                     if over || has_ended(&picture) {
                         end(&picture, output);
-                        return Ok(if picture.healthy { Status::Fine } else { Status::Problems });
+                        return Ok(status_of(&picture));
                     }
                 }
                 // What was seen once will be seen again: a store that restarts is no reason to leave.
@@ -105,17 +101,24 @@ impl Watch {
     }
 }
 
-/// Who acts on the store, in words.
-pub(super) fn acting(place: &mut Place, picture: &Picture) -> Option<String> {
-    if has_ended(picture) {
-        return None;
+/// How a shift is, and who acts on it. One that has not ended is not well where nobody does.
+pub(super) fn look(scene: &mut Scene, place: &mut Place, name: &str, sight: &mut Sight) -> Result<Picture, String> {
+    let mut picture = scene.picture(name, sight)?;
+    if !has_ended(&picture) {
+        let leader = leader(place)?;
+        picture.healthy &= leader.is_some();
+        picture.controller = Some(match leader {
+            Some(leader) if leader.id.is_empty() => "a controller".to_owned(),
+            Some(leader) => leader.id,
+            None => "nobody: start `gridctl controller run`".to_owned(),
+        });
     }
-    Some(match leader(place) {
-        Ok(Some(leader)) if leader.id.is_empty() => "a controller".to_owned(),
-        Ok(Some(leader)) => leader.id,
-        Ok(None) => "nobody: start `gridctl controller run`".to_owned(),
-        Err(why) => format!("not known: {why}"),
-    })
+    Ok(picture)
+}
+
+/// How `gridctl shift status` ends, and `watch` when its time is over.
+pub(super) fn status_of(picture: &Picture) -> Status {
+    if picture.healthy { Status::Fine } else { Status::Problems }
 }
 
 pub(super) fn has_ended(picture: &Picture) -> bool {
@@ -137,7 +140,7 @@ impl Said {
         self.pictures += 1;
         if output.can_redraw() {
             let look = Look { screen: output.screen(), colour: output.colour() };
-            self.lines = output.redraw(self.lines, &lines(picture, look, now()));
+            self.lines = output.redraw(self.lines, &lines(picture, look, now()), look.screen);
             return;
         }
         let news = (picture.place.clone(), picture.phase, picture.verdict);
@@ -153,7 +156,7 @@ impl Said {
 /// Where lines are not taken back, the last word is the whole picture.
 fn end(picture: &Picture, output: &mut Output) {
     if !output.can_redraw() {
-        let look = Look { screen: output.screen(), colour: output.colour() };
+        let look = Look { screen: output.screen().endless(), colour: output.colour() };
         output.text(lines(picture, look, now()));
     }
 }

@@ -84,7 +84,7 @@ mod tests {
             since: 2,
             stopped: Some(3),
             reason: "so".to_owned(),
-            report: Some(raw::ShiftReport { requests: 4, failed: 3, old_requests: 2, old_failed: 1 }),
+            report: Some(raw::ShiftReport { requests: 4, failed: 3, old_requests: 2, old_failed: 1, fallbacks: 5 }),
         };
         let next = Next { state: state.clone(), active: Some(Track::Green), what: String::new() };
         let documents = documents(shift, Some(service), &next);

@@ -1,6 +1,6 @@
 //! The history: who changed what, and what it was before.
 
-use etcd_client::{GetOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, Txn, TxnOp, TxnOpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::HISTORY_BYTES;
@@ -12,7 +12,7 @@ use crate::store::etcd::head::{Head, Staged};
 
 /// Documents that an entry names; the others are in its parts.
 const NAMED: usize = 100;
-/// The most of what changed that is in the entry itself, and stays as long as that: a thousand entries have to leave etcd
+/// The most of what changed that is in the entry itself, and stays as long as that: ten thousand entries have to leave etcd
 /// most of its room.
 const INLINE_BYTES: usize = 16 * 1024;
 /// Entries that are read at once: their values, those of older versions among them, have to fit into one message.
@@ -81,11 +81,18 @@ pub(super) fn prepare(head: &Head, changes: &[Changed]) -> Result<Prepared, Stri
 
 /// The last entries, the newest first. One that cannot be read is left out.
 pub(super) async fn newest(etcd: &Etcd, most: usize) -> Result<Vec<History>, Trouble> {
-    let from = etcd.keys().histories();
-    // The parts lie between the entries: first the keys alone, then the values of those that are asked for.
-    let options = GetOptions::new().with_range(end_of(&from)).with_keys_only();
-    let (keys, ..) = etcd.get(&from, options.with_sort(SortTarget::Key, SortOrder::Descend)).await?;
-    let generations: Vec<u64> = keys.iter().filter_map(|kv| etcd.keys().generation_of(kv.key())).take(most).collect();
+    // A head that cannot be read says nothing of where they end.
+    let last = etcd.head().await.ok().and_then(|read| read.head).map(|(head, _)| head.generation);
+    let some = last.and_then(|last| last.checked_sub(u64::try_from(most).ok()?));
+    let mut generations = match some {
+        Some(before) => generations(etcd, before + 1).await?,
+        None => Vec::new(),
+    };
+    // Generations are left out where a store was adopted above another one.
+    if generations.len() < most {
+        generations = self::generations(etcd, 0).await?;
+    }
+    generations.truncate(most);
     let mut found = Vec::new();
     for generations in generations.chunks(AT_ONCE) {
         let get = |generation: &u64| TxnOp::get(etcd.keys().history(*generation), None);
@@ -97,6 +104,17 @@ pub(super) async fn newest(etcd: &Etcd, most: usize) -> Result<Vec<History>, Tro
         }
     }
     Ok(found)
+}
+
+/// The generations from this one on that have an entry, the newest first. The parts lie between the entries, so these are
+/// the keys alone.
+async fn generations(etcd: &Etcd, first: u64) -> Result<Vec<u64>, Trouble> {
+    let all = etcd.keys().histories();
+    let options = GetOptions::new().with_range(end_of(&all)).with_keys_only();
+    let (keys, ..) = etcd.get(&etcd.keys().history(first), options).await?;
+    // They are in the order of their numbers, which have leading zeros. Sorting them the other way would make etcd read all
+    // values.
+    Ok(keys.iter().rev().filter_map(|kv| etcd.keys().generation_of(kv.key())).collect())
 }
 
 /// One entry, if the history has it and it can be read.
