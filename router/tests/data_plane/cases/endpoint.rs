@@ -124,7 +124,7 @@ fn end_of_request(input: &[u8]) -> Option<usize> {
     (input.len() >= end).then_some(end)
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+pub(super) fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 

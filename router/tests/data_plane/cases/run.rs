@@ -1,7 +1,7 @@
 //! Runs a table of cases over one router.
 
 use super::super::support::{Builder, Client, Ending, Message, PATIENCE, QUIET, Site};
-use super::endpoint::{Endpoint, OWN};
+use super::endpoint::{Endpoint, OWN, find};
 use super::table::{Case, Expected, Then};
 
 /// How the bytes of a case are sent.
@@ -200,14 +200,59 @@ fn raw(message: &Message) -> Vec<u8> {
     raw
 }
 
-/// Without the lines that say how long a chunk is.
-fn unframed(bytes: &[u8]) -> Vec<u8> {
-    let is_size = |line: &&[u8]| {
-        let line = line.trim_ascii_end();
-        !line.is_empty() && line.len() <= 4 && line.iter().all(u8::is_ascii_hexdigit)
-    };
-    let lines = bytes.split_inclusive(|b| *b == b'\n').filter(|line| !is_size(line));
-    lines.flatten().copied().filter(|b| !b"\r\n".contains(b)).collect()
+/// Requests, whole or broken off, without what says how their bodies are cut into chunks.
+fn unframed(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(end) = find(bytes, b"\r\n\r\n") {
+        let (head, rest) = bytes.split_at(end + 4);
+        out.extend_from_slice(head);
+        bytes = rest;
+        let lines = String::from_utf8_lossy(head).to_ascii_lowercase();
+        if lines.contains("\r\ntransfer-encoding: chunked\r\n") {
+            bytes = without_chunks(bytes, &mut out);
+        } else {
+            let length = lines.split("\r\ncontent-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+            let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+            let (body, rest) = bytes.split_at(bytes.len().min(length));
+            out.extend_from_slice(body);
+            bytes = rest;
+        }
+    }
+    out.extend_from_slice(bytes);
+    out
+}
+
+/// The data of a chunked body, as far as it is there, and then its trailers. Returns what is behind it.
+fn without_chunks<'a>(mut bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    while let Some(end) = find(bytes, b"\r\n") {
+        let size = std::str::from_utf8(&bytes[..end]).ok().and_then(|line| usize::from_str_radix(line, 16).ok());
+        let Some(size) = size else { break };
+        bytes = &bytes[end + 2..];
+        if size == 0 {
+            // An empty line ends the trailers, or stands for there being none.
+            let end = if bytes.starts_with(b"\r\n") { Some(2) } else { find(bytes, b"\r\n\r\n").map(|end| end + 4) };
+            let (trailers, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            out.extend_from_slice(trailers);
+            return rest;
+        }
+        let (data, rest) = bytes.split_at(bytes.len().min(size));
+        out.extend_from_slice(data);
+        bytes = rest.strip_prefix(b"\r\n").unwrap_or(rest);
+    }
+    bytes
+}
+
+#[test]
+fn how_a_body_is_cut_into_chunks_makes_no_difference() {
+    let head = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let of = |body: &str| String::from_utf8(unframed(format!("{head}{body}").as_bytes())).unwrap();
+    assert_eq!(of("3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n"), format!("{head}abc0123456789\r\n"));
+    assert_eq!(of("8\r\nabc01234\r\n3\r\n567\r\n2\r\n89\r\n0\r\n\r\n"), of("3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n"));
+    assert_eq!(
+        of("1\r\na\r\n0\r\nx: y\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
+        format!("{head}ax: y\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+    );
+    assert_eq!(of("5\r\nab"), format!("{head}ab"), "what broke off");
 }
 
 fn shown(bytes: &[u8]) -> String {
