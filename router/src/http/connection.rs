@@ -9,7 +9,6 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -123,7 +122,8 @@ enum Served {
 }
 
 impl Connection {
-    fn new(
+    /// One that was accepted. It is made before its task, which would keep all that this takes for as long as it lives.
+    pub(crate) fn new(
         worker: Rc<Worker>,
         stream: Stream,
         secure: Option<Box<Secure>>,
@@ -440,16 +440,8 @@ impl Drop for Connection {
     }
 }
 
-/// Serves one client from accept to close.
-pub(crate) async fn run(
-    worker: Rc<Worker>,
-    stream: Stream,
-    secure: Option<Box<Secure>>,
-    origin: Origin,
-    document: Arc<model::Listener>,
-) {
-    let connection = Connection::new(worker, stream, secure, origin, &document);
-    drop(document);
+/// Serves one client from its first byte to close.
+pub(crate) async fn run(connection: Rc<Connection>) {
     while connection.parked().await {
         // Boxed, so that a parked connection's task is small.
         if Box::pin(connection.serve()).await == Served::Over {

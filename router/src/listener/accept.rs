@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::clients;
 use super::worker::{Message, Thread, Worker};
-use crate::http::connection::{self, Origin};
+use crate::http::connection::{self, Connection, Origin};
 use crate::telemetry::handshakes::Failed;
 use crate::tls::handshake::{self, Accepted};
 use crate::tls::stream::Stream;
@@ -108,28 +108,40 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
         return;
     }
     let origin = Origin { peer, listener };
-    let (worker, document) = (Rc::clone(worker), Arc::clone(&plan.document));
+    let (worker, document) = (Rc::clone(worker), &plan.document);
     if document.tls.is_some() {
+        let document = Arc::clone(document);
         drop(tokio::task::spawn_local(async move {
-            serve_tls(worker, stream, origin, document).await;
+            // Boxed, so that a connection's task is small afterwards.
+            if let Some(connection) = Box::pin(shake_hands(worker, stream, origin, document)).await {
+                connection::run(connection).await;
+            }
             drop((counted, seat));
         }));
         return;
     }
+    let connection = Connection::new(worker, Stream::Plain(stream), None, origin, document);
     drop(tokio::task::spawn_local(async move {
-        connection::run(worker, Stream::Plain(stream), None, origin, document).await;
+        connection::run(connection).await;
         drop((counted, seat));
     }));
 }
 
-/// Shakes hands, and serves the connection if that goes well.
-async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, origin: Origin, document: Arc<model::Listener>) {
+/// Shakes hands. There is a connection if that goes well.
+async fn shake_hands(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    origin: Origin,
+    document: Arc<model::Listener>,
+) -> Option<Rc<Connection>> {
     let counters = &worker.counters.shared.handshakes;
     let listener = worker.shared.tls.load().listener(origin.listener).cloned();
-    let Some(listener) = listener else { return counters.has_failed(Failed::NotReady) };
+    let Some(listener) = listener else {
+        counters.has_failed(Failed::NotReady);
+        return None;
+    };
     counters.begun.add(1);
-    // Boxed, so that a connection's task is small afterwards.
-    let accepted = Box::pin(handshake::accept(stream, &listener)).await;
+    let accepted = handshake::accept(stream, &listener).await;
     counters.ended.add(1);
     drop(listener);
     match accepted {
@@ -137,11 +149,12 @@ async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, origin: Origin, docume
             counters.is_done(secure.version, secure.is_resumed);
             // Where HTTP/2 was agreed on, what speaks that will take over here.
             let stream = Stream::Tls(Box::new(stream));
-            connection::run(worker, stream, Some(Box::new(secure)), origin, document).await;
+            Some(Connection::new(Rc::clone(&worker), stream, Some(Box::new(secure)), origin, &document))
         }
         Err(failed) => {
             tracing::debug!(client = %origin.peer, reason = failed.as_str(), "handshake failed");
             counters.has_failed(failed);
+            None
         }
     }
 }

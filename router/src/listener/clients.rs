@@ -78,13 +78,15 @@ impl Seats {
 }
 
 /// One of the connections that an address may have. It is given back when this is dropped.
+pub(crate) type Seat = Box<Seated>;
+
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Seated {
     shared: Arc<Shared>,
     key: Key,
 }
 
-impl Drop for Seat {
+impl Drop for Seated {
     fn drop(&mut self) {
         self.shared.seats.give_back(self.key);
     }
@@ -120,7 +122,7 @@ pub(crate) fn welcome(
     let Some(most) = clients.max_connections else { return Ok(None) };
     let key = Key::new(listener, peer);
     if shared.seats.take(key, most) {
-        Ok(Some(Seat { shared: Arc::clone(shared), key }))
+        Ok(Some(Box::new(Seated { shared: Arc::clone(shared), key })))
     } else {
         Err(Unwelcome::TooMany)
     }
