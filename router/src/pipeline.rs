@@ -61,7 +61,7 @@ pub(crate) fn handle(connection: &Rc<Connection>, mut head: Head, body: ClientBo
         Some(listener) if !listener.gone => connection.obey(&listener.document),
         Some(_) | None => connection.end_after_answer(),
     }
-    if head.fields.has_underscores() && connection.underscores.get() == UnderscoreHeaders::Drop {
+    if head.fields.has_underscores() && connection.underscores() == UnderscoreHeaders::Drop {
         head.fields.drop_underscores();
     }
     tell_of_certificate(connection, &snapshot, &mut head.fields);
@@ -170,7 +170,7 @@ fn begin(
     let target = target::check(&head.method, &head.uri, head.version, &head.fields, connection.is_secure())
         .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
     let (worker, listener) = (connection.worker(), connection.origin.listener);
-    if head.fields.has_underscores() && connection.underscores.get() == UnderscoreHeaders::Reject {
+    if head.fields.has_underscores() && connection.underscores() == UnderscoreHeaders::Reject {
         return Err(refuse(Refusal::of(Reject::BadHeaderName, "a header's name has an underscore"), &admission));
     }
     let facts = Facts {

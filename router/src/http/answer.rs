@@ -203,7 +203,7 @@ impl Sending<'_> {
 
     /// Whether the client takes what is written fast enough.
     fn gets_on(&mut self, written: u64) -> bool {
-        let timeouts = self.connection.timeouts.get();
+        let timeouts = self.connection.timeouts();
         self.tempo.gets_on(written, timeouts.body_write, timeouts.min_rate, clock::now_millis)
     }
 
@@ -212,7 +212,7 @@ impl Sending<'_> {
         // The request may still be on its way while its answer comes.
         self.body.drive(cx);
         let since = self.tempo.waits(clock::now_millis);
-        let at = since.after(self.connection.timeouts.get().body_write).min(self.connection.request_deadline.get());
+        let at = since.after(self.connection.timeouts().body_write).min(self.connection.request_deadline.get());
         let late = self.connection.worker().now_millis() >= at;
         self.connection.arm(at);
         late

@@ -193,7 +193,7 @@ impl ClientBody {
                 Ok(Decoded::Missing) => {
                     incoming.invite();
                     let connection = &self.connection;
-                    let more = incoming.poll_more(cx, &connection.worker().spare, connection.timeouts.get());
+                    let more = incoming.poll_more(cx, &connection.worker().spare, connection.timeouts());
                     incoming.broken |= !ready!(more);
                 }
                 Err(_) => incoming.broken = true,

@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -56,10 +57,8 @@ pub(crate) struct Connection {
     secure: Option<Box<Secure>>,
     alarm: Rc<Alarm>,
     worker: Rc<Worker>,
-    /// The listener's, as they were when the last request came.
-    pub(crate) timeouts: Cell<ListenerTimeouts>,
-    /// What becomes of header names with underscores, likewise.
-    pub(crate) underscores: Cell<UnderscoreHeaders>,
+    /// The listener, as it was when the last request came.
+    listener: RefCell<Arc<model::Listener>>,
     /// Whether the peer was a trusted proxy then.
     pub(crate) trusted: Cell<bool>,
     pub(crate) incoming: RefCell<Incoming>,
@@ -128,16 +127,16 @@ impl Connection {
         stream: Stream,
         secure: Option<Box<Secure>>,
         origin: Origin,
-        document: &model::Listener,
+        document: &Arc<model::Listener>,
     ) -> Rc<Self> {
+        let trusted = trusts(document, &origin);
         let connection = Rc::new(Self {
             origin,
             secure,
             alarm: Alarm::new(),
             worker,
-            timeouts: Cell::new(document.timeouts),
-            underscores: Cell::default(),
-            trusted: Cell::default(),
+            listener: RefCell::new(Arc::clone(document)),
+            trusted: Cell::new(trusted),
             incoming: RefCell::new(Incoming::new(Wire::new(stream))),
             since: Cell::new(clock::now_millis()),
             request_deadline: Cell::new(Millis::NEVER),
@@ -152,7 +151,6 @@ impl Connection {
             ends: Cell::default(),
             address: RefCell::default(),
         });
-        connection.obey(document);
         connection.worker.fencing.add(&connection);
         connection
     }
@@ -183,11 +181,21 @@ impl Connection {
     }
 
     /// Takes from the listener what applies to the connection from now on.
-    pub(crate) fn obey(&self, document: &model::Listener) {
-        self.timeouts.set(document.timeouts);
-        self.underscores.set(document.underscore_headers);
-        let ip = self.origin.peer.ip().to_canonical();
-        self.trusted.set(document.trusted_proxies.iter().any(|net| net.contains(&ip)));
+    pub(crate) fn obey(&self, document: &Arc<model::Listener>) {
+        if !Arc::ptr_eq(&self.listener.borrow(), document) {
+            self.listener.replace(Arc::clone(document));
+            self.trusted.set(trusts(document, &self.origin));
+        }
+    }
+
+    /// How long the client may take.
+    pub(crate) fn timeouts(&self) -> ListenerTimeouts {
+        self.listener.borrow().timeouts
+    }
+
+    /// What becomes of header names with underscores.
+    pub(crate) fn underscores(&self) -> UnderscoreHeaders {
+        self.listener.borrow().underscore_headers
     }
 
     /// Makes the answer to the request at hand the connection's last.
@@ -275,7 +283,7 @@ impl Connection {
             }
         }
         let now = self.worker.now_millis();
-        let timeouts = self.timeouts.get();
+        let timeouts = self.timeouts();
         let at = if wire.input.is_empty() {
             wire.settle(&self.worker.spare);
             // Something came just now, but nothing of a request: who sends empty lines forever is idle all the same.
@@ -415,7 +423,7 @@ impl Connection {
     /// Waits on the bare socket. Returns whether there is something to read.
     async fn parked(&self) -> bool {
         self.address.take();
-        let closes = self.since.get().after(self.timeouts.get().idle);
+        let closes = self.since.get().after(self.timeouts().idle);
         poll_fn(|cx| {
             self.register(cx);
             if let Poll::Ready(result) = self.incoming.borrow().wire.stream.poll_read_ready(cx) {
@@ -429,6 +437,12 @@ impl Connection {
         })
         .await
     }
+}
+
+/// Whether the peer is one of the listener's trusted proxies.
+fn trusts(document: &model::Listener, origin: &Origin) -> bool {
+    let ip = origin.peer.ip().to_canonical();
+    document.trusted_proxies.iter().any(|net| net.contains(&ip))
 }
 
 impl Drop for Connection {

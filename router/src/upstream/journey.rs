@@ -279,7 +279,7 @@ impl Journey {
 fn due(progress: Progress, began: Millis, connection: &Connection, timeouts: &RouteTimeouts) -> (Millis, Reject) {
     match progress {
         Progress::NoBody => (began.after(timeouts.response_head), Reject::UpstreamResponseTimeout),
-        Progress::Starved(since) => (since.after(connection.timeouts.get().body_read), Reject::BodyTimeout),
+        Progress::Starved(since) => (since.after(connection.timeouts().body_read), Reject::BodyTimeout),
         Progress::Held(since) | Progress::Done(since) => {
             (since.after(timeouts.response_head), Reject::UpstreamResponseTimeout)
         }
