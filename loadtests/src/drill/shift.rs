@@ -86,15 +86,15 @@ pub(super) async fn run(common: &Common) -> Result<()> {
 
 /// One shift to its end. Returns whether it succeeds.
 async fn there(tracks: &mut Tracks, to: Track, kill: Option<&mut Checks>, short: bool) -> Result<bool> {
-    let (name, before) = (format!("to-{}", to.as_str()), tracks.timeline.len());
-    tracks.shift(&name, STEPS, &["--no-analysis"]).await?;
+    let name = format!("to-{}", to.as_str());
+    let begun = tracks.begin(&name, STEPS, &["--no-analysis"]).await?;
     if let Some(checks) = kill {
         let at = |change: &Change| change.share == KILLED_AT;
-        let change = tracks.timeline.until(before, PATIENCE, at).await?;
+        let change = tracks.timeline.until(&begun, PATIENCE, at).await?;
         let killed = tracks.kill_leader().await?;
         let since = Instant::now();
         let next = |later: &Change| later.generation > change.generation;
-        let next = tracks.timeline.until(before, PATIENCE, next).await?;
+        let next = tracks.timeline.until(&begun, PATIENCE, next).await?;
         let took = next.at.instant.saturating_duration_since(since);
         checks.check(
             format_args!(
@@ -107,7 +107,7 @@ async fn there(tracks: &mut Tracks, to: Track, kill: Option<&mut Checks>, short:
         );
         tracks.start_controller()?;
     }
-    let ended = tracks.timeline.until(before, PATIENCE, |change| has_ended(change.phase)).await?;
+    let ended = tracks.timeline.until(&begun, PATIENCE, |change| has_ended(change.phase)).await?;
     tracks.timeline.until_everywhere(ended.generation, PATIENCE).await?;
     let (code, status) = tracks.status(&name).await?;
     let phase = status.get("phase").and_then(serde_json::Value::as_str);
@@ -127,16 +127,16 @@ const fn has_ended(phase: ShiftPhase) -> bool {
 
 /// A shift is taken back while no controller runs.
 async fn without_controller(tracks: &mut Tracks, common: &Common, checks: &mut Checks) -> Result<()> {
-    let (name, before) = ("stays", tracks.timeline.len());
-    tracks.shift(name, STAYS, &["--no-analysis"]).await?;
-    let half = tracks.timeline.until(before, PATIENCE, |change| change.share > 0).await?;
+    let name = "stays";
+    let begun = tracks.begin(name, STAYS, &["--no-analysis"]).await?;
+    let half = tracks.timeline.until(&begun, PATIENCE, |change| change.share > 0).await?;
     tracks.timeline.until_everywhere(half.generation, PATIENCE).await?;
     sleep(Duration::from_secs(2)).await;
     tracks.kill_controllers()?;
     let said_at = Instant::now();
     let said = tracks.gridctl.run(&["shift", "rollback", name, "--yes", "--wait", "-m", "drill"]).await?;
     let took = said_at.elapsed();
-    let back = tracks.timeline.until(before, PATIENCE, |change| change.phase == ShiftPhase::RollingBack).await?;
+    let back = tracks.timeline.until(&begun, PATIENCE, |change| change.phase == ShiftPhase::RollingBack).await?;
     let everywhere = tracks.timeline.until_everywhere(back.generation, PATIENCE).await?;
     sleep(Duration::from_secs(3)).await;
     let green = |visit: &&Visit| visit.track == Track::Green && visit.came > said_at;
@@ -154,7 +154,7 @@ async fn without_controller(tracks: &mut Tracks, common: &Common, checks: &mut C
         ),
     );
     tracks.start_controller()?;
-    let ended = tracks.timeline.until(before, PATIENCE, |change| has_ended(change.phase)).await?;
+    let ended = tracks.timeline.until(&begun, PATIENCE, |change| has_ended(change.phase)).await?;
     let (code, _) = tracks.status(name).await?;
     checks.check(
         "and the next controller closes it, with exit code 1 of its status",

@@ -161,11 +161,12 @@ impl Left {
         tracks.behave(Track::Blue, bad.blue);
         tracks.behave(Track::Green, bad.green);
         let mut crowd = tracks.send(SIZE).await?;
-        tracks.shift(bad.name, LONG_STEPS, if common.short { &SHORT_ANALYSIS } else { &[] }).await?;
-        let began = tracks.timeline.until(0, PATIENCE, |change| change.share > 0).await?;
-        let back = tracks.timeline.until(0, 2 * PATIENCE, |change| change.phase == ShiftPhase::RollingBack).await?;
+        let first = tracks.begin(bad.name, LONG_STEPS, if common.short { &SHORT_ANALYSIS } else { &[] }).await?;
+        let began = tracks.timeline.until(&first, PATIENCE, |change| change.share > 0).await?;
+        let back =
+            tracks.timeline.until(&first, 2 * PATIENCE, |change| change.phase == ShiftPhase::RollingBack).await?;
         let everywhere = tracks.timeline.until_everywhere(back.generation, PATIENCE).await?;
-        let ended = tracks.timeline.until(0, PATIENCE, |change| change.phase == ShiftPhase::RolledBack).await?;
+        let ended = tracks.timeline.until(&first, PATIENCE, |change| change.phase == ShiftPhase::RolledBack).await?;
         // Whoever comes late would be seen.
         sleep(Duration::from_secs(2)).await;
         let (code, status) = tracks.status(bad.name).await?;
@@ -232,7 +233,7 @@ async fn succeeds(common: &Common, checks: &mut Checks) -> Result<Vec<String>> {
     output::progress(format_args!("a shift to {what}"));
     let (steps, analysis): (_, &[&str]) =
         if common.short { (WHOLE_STEPS_SHORT, &SHORT_ANALYSIS_WELL) } else { (WHOLE_STEPS, &[]) };
-    tracks.shift(name, steps, analysis).await?;
+    let begun = tracks.begin(name, steps, analysis).await?;
     let over = |change: &Change| match change.phase {
         ShiftPhase::Pending | ShiftPhase::Running => false,
         ShiftPhase::Paused
@@ -242,7 +243,7 @@ async fn succeeds(common: &Common, checks: &mut Checks) -> Result<Vec<String>> {
         | ShiftPhase::Failed
         | ShiftPhase::Aborted => true,
     };
-    let ended = tracks.timeline.until(0, 2 * PATIENCE, over).await?;
+    let ended = tracks.timeline.until(&begun, 2 * PATIENCE, over).await?;
     let everywhere = tracks.timeline.until_everywhere(ended.generation, PATIENCE).await?;
     // What was under way then is over.
     sleep(Duration::from_secs(1)).await;
@@ -280,9 +281,9 @@ async fn no_data(common: &Common, checks: &mut Checks) -> Result<()> {
     let name = "silent";
     let mut tracks = Tracks::start(1).await?;
     output::progress("a shift of a service that nobody uses");
-    tracks.shift(name, NO_DATA_STEPS, &[]).await?;
-    let running = tracks.timeline.until(0, PATIENCE, |change| change.share > 0).await?;
-    let paused = tracks.timeline.until(0, PATIENCE, |change| change.generation > running.generation).await?;
+    let begun = tracks.begin(name, NO_DATA_STEPS, &[]).await?;
+    let running = tracks.timeline.until(&begun, PATIENCE, |change| change.share > 0).await?;
+    let paused = tracks.timeline.until(&begun, PATIENCE, |change| change.generation > running.generation).await?;
     sleep(if common.short { LOOKED_AT / 5 } else { LOOKED_AT }).await;
     tracks.still_run()?;
     let changes = tracks.timeline.changes();
@@ -304,7 +305,7 @@ async fn no_data(common: &Common, checks: &mut Checks) -> Result<()> {
         ),
     );
     let said = tracks.gridctl.run(&["shift", "abort", name, "--yes"]).await?;
-    let aborted = tracks.timeline.until(0, PATIENCE, |change| change.phase == ShiftPhase::Aborted).await;
+    let aborted = tracks.timeline.until(&begun, PATIENCE, |change| change.phase == ShiftPhase::Aborted).await;
     checks.check(
         "and is ended by `gridctl shift abort`",
         said.code == 0 && aborted.is_ok_and(|aborted| aborted.share == 0),

@@ -12,7 +12,7 @@ use gridrouter_config::track::Track;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::timeline::Timeline;
+use self::timeline::{Change, Timeline};
 use super::holds_within;
 use crate::error::{Context, Error, Result};
 use crate::etcd::Cluster;
@@ -161,13 +161,15 @@ impl Tracks {
         Ok(crowd)
     }
 
-    /// Starts a shift; `more` are flags.
-    pub(super) async fn shift(&self, name: &str, steps: &str, more: &[&str]) -> Result<()> {
+    /// Starts a shift; `more` are flags. Returns the first that is heard of it.
+    pub(super) async fn begin(&self, name: &str, steps: &str, more: &[&str]) -> Result<Change> {
+        let before = self.timeline.last();
         let tenants = self.tenants_file().display().to_string();
         let common = ["shift", "start", name, "--service", SERVICE, "--wave", WAVE, "--steps", steps];
         let tenants = ["--tenants", &tenants];
         let arguments: Vec<&str> = common.iter().chain(&tenants).chain(more).copied().collect();
-        self.gridctl.must(&arguments).await.map(drop)
+        self.gridctl.must(&arguments).await?;
+        self.timeline.begun(name, before, PATIENCE).await
     }
 
     /// What `gridctl shift status` says, with its exit code.

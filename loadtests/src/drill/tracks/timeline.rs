@@ -115,22 +115,34 @@ impl Timeline {
         lock(&self.seen).changes.clone()
     }
 
-    /// How many changes there were.
-    pub(in crate::drill) fn len(&self) -> usize {
-        lock(&self.seen).changes.len()
+    /// The generation of the last change; 0 before there was one.
+    pub(in crate::drill) fn last(&self) -> u64 {
+        lock(&self.seen).changes.last().map_or(0, |last| last.generation)
     }
 
-    /// Waits for the first change after so many for which something holds.
+    /// Waits for the first change of a shift that is under way after a generation. What is still written of one that has
+    /// ended, such as its closing report, is none.
+    pub(in crate::drill) async fn begun(&self, shift: &str, after: u64, limit: Duration) -> Result<Change> {
+        let begins = |change: &Change| change.shift == shift && change.generation > after && change.stopped.is_none();
+        self.first(limit, begins).await
+    }
+
+    /// Waits for the first change of the same shift, from this one on, for which something holds.
     pub(in crate::drill) async fn until(
         &self,
-        after: usize,
+        begun: &Change,
         limit: Duration,
         holds: impl Fn(&Change) -> bool,
     ) -> Result<Change> {
+        let ours = |change: &Change| change.shift == begun.shift && change.generation >= begun.generation;
+        self.first(limit, |change| ours(change) && holds(change)).await
+    }
+
+    async fn first(&self, limit: Duration, holds: impl Fn(&Change) -> bool) -> Result<Change> {
         let mut found = None;
         holds_within(limit, async || {
             let seen = lock(&self.seen);
-            found = seen.changes.iter().skip(after).find(|change| holds(change)).cloned();
+            found = seen.changes.iter().find(|change| holds(change)).cloned();
             found.is_some() || seen.trouble.is_some()
         })
         .await;
