@@ -19,7 +19,7 @@ use self::malformed::Malformed;
 use crate::http::fields::{Fields, Known};
 
 /// The most header lines of a message.
-const MAX_LINES: usize = 100;
+pub(crate) const MAX_LINES: usize = 100;
 
 /// Room for the lines of a head while it is parsed.
 type Lines<'a> = [std::mem::MaybeUninit<httparse::Header<'a>>; MAX_LINES];
@@ -58,13 +58,13 @@ impl Scan {
 
 /// What the header fields say of how a body is delimited (RFC 9112 §6).
 #[derive(Debug, Clone, Copy)]
-struct Delimiting {
-    length: Option<u64>,
+pub(crate) struct Delimiting {
+    pub(crate) length: Option<u64>,
     chunked: bool,
 }
 
 impl Delimiting {
-    fn of(fields: &Fields, minor_version: u8) -> Result<Self, Malformed> {
+    pub(crate) fn of(fields: &Fields, minor_version: u8) -> Result<Self, Malformed> {
         let mut found = Self { length: None, chunked: false };
         for value in fields.known(Known::ContentLength) {
             if found.length.is_some() {
@@ -87,7 +87,7 @@ impl Delimiting {
 }
 
 /// Writes a length without leading zeros, which somebody might read as an octal number.
-fn plain_length(fields: &mut Fields, delimiting: Delimiting) {
+pub(crate) fn plain_length(fields: &mut Fields, delimiting: Delimiting) {
     if let Some(length) = delimiting.length
         && fields.known(Known::ContentLength).any(|value| value.len() > 1 && value.starts_with(b"0"))
     {

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod http;
 pub mod http1;
+mod http2;
 pub mod lifecycle;
 pub mod limit;
 pub mod listener;

@@ -5,6 +5,8 @@
 //! value on its own, which costs more than all decisions on the request together. Names are found by looking along the
 //! table, first by length. Lines that are passed on are copied out together where they lie together.
 
+use bytes::Bytes;
+
 /// Declares the fields that the router itself knows: variant, and name twice.
 macro_rules! known {
     ($($variant:ident $name:literal $bytes:literal;)*) => {
@@ -269,6 +271,22 @@ impl Fields {
     /// Whether there is a line of this field.
     pub fn has(&self, known: Known) -> bool {
         self.lines.iter().any(|line| line.known == known)
+    }
+
+    /// How many lines there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Tells each line: what it is, its name, and its value, which is a part of what all of them share.
+    pub(crate) fn share(self, mut each: impl FnMut(Known, &[u8], Bytes)) {
+        let text = Bytes::from(self.text);
+        for line in &self.lines {
+            let value = line.value as usize..line.value as usize + line.value_len as usize;
+            if value.end <= text.len() {
+                each(line.known, line.name(&text), text.slice(value));
+            }
+        }
     }
 
     /// All lines: what they are, name and value.

@@ -113,7 +113,7 @@ pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
 /// Whether a field may stand in a trailer section (RFC 9110 §6.5.1). What concerns framing, routing, conditions, the
 /// caller's identity or how the body is to be read may not: whoever merges trailers into the headers would take it for
 /// checked.
-fn may_be_trailer(name: &HeaderName) -> bool {
+pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
     const NEVER: [HeaderName; 9] = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,

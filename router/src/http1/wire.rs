@@ -29,13 +29,13 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
-    fn input(&self) -> BytesMut {
+    pub(crate) fn input(&self) -> BytesMut {
         let mut buffer = self.input.borrow_mut().pop().unwrap_or_default();
         buffer.reserve(READ);
         buffer
     }
 
-    fn keep_input(&self, mut buffer: BytesMut) {
+    pub(crate) fn keep_input(&self, mut buffer: BytesMut) {
         let mut spare = self.input.borrow_mut();
         if spare.len() < MAX_SPARE && (1..=MAX_KEPT).contains(&buffer.capacity()) {
             buffer.clear();
@@ -91,6 +91,7 @@ impl Wire {
         let polled = match &mut self.stream {
             Stream::Plain(socket) => pin!(socket.read_buf(&mut self.input)).poll(cx),
             Stream::Tls(tls) => receive(tls, cx, &mut self.input, spare),
+            Stream::Gone => Poll::Ready(Ok(0)),
         };
         self.settle(spare);
         polled

@@ -18,13 +18,16 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Boxed: it is large, and rarer.
     Tls(Box<TlsStream>),
+    /// None: it was handed over to what speaks another protocol on it, or there never was one, as with one stream of HTTP/2.
+    Gone,
 }
 
 impl Stream {
-    pub(crate) fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => &tls.socket,
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(tls) => Some(&tls.socket),
+            Self::Gone => None,
         }
     }
 
@@ -34,6 +37,7 @@ impl Stream {
             Self::Plain(socket) => socket.poll_read_ready(cx),
             Self::Tls(tls) if tls.holds_something() => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.socket.poll_read_ready(cx),
+            Self::Gone => Poll::Ready(Err(gone())),
         }
     }
 
@@ -46,13 +50,14 @@ impl Stream {
                 tls.send_some()?;
                 Ok(taken)
             }
+            Self::Gone => Err(gone()),
         }
     }
 
     /// Whether something was taken that waits to be sent.
     pub(crate) fn owes(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Gone => false,
             Self::Tls(tls) => tls.tls.wants_write(),
         }
     }
@@ -64,6 +69,7 @@ impl Stream {
                 socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Tls(tls) => tls.is_quiet(),
+            Self::Gone => false,
         }
     }
 
@@ -71,7 +77,7 @@ impl Stream {
     /// without an answer being sent.
     pub(crate) fn say_goodbye(&mut self) {
         match self {
-            Self::Plain(_) => {}
+            Self::Plain(_) | Self::Gone => {}
             Self::Tls(tls) => tls.say_goodbye(),
         }
     }
@@ -81,9 +87,15 @@ impl Stream {
         if let Self::Tls(tls) = self {
             tls.is_closing = true;
         }
-        // If the option cannot be set the connection is broken already.
-        let _set = socket2::SockRef::from(self.socket()).set_linger(Some(std::time::Duration::ZERO));
+        if let Some(socket) = self.socket() {
+            // If the option cannot be set the connection is broken already.
+            let _set = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+        }
     }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 /// TLS over a socket, the handshake over.
@@ -117,8 +129,12 @@ impl TlsStream {
         Self { socket, tls, is_closing: false }
     }
 
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
     /// Whether something was decrypted that nobody has taken, the end among it.
-    fn holds_something(&self) -> bool {
+    pub(crate) fn holds_something(&self) -> bool {
         !self.tls.wants_read()
     }
 
@@ -276,6 +292,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(tls) => tls.poll_encrypt(cx, |writer| writer.write(bytes)),
+            Self::Gone => Poll::Ready(Err(gone())),
         }
     }
 
@@ -287,12 +304,13 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, pieces),
             Self::Tls(tls) => tls.poll_encrypt(cx, |writer| writer.write_vectored(pieces)),
+            Self::Gone => Poll::Ready(Err(gone())),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Gone => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_send(cx),
         }
     }
@@ -301,6 +319,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(tls) => tls.poll_shutdown(cx),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 }

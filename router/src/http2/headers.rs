@@ -1,0 +1,134 @@
+//! Header fields between HTTP/2 and what the rest of the router works with.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+
+use crate::http::fields::{Fields, Known};
+use crate::http1::body::Decoder;
+use crate::http1::encode::may_be_trailer;
+use crate::http1::malformed::Malformed;
+use crate::http1::request::Head;
+use crate::http1::{Delimiting, MAX_LINES, plain_length};
+
+/// The longest list of fields that is taken, as RFC 9113 §6.5.2 counts it: as much as a head of HTTP/1.1 may have, with what
+/// that counts for each line.
+pub(crate) const MAX_LIST_BYTES: u32 = 32 * 1024 + 32 * MAX_LINES as u32;
+/// Header lines that a router adds: room for them is made at once.
+const ADDED_LINES: usize = 6;
+/// About how long a line is.
+const LINE_BYTES: usize = 48;
+
+/// A request's head, as if it had come by HTTP/1.1: its target is what it would be there, `Host` stands among the fields, and so
+/// does the coding of a body whose length is not known. `is_whole` says that there is no body.
+///
+/// What the h2 crate has refused before is not looked at again: pseudo-header fields that are missing, doubled or out of
+/// place, names in upper case, fields that belong to a connection, control characters.
+pub(crate) fn request(parts: Parts, is_whole: bool) -> Result<Head, Malformed> {
+    let Parts { method, uri, headers, .. } = parts;
+    let target = uri.into_parts();
+    if target.scheme.is_some_and(|scheme| scheme != http::uri::Scheme::HTTP && scheme != http::uri::Scheme::HTTPS) {
+        return Err(Malformed::BadTarget);
+    }
+    let mut fields = fields(&headers, ADDED_LINES)?;
+    if let Some(authority) = target.authority {
+        // RFC 9113 §8.3.1: both may be there, and have to be the same. What is wrong with one is found later.
+        let asked = authority.as_str().as_bytes();
+        let same = |host: &[u8]| host.eq_ignore_ascii_case(asked);
+        if fields.known(Known::Host).all(same) && fields.known(Known::Host).count() <= 1 {
+            fields.set(Known::Host, asked);
+        } else {
+            fields.append(Known::Host.as_str(), asked);
+        }
+    }
+    let delimiting = Delimiting::of(&fields, 1)?;
+    plain_length(&mut fields, delimiting);
+    let body = match delimiting.length {
+        _ if is_whole => Decoder::Done,
+        Some(length) => Decoder::new(length, false),
+        None => {
+            fields.append(Known::TransferEncoding.as_str(), "chunked");
+            Decoder::ChunkSize
+        }
+    };
+    let uri = target.path_and_query.map_or_else(Uri::default, Uri::from);
+    let expects_continue = !is_whole && fields.has(Known::Expect);
+    Ok(Head {
+        method,
+        uri,
+        version: Version::HTTP_2,
+        body,
+        keep_alive: true,
+        expects_continue,
+        takes_trailers: true,
+        fields,
+    })
+}
+
+/// Fields as they came by HTTP/2, with room for `more`. The lines of `cookie` become one (RFC 9113 §8.2.3).
+pub(crate) fn fields(map: &HeaderMap, more: usize) -> Result<Fields, Malformed> {
+    let lines = map.len();
+    if lines > MAX_LINES {
+        return Err(Malformed::LargeHead);
+    }
+    let mut fields = Fields::with_room(lines + more, (lines + more) * LINE_BYTES);
+    let mut cookies = 0;
+    for (name, value) in map {
+        let bytes = value.as_bytes();
+        // RFC 9113 §8.2.1. What trims it would see another value than what does not.
+        if is_blank(bytes.first()) || is_blank(bytes.last()) {
+            return Err(Malformed::NotHttp);
+        }
+        cookies += usize::from(name == http::header::COOKIE);
+        fields.append(name, bytes);
+    }
+    if cookies > 1 {
+        let all: Vec<&[u8]> = map.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        fields.set(Known::Cookie, &all.join(&b"; "[..]));
+    }
+    Ok(fields)
+}
+
+fn is_blank(byte: Option<&u8>) -> bool {
+    matches!(byte, Some(b' ' | b'\t'))
+}
+
+/// Fields as they go by HTTP/2. What belongs to a connection of HTTP/1.1 is left out (RFC 9113 §8.2.2), and so is what cannot be
+/// there at all.
+pub(crate) fn map(fields: Fields, more: usize) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len() + more);
+    fields.share(|known, name, value| {
+        if belongs_to_connection(known) {
+            return;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::from_lowercase(name), HeaderValue::from_maybe_shared(value)) {
+            map.append(name, value);
+        }
+    });
+    map
+}
+
+fn belongs_to_connection(known: Known) -> bool {
+    matches!(
+        known,
+        Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::Upgrade
+            | Known::Http2Settings
+    )
+}
+
+/// Trailers as they are passed on: as by HTTP/1.1, without what somebody could take for checked.
+pub(crate) fn trailers(trailers: HeaderMap) -> HeaderMap {
+    if trailers.keys().all(may_be_trailer) {
+        return trailers;
+    }
+    let mut kept = HeaderMap::with_capacity(trailers.len());
+    for name in trailers.keys().filter(|name| may_be_trailer(name)) {
+        for value in trailers.get_all(name) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}

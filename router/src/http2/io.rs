@@ -1,0 +1,92 @@
+//! A socket as the h2 crate reads and writes it.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::listener::worker::Worker;
+use crate::tls::stream::Stream;
+
+/// A socket as the h2 crate reads and writes it.
+pub(crate) struct Io {
+    stream: Stream,
+    /// What was received and not read yet.
+    early: BytesMut,
+    worker: Rc<Worker>,
+}
+
+impl Io {
+    /// `early` was received from it already.
+    pub(crate) fn new(stream: Stream, early: BytesMut, worker: Rc<Worker>) -> Self {
+        Self { stream, early, worker }
+    }
+
+    /// Hands out what was received already.
+    fn take_early(&mut self, into: &mut ReadBuf<'_>) {
+        let length = self.early.len().min(into.remaining());
+        into.put_slice(self.early.get(..length).unwrap_or_default());
+        self.early.advance(length);
+        if self.early.is_empty() {
+            self.worker.spare.keep_input(std::mem::take(&mut self.early));
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.early.is_empty() {
+            this.take_early(into);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.stream {
+            Stream::Plain(socket) => Pin::new(socket).poll_read(cx, into),
+            Stream::Tls(tls) => {
+                // Asked first: mostly there is nothing, and then no buffer is needed.
+                if !tls.holds_something() {
+                    ready!(tls.socket().poll_read_ready(cx))?;
+                }
+                let spare = &this.worker.spare;
+                let (mut scratch, mut received) = (spare.input(), spare.input());
+                let polled = tls.poll_receive(cx, &mut scratch, &mut received);
+                spare.keep_input(scratch);
+                this.early = received;
+                // At the end nothing is there to be taken.
+                ready!(polled)?;
+                this.take_early(into);
+                Poll::Ready(Ok(()))
+            }
+            Stream::Gone => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
