@@ -148,6 +148,7 @@ fn model(shift: bool) -> model::Model {
                 underscore_headers: model::UnderscoreHeaders::default(),
                 timeouts: model::ListenerTimeouts::default(),
                 limits: vec![],
+                http2: model::ListenerHttp2::default(),
                 tls: None,
             }),
             |listener| &listener.name,

@@ -4,5 +4,10 @@
 //! control from one end to the other, and requests that look like those of HTTP/1.1 to everything behind. A stream is a
 //! [`Connection`](crate::http::connection::Connection) of one request.
 
+mod answer;
+mod guard;
 pub(crate) mod headers;
 pub(crate) mod io;
+pub(crate) mod receiving;
+pub(crate) mod session;
+mod stream;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::Check;
 use super::endpoint::socket_address;
 use super::value::all;
-use crate::model::{Clients, Listener, ListenerTimeouts, UnderscoreHeaders};
+use crate::model::{Clients, Listener, ListenerHttp2, ListenerTimeouts, UnderscoreHeaders};
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw;
@@ -23,6 +23,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
     let clients = clients(check, raw.clients.as_ref());
     let timeouts = timeouts(check, raw.timeouts.as_ref());
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
+    let http2 = http2(check, raw.http2.as_ref());
     let tls = raw.tls.as_ref().map(|raw| tls::check(check, raw));
     Some(Listener {
         name: check.source.id.name.clone(),
@@ -37,6 +38,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
         },
         timeouts: timeouts?,
         limits: limits?,
+        http2: http2?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
     })
 }
@@ -80,6 +82,15 @@ fn timeouts(check: &mut Check<'_>, raw: Option<&raw::ListenerTimeouts>) -> Optio
     };
     let (body_read, body_write) = (body_read?, body_write?);
     Some(ListenerTimeouts { head: head?, idle: idle?, body_read, body_write, min_rate: min_rate? })
+}
+
+fn http2(check: &mut Check<'_>, raw: Option<&raw::ListenerHttp2>) -> Option<ListenerHttp2> {
+    let default = ListenerHttp2::default();
+    let Some(raw) = raw else { return Some(default) };
+    let at = Path::Root.key("http2");
+    let at = at.key("maxStreams");
+    let max_streams = check.number(&at, "maxStreams", raw.max_streams, 1..=1_000, default.max_streams)?;
+    Some(ListenerHttp2 { enabled: raw.enabled.unwrap_or(default.enabled), max_streams })
 }
 
 /// A network, or one address.

@@ -26,8 +26,25 @@ pub struct Listener {
     /// Limits that every request must pass, whether a route matches or not. Their keys have only parts that the request
     /// itself says.
     pub limits: Vec<Name>,
+    /// HTTP/2 beside HTTP/1.1.
+    pub http2: ListenerHttp2,
     /// Speaks TLS, as this says; HTTP in clear without.
     pub tls: Option<ListenerTls>,
+}
+
+/// HTTP/2 on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerHttp2 {
+    /// Whether it is spoken at all.
+    pub enabled: bool,
+    /// How many requests one connection may have at the same time.
+    pub max_streams: u32,
+}
+
+impl Default for ListenerHttp2 {
+    fn default() -> Self {
+        Self { enabled: true, max_streams: 128 }
+    }
 }
 
 /// Which clients may come.

@@ -26,9 +26,24 @@ pub struct Listener {
     /// request itself says: `clientIp`, `header`, `cookie`, `query` and `constant`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
+    /// HTTP/2 beside HTTP/1.1. Default: it is spoken with clients that want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2: Option<ListenerHttp2>,
     /// Speak TLS. Default: HTTP in clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+}
+
+/// HTTP/2 on a listener: agreed on with TLS (ALPN), and in clear with clients that begin with it (prior knowledge).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListenerHttp2 {
+    /// Whether it is spoken at all. Default `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// How many requests one connection may have at the same time (1 to 1,000). Default 128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_streams: Option<u32>,
 }
 
 /// How long a client may take.

@@ -15,15 +15,21 @@ use super::tempo::Tempo;
 use crate::clock;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::wire::{Spare, Wire};
+use crate::http2::receiving::Receiving;
+use crate::tls::stream::Stream;
 
 /// A connection's receiving side.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) wire: Wire,
+    /// The body, where it comes by HTTP/2 and not by the wire.
+    stream: Option<Box<Receiving>>,
     /// Where in the body of the request at hand the next byte belongs.
     pub(super) body: Decoder,
     /// The client waits to be told that it may send the body.
     owes_continue: bool,
+    /// It is to be told, by whoever answers it.
+    is_invited: bool,
     /// How many bytes its body may still have.
     room: u64,
     /// How it gets on.
@@ -38,13 +44,20 @@ impl Incoming {
     pub(super) fn new(wire: Wire) -> Self {
         Self {
             wire,
+            stream: None,
             body: Decoder::Done,
             owes_continue: false,
+            is_invited: false,
             room: u64::MAX,
             tempo: Tempo::default(),
             fault: Reject::MalformedRequest,
             broken: false,
         }
+    }
+
+    /// That of one stream of HTTP/2.
+    pub(super) fn of_stream(stream: Receiving, body: Decoder) -> Self {
+        Self { stream: Some(Box::new(stream)), body, ..Self::new(Wire::new(Stream::Gone)) }
     }
 
     /// A head was taken.
@@ -60,8 +73,8 @@ impl Incoming {
     }
 
     /// Notes a piece that has come. Returns whether it may be taken.
-    fn admits(&mut self, piece: &Bytes) -> bool {
-        let left = self.room.checked_sub(piece.len() as u64);
+    fn admits(&mut self, length: u64) -> bool {
+        let left = self.room.checked_sub(length);
         self.room = left.unwrap_or(0);
         if left.is_none() {
             self.fault = Reject::BodyTooLarge;
@@ -83,8 +96,47 @@ impl Incoming {
         Poll::Ready(fine)
     }
 
+    /// Receives what comes next of a body that comes by HTTP/2: its end where nothing is left.
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        timeouts: ListenerTimeouts,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        let Poll::Ready(came) = stream.poll_frame(cx) else {
+            self.tempo.waits(clock::now_millis);
+            return Poll::Pending;
+        };
+        let is_over = stream.is_over();
+        let Ok(frame) = came.transpose() else { return Poll::Ready(Some(Err(BrokenBody))) };
+        let Some(data) = frame.as_ref().and_then(Frame::data_ref) else {
+            // Trailers, or the end.
+            self.body = Decoder::Done;
+            return Poll::Ready(frame.map(Ok));
+        };
+        let length = data.len() as u64;
+        if !self.tempo.gets_on(length, timeouts.body_read, timeouts.min_rate, clock::now_millis) {
+            self.fault = Reject::BodyTimeout;
+            return Poll::Ready(Some(Err(BrokenBody)));
+        }
+        if !self.admits(length) {
+            return Poll::Ready(Some(Err(BrokenBody)));
+        }
+        if is_over {
+            self.body = Decoder::Done;
+        } else if let Decoder::Length(left) = self.body {
+            // The h2 crate sees to it that there is no more than was said.
+            self.body = Decoder::new(left.saturating_sub(length), false);
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+
     /// Throws away what has come of the body. Returns whether that was the rest of it.
     pub(super) fn discard(&mut self, spare: &Spare) -> bool {
+        if self.stream.is_some() {
+            // The next request has a stream of its own.
+            return true;
+        }
         while !self.broken && !self.body.is_done() {
             match self.body.decode(&mut self.wire.input) {
                 Ok(Decoded::Data(_)) => {}
@@ -100,6 +152,11 @@ impl Incoming {
     /// Whether the client may be sending what nobody will read.
     pub(super) fn is_expecting(&self) -> bool {
         self.broken || !self.body.is_done() || !self.wire.input.is_empty()
+    }
+
+    /// Whether the client of an HTTP/2 stream is to be told that it may send the body.
+    pub(crate) fn takes_invitation(&mut self) -> bool {
+        std::mem::take(&mut self.is_invited)
     }
 
     /// Tells the client that it may send the body, unless it has begun to.
@@ -135,7 +192,7 @@ pub(crate) struct ClientBody {
 }
 
 impl ClientBody {
-    pub(super) fn new(connection: &Rc<Connection>) -> Self {
+    pub(crate) fn new(connection: &Rc<Connection>) -> Self {
         Self { connection: Rc::clone(connection), keeper: None }
     }
 
@@ -167,15 +224,42 @@ impl ClientBody {
         }
     }
 
+    /// The same where it comes by HTTP/2.
+    #[cold]
+    fn poll_stream(
+        &self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        if incoming.broken {
+            return Poll::Ready(Some(Err(BrokenBody)));
+        }
+        if incoming.body.is_done() {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(came) = incoming.poll_stream(cx, self.connection.timeouts()) else {
+            incoming.is_invited |= std::mem::take(&mut incoming.owes_continue);
+            return Poll::Pending;
+        };
+        incoming.broken |= matches!(came, Some(Err(_)));
+        if self.connection.timed.get() && incoming.body.is_done() {
+            self.connection.body_ended.set(clock::now());
+        }
+        Poll::Ready(came)
+    }
+
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let mut incoming = self.connection.incoming.borrow_mut();
         let incoming = &mut *incoming;
+        if incoming.stream.is_some() {
+            return self.poll_stream(cx, incoming);
+        }
         loop {
             if incoming.broken {
                 return Poll::Ready(Some(Err(BrokenBody)));
             }
             match incoming.body.decode(&mut incoming.wire.input) {
-                Ok(Decoded::Data(data)) if !incoming.admits(&data) => incoming.broken = true,
+                Ok(Decoded::Data(data)) if !incoming.admits(data.len() as u64) => incoming.broken = true,
                 Ok(Decoded::Data(data)) => {
                     if self.connection.timed.get() && incoming.body.is_done() {
                         self.connection.body_ended.set(clock::now());

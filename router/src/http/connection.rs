@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
 
 use super::answer::{self, Answer, Asker};
@@ -20,9 +21,13 @@ use super::client_body::{ClientBody, Incoming};
 use super::reject::Reject;
 use crate::clock::{self, Millis, Nanos};
 use crate::http1::Scan;
+use crate::http1::body::Decoder;
 use crate::http1::out::Out;
 use crate::http1::request::{self, Head};
 use crate::http1::wire::Wire;
+use crate::http2;
+use crate::http2::receiving::Receiving;
+use crate::http2::session::Session;
 use crate::listener::wheel::Alarm;
 use crate::listener::worker::Worker;
 use crate::pipeline::fencing::UnderWay;
@@ -40,6 +45,8 @@ const LINGER_TIME: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(2);
 /// How much of the requests behind the one being answered is read already.
 const MAX_AHEAD: usize = 32 * 1024;
+/// What a client begins with that speaks HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Who is at the other end, and through which listener it came.
 #[derive(Debug, Clone, Copy)]
@@ -49,12 +56,13 @@ pub(crate) struct Origin {
     pub(crate) listener: u32,
 }
 
-/// The state of one client connection, shared by its task and its requests.
+/// The state of one client connection, shared by its task and its requests. A stream of HTTP/2 is a connection of one request,
+/// without a socket of its own.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) origin: Origin,
     /// What is known of the client by TLS; nothing without.
-    secure: Option<Box<Secure>>,
+    secure: Option<Rc<Secure>>,
     alarm: Rc<Alarm>,
     worker: Rc<Worker>,
     /// The listener, as it was when the last request came.
@@ -84,8 +92,10 @@ pub(crate) struct Connection {
     pub(crate) position: Cell<usize>,
     /// The answer being made is the connection's last.
     ends: Cell<bool>,
+    /// Something was said on it: what begins now can be no other protocol.
+    has_spoken: Cell<bool>,
     /// The client's address as text, made with its first request.
-    address: RefCell<Option<Box<[u8]>>>,
+    address: RefCell<Option<Rc<[u8]>>>,
 }
 
 /// How an answer ends whose track is left.
@@ -105,6 +115,8 @@ enum Next {
     Request(Head),
     /// Bytes that are no request, or half a request and no more.
     Refusal(Reject, &'static str),
+    /// HTTP/2.
+    Http2,
     /// Nothing for a while.
     Idle,
     /// The client has gone.
@@ -116,6 +128,8 @@ enum Next {
 enum Served {
     /// It is idle.
     Idle,
+    /// It goes on with HTTP/2.
+    Http2,
     /// It is over.
     Over,
 }
@@ -125,9 +139,28 @@ impl Connection {
     pub(crate) fn new(
         worker: Rc<Worker>,
         stream: Stream,
-        secure: Option<Box<Secure>>,
+        secure: Option<Rc<Secure>>,
         origin: Origin,
         document: &Arc<model::Listener>,
+    ) -> Rc<Self> {
+        let incoming = Incoming::new(Wire::new(stream));
+        Self::receiving(worker, incoming, secure, origin, document, None)
+    }
+
+    /// One stream of HTTP/2, with a request whose head has come.
+    pub(crate) fn of_stream(session: &Session, body: Receiving, delimiting: Decoder) -> Rc<Self> {
+        let (worker, secure) = (Rc::clone(&session.worker), session.secure.clone());
+        let (incoming, address) = (Incoming::of_stream(body, delimiting), Rc::clone(&session.address));
+        Self::receiving(worker, incoming, secure, session.origin, session.document(), Some(address))
+    }
+
+    fn receiving(
+        worker: Rc<Worker>,
+        incoming: Incoming,
+        secure: Option<Rc<Secure>>,
+        origin: Origin,
+        document: &Arc<model::Listener>,
+        address: Option<Rc<[u8]>>,
     ) -> Rc<Self> {
         let trusted = trusts(document, &origin);
         let connection = Rc::new(Self {
@@ -137,7 +170,7 @@ impl Connection {
             worker,
             listener: RefCell::new(Arc::clone(document)),
             trusted: Cell::new(trusted),
-            incoming: RefCell::new(Incoming::new(Wire::new(stream))),
+            incoming: RefCell::new(incoming),
             since: Cell::new(clock::now_millis()),
             request_deadline: Cell::new(Millis::NEVER),
             timed: Cell::default(),
@@ -149,7 +182,8 @@ impl Connection {
             under_way: UnderWay::default(),
             position: Cell::default(),
             ends: Cell::default(),
-            address: RefCell::default(),
+            has_spoken: Cell::default(),
+            address: RefCell::new(address),
         });
         connection.worker.fencing.add(&connection);
         connection
@@ -174,10 +208,36 @@ impl Connection {
         self.secure.as_ref()?.client.as_ref()
     }
 
+    /// What is known of the client by TLS.
+    pub(crate) fn secure(&self) -> Option<Rc<Secure>> {
+        self.secure.clone()
+    }
+
     /// Lends the client's address as text.
     pub(crate) fn with_address<T>(&self, use_it: impl FnOnce(&[u8]) -> T) -> T {
-        let text = || self.origin.peer.ip().to_canonical().to_string().into_bytes().into_boxed_slice();
+        let text = || self.origin.peer.ip().to_canonical().to_string().into_bytes().into();
         use_it(self.address.borrow_mut().get_or_insert_with(text))
+    }
+
+    /// The client's address as text.
+    pub(crate) fn address(&self) -> Rc<[u8]> {
+        self.with_address(|text| Rc::from(text))
+    }
+
+    /// The listener, as it was when the last request came.
+    pub(crate) fn document(&self) -> Arc<model::Listener> {
+        Arc::clone(&self.listener.borrow())
+    }
+
+    /// Gives the socket to what speaks another protocol on it, with what was received and not used.
+    pub(crate) fn hand_over(&self) -> (Stream, BytesMut) {
+        let wire = std::mem::replace(&mut self.incoming.borrow_mut().wire, Wire::new(Stream::Gone));
+        (wire.stream, wire.input)
+    }
+
+    /// A request's head was taken, and this is what follows it.
+    pub(crate) fn begins(&self, body: Decoder, expects_continue: bool) {
+        self.incoming.borrow_mut().begin(body, expects_continue);
     }
 
     /// Takes from the listener what applies to the connection from now on.
@@ -232,7 +292,7 @@ impl Connection {
     }
 
     /// Who is woken when the connection is to be looked at.
-    pub(super) fn register(&self, cx: &Context<'_>) {
+    pub(crate) fn register(&self, cx: &Context<'_>) {
         self.alarm.register(cx.waker());
     }
 
@@ -261,6 +321,14 @@ impl Connection {
         }
     }
 
+    /// Whether what the client begins with is the preface of HTTP/2 (RFC 9113 §3.4), and that is spoken here. Where it was agreed
+    /// on by TLS, nobody comes here.
+    #[cold]
+    fn begins_http2(&self, input: &[u8]) -> bool {
+        let begins = input.starts_with(PREFACE) || PREFACE.starts_with(input);
+        begins && !self.is_secure() && !self.has_spoken.get() && self.listener.borrow().http2.enabled
+    }
+
     /// Waits for the next request's head.
     fn poll_next(&self, cx: &mut Context<'_>, scan: &mut Scan, began: &mut Option<Millis>) -> Poll<Next> {
         let mut incoming = self.incoming.borrow_mut();
@@ -272,6 +340,7 @@ impl Connection {
                     return Poll::Ready(Next::Request(head));
                 }
                 Ok(None) => {}
+                Err(_) if self.begins_http2(&wire.input) => return Poll::Ready(Next::Http2),
                 Err(malformed) => {
                     return Poll::Ready(Next::Refusal(own::reject_for(malformed), malformed.as_str()));
                 }
@@ -326,6 +395,7 @@ impl Connection {
                     Box::pin(self.refuse(reject)).await;
                     return Served::Over;
                 }
+                Next::Http2 => return Served::Http2,
                 Next::Idle => return Served::Idle,
                 Next::Over => return Served::Over,
             }
@@ -335,7 +405,8 @@ impl Connection {
     /// Answers one request. Returns whether the connection goes on.
     async fn answer(self: &Rc<Self>, head: Head) -> bool {
         let asker = Asker::new(&head);
-        self.incoming.borrow_mut().begin(head.body, head.expects_continue);
+        self.has_spoken.set(true);
+        self.begins(head.body, head.expects_continue);
         self.ends.set(false);
         self.waits.set(false);
         let answer = {
@@ -458,8 +529,10 @@ impl Drop for Connection {
 pub(crate) async fn run(connection: Rc<Connection>) {
     while connection.parked().await {
         // Boxed, so that a parked connection's task is small.
-        if Box::pin(connection.serve()).await == Served::Over {
-            return;
+        match Box::pin(connection.serve()).await {
+            Served::Idle => {}
+            Served::Http2 => return Box::pin(http2::session::run(connection)).await,
+            Served::Over => return,
         }
     }
 }

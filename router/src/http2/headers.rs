@@ -132,3 +132,83 @@ pub(crate) fn trailers(trailers: HeaderMap) -> HeaderMap {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(list: &[(&str, &str)], uri: &str) -> Parts {
+        let mut request = http::Request::builder().method("POST").uri(uri);
+        for (name, value) in list {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn lines(fields: &Fields) -> Vec<String> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        fields.iter().map(|(_, name, value)| format!("{}: {}", text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn a_request_is_as_if_it_had_come_by_http_1_1() {
+        let list = [("a", "1"), ("cookie", "x=1"), ("b", ""), ("cookie", "y=2"), ("a", "2")];
+        let head = request(parts(&list, "https://A.test:8443/p?q"), false).unwrap();
+        assert_eq!(
+            (head.uri.to_string().as_str(), head.version, head.body),
+            ("/p?q", Version::HTTP_2, Decoder::ChunkSize)
+        );
+        let mut is = lines(&head.fields);
+        is.sort_unstable();
+        assert_eq!(is, ["a: 1", "a: 2", "b: ", "cookie: x=1; y=2", "host: A.test:8443", "transfer-encoding: chunked"]);
+        let whole = request(parts(&[("content-length", "0")], "http://a/"), true).unwrap();
+        assert_eq!(
+            (whole.body, lines(&whole.fields)),
+            (Decoder::Done, vec!["content-length: 0".to_owned(), "host: a".to_owned()])
+        );
+        let long = request(parts(&[("content-length", "007")], "http://a/"), false).unwrap();
+        assert_eq!((long.body, long.fields.get("content-length")), (Decoder::Length(7), Some(&b"7"[..])));
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        let refused = |list: &[(&str, &str)], uri: &str| request(parts(list, uri), false).err();
+        assert_eq!(refused(&[("a", " 1")], "http://a/"), Some(Malformed::NotHttp));
+        assert_eq!(refused(&[("a", "1\t")], "http://a/"), Some(Malformed::NotHttp));
+        assert_eq!(
+            refused(&[("content-length", "1"), ("content-length", "1")], "http://a/"),
+            Some(Malformed::RepeatedLength)
+        );
+        assert_eq!(refused(&[("content-length", "-1")], "http://a/"), Some(Malformed::BadLength));
+        assert_eq!(refused(&[], "ftp://a/"), Some(Malformed::BadTarget));
+        assert_eq!(refused(&vec![("a", "1"); MAX_LINES + 1], "http://a/"), Some(Malformed::LargeHead));
+        // Two hosts that differ: whoever looks at them finds both.
+        let head = request(parts(&[("host", "b")], "http://a/"), true).unwrap();
+        assert_eq!(head.fields.known(Known::Host).count(), 2);
+    }
+
+    #[test]
+    fn fields_go_without_what_belongs_to_a_connection() {
+        let lines = [
+            ("a", "1"),
+            ("connection", "x"),
+            ("keep-alive", "1"),
+            ("a", "2"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+        ];
+        let map = map(lines.into_iter().collect(), 0);
+        assert_eq!(map.len(), 2);
+        assert_eq!(map.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn trailers_go_without_what_could_be_taken_for_checked() {
+        let given = [("x", "1"), ("host", "a"), ("x", "2"), ("authorization", "b")];
+        let given: HeaderMap =
+            given.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
+        let kept = trailers(given);
+        assert_eq!((kept.len(), kept.contains_key("host")), (kept.get_all("x").iter().count(), false));
+        assert!(kept.contains_key("x"));
+    }
+}

@@ -1,5 +1,6 @@
 //! A socket as the h2 crate reads and writes it.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::guard::Guard;
 use crate::listener::worker::Worker;
 use crate::tls::stream::Stream;
 
@@ -17,12 +19,25 @@ pub(crate) struct Io {
     /// What was received and not read yet.
     early: BytesMut,
     worker: Rc<Worker>,
+    /// Sees what comes from a client.
+    guard: Option<Rc<RefCell<Guard>>>,
 }
 
 impl Io {
     /// `early` was received from it already.
     pub(crate) fn new(stream: Stream, early: BytesMut, worker: Rc<Worker>) -> Self {
-        Self { stream, early, worker }
+        Self { stream, early, worker, guard: None }
+    }
+
+    /// The same, with everything seen by a guard that comes and goes. When there is a flood, nothing more is read.
+    pub(super) fn guarded(self, guard: Rc<RefCell<Guard>>) -> Self {
+        Self { guard: Some(guard), ..self }
+    }
+
+    fn wrote(&self) {
+        if let Some(guard) = &self.guard {
+            guard.borrow_mut().wrote();
+        }
     }
 
     /// Hands out what was received already.
@@ -39,25 +54,40 @@ impl Io {
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.early.is_empty() {
-            this.take_early(into);
+        if this.guard.as_ref().is_some_and(|guard| guard.borrow().flood().is_some()) {
+            return Poll::Pending;
+        }
+        let before = into.filled().len();
+        ready!(this.receive(cx, into))?;
+        if let Some(guard) = &this.guard {
+            let came = into.filled().get(before..).unwrap_or_default();
+            guard.borrow_mut().came(came, this.worker.now_millis());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io {
+    fn receive(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            self.take_early(into);
             return Poll::Ready(Ok(()));
         }
-        match &mut this.stream {
+        match &mut self.stream {
             Stream::Plain(socket) => Pin::new(socket).poll_read(cx, into),
             Stream::Tls(tls) => {
                 // Asked first: mostly there is nothing, and then no buffer is needed.
                 if !tls.holds_something() {
                     ready!(tls.socket().poll_read_ready(cx))?;
                 }
-                let spare = &this.worker.spare;
+                let spare = &self.worker.spare;
                 let (mut scratch, mut received) = (spare.input(), spare.input());
                 let polled = tls.poll_receive(cx, &mut scratch, &mut received);
                 spare.keep_input(scratch);
-                this.early = received;
+                self.early = received;
                 // At the end nothing is there to be taken.
                 ready!(polled)?;
-                this.take_early(into);
+                self.take_early(into);
                 Poll::Ready(Ok(()))
             }
             Stream::Gone => Poll::Ready(Ok(())),
@@ -67,6 +97,7 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.wrote();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -75,6 +106,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.wrote();
         Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
     }
 

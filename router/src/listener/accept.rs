@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::clients;
 use super::worker::{Message, Thread, Worker};
 use crate::http::connection::{self, Connection, Origin};
+use crate::http2;
 use crate::telemetry::handshakes::Failed;
 use crate::tls::handshake::{self, Accepted};
 use crate::tls::stream::Stream;
@@ -113,8 +114,10 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
         let document = Arc::clone(document);
         drop(tokio::task::spawn_local(async move {
             // Boxed, so that a connection's task is small afterwards.
-            if let Some(connection) = Box::pin(shake_hands(worker, stream, origin, document)).await {
-                connection::run(connection).await;
+            match Box::pin(shake_hands(worker, stream, origin, document)).await {
+                Some(Spoken::Http1(connection)) => connection::run(connection).await,
+                Some(Spoken::Http2(connection)) => Box::pin(http2::session::run(connection)).await,
+                None => {}
             }
             drop((counted, seat));
         }));
@@ -127,13 +130,19 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     }));
 }
 
+/// A connection, and the protocol that was agreed on for it.
+enum Spoken {
+    Http1(Rc<Connection>),
+    Http2(Rc<Connection>),
+}
+
 /// Shakes hands. There is a connection if that goes well.
 async fn shake_hands(
     worker: Rc<Worker>,
     stream: TcpStream,
     origin: Origin,
     document: Arc<model::Listener>,
-) -> Option<Rc<Connection>> {
+) -> Option<Spoken> {
     let counters = &worker.counters.shared.handshakes;
     let listener = worker.shared.tls.load().listener(origin.listener).cloned();
     let Some(listener) = listener else {
@@ -147,9 +156,9 @@ async fn shake_hands(
     match accepted {
         Ok(Accepted { stream, secure }) => {
             counters.is_done(secure.version, secure.is_resumed);
-            // Where HTTP/2 was agreed on, what speaks that will take over here.
-            let stream = Stream::Tls(Box::new(stream));
-            Some(Connection::new(Rc::clone(&worker), stream, Some(Box::new(secure)), origin, &document))
+            let (stream, is_http2) = (Stream::Tls(Box::new(stream)), secure.is_http2);
+            let connection = Connection::new(Rc::clone(&worker), stream, Some(Rc::new(secure)), origin, &document);
+            Some(if is_http2 { Spoken::Http2(connection) } else { Spoken::Http1(connection) })
         }
         Err(failed) => {
             tracing::debug!(client = %origin.peer, reason = failed.as_str(), "handshake failed");

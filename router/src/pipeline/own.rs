@@ -146,7 +146,7 @@ pub(super) async fn refuse(connection: &Rc<Connection>, refusal: Refused, body: 
 }
 
 /// The answer to a refused request.
-pub(super) fn reject(
+pub(crate) fn reject(
     connection: &Rc<Connection>,
     why: Reject,
     record: Record,

@@ -126,6 +126,10 @@ pub struct ThreadCounters {
     pub handshakes: HandshakeCounters,
     /// Connections accepted.
     pub accepted: Counter,
+    /// Connections that speak HTTP/2.
+    pub http2: Counter,
+    /// Those that were ended because they asked for nothing all the time.
+    pub http2_floods: Counter,
     /// Connections closed at once, because the listener does not admit their address.
     pub denied: Counter,
     /// Connections closed at once, because their address had as many as it may.

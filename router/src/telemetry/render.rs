@@ -187,6 +187,12 @@ impl Out<'_, '_> {
         let sum = |of: fn(&ThreadCounters) -> u64| threads.iter().map(|thread| of(thread)).sum();
         self.counter("requests", "Requests, however they ended", sum(|t| t.requests.get()))?;
         self.counter("connections_accepted", "Client connections accepted", sum(|t| t.accepted.get()))?;
+        self.counter("http2_connections", "Client connections that speak HTTP/2", sum(|t| t.http2.get()))?;
+        self.counter(
+            "http2_floods",
+            "Client connections ended for asking nothing all the time",
+            sum(|t| t.http2_floods.get()),
+        )?;
         let refused = [("denied", sum(|t| t.denied.get())), ("too_many", sum(|t| t.too_many.get()))];
         let help = "Client connections closed at once, by reason";
         let mut metric = self.metric("connections_refused", help, MetricType::Counter)?;

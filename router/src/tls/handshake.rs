@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::client::ClientCertificate;
 use super::stream::{Received, TlsStream};
-use super::table::ListenerTls;
+use super::table::{HTTP2, ListenerTls};
 use crate::telemetry::handshakes::{Failed, Version};
 
 /// How much is received at once.
@@ -39,6 +39,8 @@ pub(crate) struct Accepted {
 pub(crate) struct Secure {
     pub(crate) version: Version,
     pub(crate) is_resumed: bool,
+    /// Whether HTTP/2 was agreed on.
+    pub(crate) is_http2: bool,
     /// Its certificate, if it has shown one.
     pub(crate) client: Option<ClientCertificate>,
 }
@@ -65,7 +67,8 @@ pub(crate) async fn accept(mut socket: TcpStream, listener: &ListenerTls) -> Res
         None => None,
     };
     let is_resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
-    let secure = Secure { version, is_resumed, client };
+    let is_http2 = tls.alpn_protocol() == Some(HTTP2);
+    let secure = Secure { version, is_resumed, is_http2, client };
     Ok(Accepted { stream: TlsStream::new(socket, Connection::Server(tls)), secure })
 }
 

@@ -199,7 +199,9 @@ impl Keeper {
         let mut faults = Vec::new();
         for plan in &snapshot.listeners {
             let document = plan.as_ref().map(|plan| &plan.document);
-            let made = document.and_then(|document| Some(self.listener(&document.name, document.tls.as_ref()?)));
+            let made = document.and_then(|document| {
+                Some(self.listener(&document.name, document.tls.as_ref()?, document.http2.enabled))
+            });
             listeners.push(match (made, document) {
                 (Some(Ok(made)), Some(document)) => {
                     if made.index.is_empty() {
@@ -239,7 +241,7 @@ impl Keeper {
         Table { listeners, services, certificates: self.certificates.iter().map(view).collect(), faults }
     }
 
-    fn listener(&self, name: &Name, document: &Document) -> Result<ListenerTls, String> {
+    fn listener(&self, name: &Name, document: &Document, is_http2: bool) -> Result<ListenerTls, String> {
         let index = Arc::new(self.index(document));
         let provider = match document.ciphers {
             CipherPolicy::Modern => &self.modern,
@@ -254,7 +256,7 @@ impl Keeper {
             scope = trusted.scope(clients.mode);
         }
         let tickets = Scoped { tickets: Arc::clone(&self.tickets), scope };
-        let config = table::config(provider, document.minimum_version, verifier, &index, tickets);
+        let config = table::config(provider, document.minimum_version, verifier, &index, tickets, is_http2);
         Ok(ListenerTls {
             config: config.map_err(|error| error.to_string())?,
             index,

@@ -17,8 +17,10 @@ use super::upstream::ServiceTls;
 /// Tickets that a client gets after a full handshake of TLS 1.3.
 const TICKETS: usize = 2;
 
-/// The protocols that clients may choose from, the best first. HTTP/2 will come before them.
+/// The protocols that clients may choose from, the best first. HTTP/2 comes before them where it is spoken.
 const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+/// HTTP/2 (RFC 9113 §3.2).
+pub(crate) const HTTP2: &[u8] = b"h2";
 
 /// Everything that handshakes are decided on.
 #[derive(Debug, Default)]
@@ -155,6 +157,7 @@ pub(crate) fn config(
     clients: Option<Arc<dyn ClientCertVerifier>>,
     index: &Arc<Index>,
     tickets: Scoped,
+    is_http2: bool,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(versions(minimum))?;
@@ -163,7 +166,8 @@ pub(crate) fn config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Resolver(Arc::clone(index))));
-    config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+    let best = Some(HTTP2).filter(|_| is_http2);
+    config.alpn_protocols = best.into_iter().chain(PROTOCOLS).map(<[u8]>::to_vec).collect();
     config.ticketer = Arc::new(tickets);
     // Tickets are all that sessions are resumed by: nothing is kept for clients that do not come back.
     config.session_storage = Arc::new(NoServerSessionStorage {});

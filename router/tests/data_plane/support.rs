@@ -1,6 +1,7 @@
 //! What the tests are written with: a site (a router with its documents), clients and endpoints.
 
 pub(crate) mod etcd;
+pub(crate) mod frames;
 mod site;
 pub(crate) mod tls;
 mod upstream;

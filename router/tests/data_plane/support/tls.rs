@@ -84,6 +84,21 @@ pub(crate) static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS
 pub(crate) static BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 impl Trusting {
+    /// One that offers these protocols.
+    pub(crate) fn offering(
+        authority: &Authority,
+        versions: &'static [&'static SupportedProtocolVersion],
+        protocols: &[&[u8]],
+    ) -> Self {
+        let mut config = (*Self::new(authority, versions, None).0).clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self(Arc::new(config))
+    }
+
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+
     pub(crate) fn new(
         authority: &Authority,
         versions: &'static [&'static SupportedProtocolVersion],

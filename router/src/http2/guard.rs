@@ -1,0 +1,270 @@
+//! What a client's frames cost beside the requests that they make: floods of them are found here. Pure.
+//!
+//! The h2 crate bounds what it keeps: streams, resets that nobody has seen yet, frames that continue a list of fields, small
+//! pieces of bodies. What it answers at once, or throws away, it takes without end. So frames that are cheap to send and make
+//! nobody any richer are paid for here, out of a purse that time and real requests fill.
+
+use crate::clock::Millis;
+
+/// Bytes before the first frame.
+const PREFACE: u64 = 24;
+/// What a frame's head has: length, type, flags, stream.
+const HEAD: usize = 9;
+/// What the purse has for frames that only manage the connection, at first and at the most, and gets a second.
+const MANAGING: u32 = 1_000;
+const MANAGING_A_SECOND: u32 = 100;
+/// The same for requests that are taken back.
+const RESETS: u32 = 200;
+const RESETS_A_SECOND: u32 = 20;
+/// What each request, and each piece that the client was sent, may cost in such frames.
+const FOR_A_REQUEST: u32 = 8;
+const FOR_A_PIECE: u32 = 4;
+
+/// What a frame is, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    Data,
+    /// The first of a list of fields; whether it is the last, too.
+    Headers(bool),
+    /// Another one; whether it is the last.
+    Continuation(bool),
+    Reset,
+    /// PRIORITY, SETTINGS, PING, `WINDOW_UPDATE` and what is not known.
+    Managing,
+    GoAway,
+}
+
+impl Frame {
+    fn of(kind: u8, flags: u8) -> Self {
+        const END_HEADERS: u8 = 4;
+        let ends = flags & END_HEADERS != 0;
+        match kind {
+            0 => Self::Data,
+            1 => Self::Headers(ends),
+            3 => Self::Reset,
+            7 => Self::GoAway,
+            9 => Self::Continuation(ends),
+            _ => Self::Managing,
+        }
+    }
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flood {
+    /// Too many frames that only manage the connection.
+    Managing,
+    /// Too many requests that are taken back.
+    Resets,
+}
+
+impl Flood {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Managing => "too many frames that ask for nothing",
+            Self::Resets => "too many requests that were taken back",
+        }
+    }
+}
+
+/// One client's account.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    /// Bytes that are no frame's head.
+    skip: u64,
+    head: [u8; HEAD],
+    /// How much of the next head has come.
+    has: usize,
+    /// The frame that the bytes to skip belong to.
+    frame: Frame,
+    /// Since when a list of fields, or a frame that is no piece of a body, has begun and not come whole.
+    unfinished: Option<Millis>,
+    managing: u32,
+    resets: u32,
+    filled: Millis,
+    flood: Option<Flood>,
+}
+
+impl Guard {
+    pub(crate) fn new(now: Millis) -> Self {
+        Self {
+            skip: PREFACE,
+            head: [0; HEAD],
+            has: 0,
+            frame: Frame::Managing,
+            unfinished: None,
+            managing: MANAGING,
+            resets: RESETS,
+            filled: now,
+            flood: None,
+        }
+    }
+
+    /// Why the connection has to end, if it has to.
+    pub(crate) fn flood(&self) -> Option<Flood> {
+        self.flood
+    }
+
+    /// Since when something has begun that bars everything behind it.
+    pub(crate) fn unfinished(&self) -> Option<Millis> {
+        self.unfinished
+    }
+
+    /// Bytes have come from the client.
+    pub(crate) fn came(&mut self, mut bytes: &[u8], now: Millis) {
+        self.fill(now);
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+                self.skip -= skipped as u64;
+                bytes = bytes.get(skipped..).unwrap_or_default();
+            } else {
+                let taken = (HEAD - self.has).min(bytes.len());
+                let (of_head, rest) = bytes.split_at(taken);
+                if let Some(into) = self.head.get_mut(self.has..self.has + taken) {
+                    into.copy_from_slice(of_head);
+                }
+                self.has += taken;
+                bytes = rest;
+                if self.has == HEAD {
+                    self.begins();
+                }
+            }
+        }
+        self.note_unfinished(now);
+    }
+
+    /// A frame's head has come.
+    fn begins(&mut self) {
+        let [a, b, c, kind, flags, ..] = self.head;
+        self.skip = u64::from(u32::from_be_bytes([0, a, b, c]));
+        self.has = 0;
+        self.frame = Frame::of(kind, flags);
+        match self.frame {
+            Frame::Headers(_) => self.managing = (self.managing + FOR_A_REQUEST).min(MANAGING),
+            Frame::Reset => pay(&mut self.resets, &mut self.flood, Flood::Resets),
+            Frame::Managing | Frame::Continuation(_) => pay(&mut self.managing, &mut self.flood, Flood::Managing),
+            Frame::Data | Frame::GoAway => {}
+        }
+    }
+
+    fn note_unfinished(&mut self, now: Millis) {
+        let in_frame = self.skip > 0 && self.frame != Frame::Data;
+        let in_list = matches!(self.frame, Frame::Headers(false) | Frame::Continuation(false));
+        if in_frame || in_list || self.has > 0 {
+            self.unfinished.get_or_insert(now);
+        } else {
+            self.unfinished = None;
+        }
+    }
+
+    /// Something was written to the client, who may have to say that it has taken it.
+    pub(crate) fn wrote(&mut self) {
+        self.managing = (self.managing + FOR_A_PIECE).min(MANAGING);
+    }
+
+    /// A request was answered to its end. Who has so much answered may take some back.
+    pub(crate) fn answered(&mut self) {
+        self.resets = (self.resets + 1).min(RESETS);
+    }
+
+    fn fill(&mut self, now: Millis) {
+        let seconds = u32::try_from(now.0.saturating_sub(self.filled.0) / 1_000).unwrap_or(u32::MAX);
+        if seconds > 0 {
+            let more =
+                |purse: u32, a_second: u32, most: u32| purse.saturating_add(a_second.saturating_mul(seconds)).min(most);
+            self.managing = more(self.managing, MANAGING_A_SECOND, MANAGING);
+            self.resets = more(self.resets, RESETS_A_SECOND, RESETS);
+            self.filled = now;
+        }
+    }
+}
+
+fn pay(purse: &mut u32, flood: &mut Option<Flood>, why: Flood) {
+    match purse.checked_sub(1) {
+        Some(left) => *purse = left,
+        None => drop(flood.get_or_insert(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+        let [_, a, b, c] = u32::try_from(length).unwrap().to_be_bytes();
+        let mut bytes = vec![a, b, c, kind, flags, 0, 0, 0, 1];
+        bytes.resize(HEAD + length, 0xff);
+        bytes
+    }
+
+    fn begun() -> Guard {
+        let mut guard = Guard::new(Millis(0));
+        guard.came(&[b'P'; 24], Millis(0));
+        guard
+    }
+
+    #[test]
+    fn frames_are_found_however_they_are_cut() {
+        let frames = [frame(4, 0, 6), frame(1, 4, 40), frame(0, 0, 300), frame(3, 0, 4), frame(6, 0, 8)].concat();
+        let mut whole = begun();
+        whole.came(&frames, Millis(0));
+        assert_eq!((whole.managing, whole.resets, whole.unfinished), (MANAGING - 1, RESETS - 1, None));
+        for piece in 1..30 {
+            let mut pieces = begun();
+            frames.chunks(piece).for_each(|bytes| pieces.came(bytes, Millis(0)));
+            assert_eq!((pieces.managing, pieces.resets), (whole.managing, whole.resets), "{piece}");
+        }
+    }
+
+    #[test]
+    fn floods_are_found_and_use_is_not() {
+        for (kind, why, most) in [
+            (2, Flood::Managing, MANAGING),
+            (3, Flood::Resets, RESETS),
+            (4, Flood::Managing, MANAGING),
+            (6, Flood::Managing, MANAGING),
+            (8, Flood::Managing, MANAGING),
+            (9, Flood::Managing, MANAGING),
+            (77, Flood::Managing, MANAGING),
+        ] {
+            let mut guard = begun();
+            let one = frame(kind, 4, 4);
+            (0..most).for_each(|_| guard.came(&one, Millis(0)));
+            assert_eq!(guard.flood(), None, "{kind}");
+            guard.came(&one, Millis(0));
+            assert_eq!(guard.flood(), Some(why), "{kind}");
+        }
+        let mut guard = begun();
+        for second in 0..1_000 {
+            (0..50).for_each(|_| guard.came(&frame(6, 0, 8), Millis(second * 1_000)));
+            (0..20).for_each(|_| guard.came(&frame(3, 0, 4), Millis(second * 1_000)));
+        }
+        for _ in 0..10_000 {
+            // A client that takes its answers, and takes back every second request.
+            guard.came(&[frame(1, 4, 30), frame(1, 4, 30), frame(8, 0, 4), frame(8, 0, 4)].concat(), Millis(0));
+            guard.came(&frame(3, 0, 4), Millis(0));
+            guard.wrote();
+            guard.answered();
+        }
+        (0..10_000).for_each(|_| guard.came(&frame(0, 0, 1), Millis(0)));
+        assert_eq!(guard.flood(), None);
+    }
+
+    #[test]
+    fn what_has_begun_is_known_until_it_has_ended() {
+        let mut guard = begun();
+        assert_eq!(guard.unfinished(), None);
+        let headers = frame(1, 0, 10);
+        guard.came(&headers[..5], Millis(7));
+        assert_eq!(guard.unfinished(), Some(Millis(7)));
+        guard.came(&headers[5..], Millis(9));
+        assert_eq!(guard.unfinished(), Some(Millis(7)), "it has no end yet");
+        guard.came(&frame(9, 0, 10), Millis(10));
+        assert_eq!(guard.unfinished(), Some(Millis(7)));
+        guard.came(&frame(9, 4, 10), Millis(11));
+        assert_eq!(guard.unfinished(), None);
+        guard.came(&frame(0, 0, 100)[..50], Millis(12));
+        assert_eq!(guard.unfinished(), None, "a body has bounds of its own");
+    }
+}

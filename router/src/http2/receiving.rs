@@ -1,0 +1,48 @@
+//! The body of a request that comes by HTTP/2. What was taken and not passed on yet is not made room for: so the client sends
+//! no faster than the endpoint takes.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::Frame;
+
+/// The body of a request that comes by HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    stream: RecvStream,
+    /// Bytes that were taken, and passed on when more is asked for.
+    taken: usize,
+}
+
+impl Receiving {
+    pub(super) fn new(stream: RecvStream) -> Self {
+        Self { stream, taken: 0 }
+    }
+
+    /// The next piece, or the trailers; nothing at the end. The error: it broke off.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 {
+            // Fails only for more than was taken.
+            let _released: Result<(), _> = self.stream.flow_control().release_capacity(taken);
+        }
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                self.taken = data.len();
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => match ready!(self.stream.poll_trailers(cx)) {
+                Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(None) => Poll::Ready(None),
+                Err(error) => Poll::Ready(Some(Err(error))),
+            },
+        }
+    }
+
+    /// Whether all of it was taken.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}

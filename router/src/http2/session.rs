@@ -1,0 +1,196 @@
+//! A client's connection that speaks HTTP/2: one task that moves its frames and starts a task for each request.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gridrouter_config::model;
+use h2::Reason;
+use h2::server::{Builder, Connection as Frames};
+
+use super::guard::Guard;
+use super::headers::MAX_LIST_BYTES;
+use super::io::Io;
+use super::stream;
+use crate::clock::Millis;
+use crate::http::connection::{Connection, Origin};
+use crate::listener::wheel::Alarm;
+use crate::listener::worker::Worker;
+use crate::tls::handshake::Secure;
+
+/// What a client may send of one body before the router has passed on any of it, and of all bodies of a connection. All of
+/// that may have to be kept, so it is not much: an upload over a long way takes the speed that this allows.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// What of an answer may wait to be written, stream by stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that have ended and whose frames may still be on their way.
+const ENDED: usize = 64;
+const ENDED_FOR: Duration = Duration::from_secs(1);
+/// How long a client has to take the words that the connection ends.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What the requests of one connection have in common.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) origin: Origin,
+    pub(crate) secure: Option<Rc<Secure>>,
+    /// The client's address as text.
+    pub(crate) address: Rc<[u8]>,
+    document: Arc<model::Listener>,
+    alarm: Rc<Alarm>,
+    pub(super) guard: Rc<RefCell<Guard>>,
+    /// Requests that are being answered.
+    open: Cell<usize>,
+    /// Since when there are none.
+    since: Cell<Millis>,
+    /// When it is given up, once its end was announced.
+    ends: Cell<Option<Millis>>,
+    /// The client was told to open no more streams.
+    is_leaving: Cell<bool>,
+}
+
+/// Counts a request for as long as it is being answered.
+pub(super) struct Open(Rc<Session>);
+
+impl Open {
+    pub(super) fn new(session: &Rc<Session>) -> Self {
+        session.open.set(session.open.get() + 1);
+        Self(Rc::clone(session))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let session = &self.0;
+        session.open.set(session.open.get() - 1);
+        session.since.set(session.worker.read_clock().millis());
+        if session.open.get() == 0 && session.is_leaving.get() {
+            session.alarm.ring();
+        }
+    }
+}
+
+/// Serves a client that speaks HTTP/2 on a connection on which nothing else was said.
+pub(crate) async fn run(connection: Rc<Connection>) {
+    let (worker, document) = (Rc::clone(connection.worker()), connection.document());
+    let http2 = document.http2;
+    let (stream, early) = connection.hand_over();
+    let now = worker.read_clock().millis();
+    let guard = Rc::new(RefCell::new(Guard::new(now)));
+    let session = Rc::new(Session {
+        origin: connection.origin,
+        secure: connection.secure(),
+        address: connection.address(),
+        alarm: Alarm::new(),
+        guard: Rc::clone(&guard),
+        open: Cell::new(0),
+        since: Cell::new(now),
+        ends: Cell::new(None),
+        is_leaving: Cell::new(false),
+        document,
+        worker: Rc::clone(&worker),
+    });
+    drop(connection);
+    worker.counters.shared.http2.add(1);
+    let io = Io::new(stream, early, worker).guarded(guard);
+    let handshake = bounds(http2).handshake::<_, Bytes>(io);
+    // What begins as the preface is given the time of a head to become one.
+    let Ok(Ok(mut frames)) = tokio::time::timeout(session.document.timeouts.head, handshake).await else { return };
+    poll_fn(|cx| session.poll(cx, &mut frames)).await;
+    session.alarm.cancel();
+}
+
+/// What a client may do.
+fn bounds(http2: model::ListenerHttp2) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(http2.max_streams)
+        .max_header_list_size(MAX_LIST_BYTES)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(ENDED)
+        .reset_stream_duration(ENDED_FOR);
+    builder
+}
+
+impl Session {
+    /// The listener as it was when the connection began.
+    pub(crate) fn document(&self) -> &Arc<model::Listener> {
+        &self.document
+    }
+
+    fn poll(self: &Rc<Self>, cx: &mut Context<'_>, frames: &mut Frames<Io, Bytes>) -> Poll<()> {
+        self.alarm.register(cx.waker());
+        // Whatever is noted of what comes now is measured by this.
+        let now = self.worker.read_clock().millis();
+        loop {
+            match frames.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    drop(tokio::task::spawn_local(stream::serve(Rc::clone(self), request, respond)));
+                }
+                // What is wrong the client was told.
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Pending if self.looks_after(frames, now) => {}
+                Poll::Pending => break,
+            }
+        }
+        self.sleep(now)
+    }
+
+    /// Ends the connection where that is due. Returns whether there is something new to be said.
+    fn looks_after(&self, frames: &mut Frames<Io, Bytes>, now: Millis) -> bool {
+        if self.ends.get().is_some() {
+            return false;
+        }
+        let guard = self.guard.borrow();
+        let flood = guard.flood();
+        let stalls = guard.unfinished().is_some_and(|since| now >= since.after(self.document.timeouts.head));
+        drop(guard);
+        if flood.is_some() || stalls {
+            let why = flood.map_or("a list of header fields did not come in time", super::guard::Flood::as_str);
+            tracing::debug!(client = %self.origin.peer, "connection ended: {why}");
+            self.worker.counters.shared.http2_floods.add(u64::from(flood.is_some()));
+            frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.ends.set(Some(now.after(GOODBYE)));
+            return true;
+        }
+        let idle = self.open.get() == 0 && now >= self.since.get().after(self.document.timeouts.idle);
+        if (idle || self.has_to_leave()) && !self.is_leaving.replace(true) {
+            frames.graceful_shutdown();
+            return true;
+        }
+        if self.is_leaving.get() && self.open.get() == 0 {
+            // Nothing is on its way, and who does not say so is not waited for.
+            self.ends.set(Some(now.after(GOODBYE)));
+        }
+        false
+    }
+
+    /// Whether the client has to go elsewhere with its next request.
+    fn has_to_leave(&self) -> bool {
+        let snapshot = self.worker.snapshot();
+        let stays = snapshot.listener(self.origin.listener).is_some_and(|listener| !listener.gone);
+        !stays || self.worker.is_draining()
+    }
+
+    /// Waits for what comes, or for the next time that something is due. It is over when it was given up.
+    fn sleep(&self, now: Millis) -> Poll<()> {
+        let timeouts = &self.document.timeouts;
+        if let Some(ends) = self.ends.get() {
+            self.worker.wheel.arm(&self.alarm, ends);
+            return if now >= ends { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let idle = if self.open.get() == 0 { self.since.get().after(timeouts.idle) } else { Millis::NEVER };
+        let unfinished = self.guard.borrow().unfinished();
+        let stalls = unfinished.map_or(Millis::NEVER, |since| since.after(timeouts.head));
+        self.worker.wheel.arm(&self.alarm, idle.min(stalls));
+        Poll::Pending
+    }
+}

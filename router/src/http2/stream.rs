@@ -1,0 +1,86 @@
+//! One request by HTTP/2, from its head to the end of its answer.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Method, Request, Response, StatusCode};
+
+use super::receiving::Receiving;
+use super::session::{Open, Session};
+use super::{answer, headers};
+use crate::http::answer::Answer;
+use crate::http::client_body::ClientBody;
+use crate::http::connection::Connection;
+use crate::http1::body::Decoder;
+use crate::pipeline::{self, own};
+use crate::telemetry::Record;
+
+/// Answers one request.
+pub(super) async fn serve(session: Rc<Session>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let _open = Open::new(&session);
+    let (parts, body) = request.into_parts();
+    let is_head = parts.method == Method::HEAD;
+    let is_whole = body.is_end_stream();
+    let body = Receiving::new(body);
+    let (connection, answer) = match headers::request(parts, is_whole) {
+        Ok(head) => {
+            let connection = Connection::of_stream(&session, body, head.body);
+            connection.begins(head.body, head.expects_continue);
+            let answer = {
+                let handling = pin!(pipeline::handle(&connection, head, ClientBody::new(&connection)));
+                wait(&connection, &mut respond, handling).await
+            };
+            (connection, answer)
+        }
+        Err(malformed) => {
+            let connection = Connection::of_stream(&session, body, Decoder::Done);
+            let reject = own::reject_for(malformed);
+            tracing::debug!(client = %session.origin.peer, code = reject.code(), "request refused: {}", malformed.as_str());
+            let record = Record::new(session.worker.read_clock());
+            let answer = own::reject(&connection, reject, record, |_| {});
+            (connection, Some(answer))
+        }
+    };
+    let Some(answer) = answer else { return };
+    if answer::send(&connection, answer, respond, is_head).await {
+        session.guard.borrow_mut().answered();
+    }
+}
+
+/// Waits for the answer; `None` when the client has taken its request back.
+async fn wait(
+    connection: &Rc<Connection>,
+    respond: &mut SendResponse<Bytes>,
+    mut handling: Pin<&mut impl Future<Output = Answer>>,
+) -> Option<Answer> {
+    poll_fn(|cx| {
+        connection.register(cx);
+        match handling.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => {
+                invite(connection, respond);
+                if has_left(respond, cx) { Poll::Ready(None) } else { Poll::Pending }
+            }
+        }
+    })
+    .await
+}
+
+fn has_left(respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) -> bool {
+    respond.poll_reset(cx).is_ready()
+}
+
+/// Tells the client that it may send the body, where it waits for that and somebody wants it.
+fn invite(connection: &Connection, respond: &mut SendResponse<Bytes>) {
+    if connection.incoming.borrow_mut().takes_invitation() {
+        let mut go_on = Response::new(());
+        *go_on.status_mut() = StatusCode::CONTINUE;
+        // It must not wait for this forever (RFC 9110 §10.1.1).
+        let _sent: Result<(), h2::Error> = respond.send_informational(go_on);
+    }
+}

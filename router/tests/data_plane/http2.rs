@@ -1,0 +1,6 @@
+//! HTTP/2 with clients.
+
+mod bounds;
+mod cases;
+mod requests;
+mod secure;

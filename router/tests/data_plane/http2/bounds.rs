@@ -1,0 +1,179 @@
+//! What clients may make the router do beside answering requests: it is bounded, and who goes too far is told to calm down.
+
+use std::time::{Duration, Instant};
+
+use crate::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, Raw, SETTINGS,
+    WINDOW_UPDATE, frame, get,
+};
+use crate::support::{PATIENCE, Site, Upstream, assert_fired, eventually};
+
+const ENHANCE_YOUR_CALM: u32 = 11;
+const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
+
+/// A name, and the frame to send the n-th time.
+type Flood = (&'static str, Box<dyn Fn(u32) -> Vec<u8>>);
+
+/// Sends a frame again and again, at most so often. Returns the code with which the connection ends, and after how many.
+fn flood(site: &Site, one: impl Fn(u32) -> Vec<u8>, most: u32) -> Option<u32> {
+    let mut raw = Raw::connect(site.address());
+    let mut reader = Raw { stream: raw.stream.try_clone().unwrap() };
+    let reading = std::thread::spawn(move || reader.next_of(&[GOAWAY]));
+    for n in 0..most {
+        if !raw.try_send(&one(n)) {
+            break;
+        }
+    }
+    // Who goes on for ever is not waited for.
+    let _shut: std::io::Result<()> = raw.stream.shutdown(std::net::Shutdown::Write);
+    reading.join().unwrap().and_then(|frame| frame.code())
+}
+
+#[test]
+fn floods_of_frames_that_ask_for_nothing_end_the_connection() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::of(&upstream);
+    let stream = |n: u32| 2 * n + 1;
+    let floods: [Flood; 6] = [
+        ("PING", Box::new(|_| frame(PING, 0, 0, &[0; 8]))),
+        ("SETTINGS", Box::new(|_| frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]))),
+        ("PRIORITY", Box::new(move |n| frame(PRIORITY, 0, stream(n % 100), &[0, 0, 0, 0, 7]))),
+        ("WINDOW_UPDATE", Box::new(|_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))),
+        ("unknown frames", Box::new(|_| frame(99, 0, 0, b"x"))),
+        (
+            "rapid reset",
+            Box::new(move |n| {
+                let asks = frame(HEADERS, END_HEADERS | END_STREAM, stream(n), &get("/", &[]));
+                [asks, frame(RST_STREAM, 0, stream(n), &[0, 0, 0, 8])].concat()
+            }),
+        ),
+    ];
+    for (what, one) in floods {
+        assert_eq!(flood(&site, one, 100_000), Some(ENHANCE_YOUR_CALM), "{what}");
+    }
+    // An endless list of fields, and pieces of a body that say nothing: the h2 crate's own bounds.
+    let list = |n: u32| match n {
+        0 => frame(HEADERS, END_STREAM, 1, &get("/", &[])),
+        _ => frame(CONTINUATION, 0, 1, &[]),
+    };
+    assert_eq!(flood(&site, list, 100_000), Some(ENHANCE_YOUR_CALM), "CONTINUATION");
+    let pieces = |n: u32| match n {
+        0 => frame(HEADERS, END_HEADERS, 1, &get("/", &[])),
+        _ => frame(DATA, 0, 1, &[]),
+    };
+    assert_eq!(flood(&site, pieces, 100_000), Some(ENHANCE_YOUR_CALM), "empty DATA");
+    assert!(site.count("gridrouter_http2_floods_total") >= 4, "the h2 crate finds the others first");
+    assert_eq!(Raw::connect(site.address()).ask(1, &get("/", &[])).status(), 200);
+}
+
+/// Few bytes that stand for many: each refers to a long field in the table.
+#[test]
+fn a_list_that_grows_when_it_is_unpacked_is_refused() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::of(&upstream);
+    let mut list = get("/", &[]);
+    // A field of 3,900 bytes goes to the table, and then is named 10,000 times.
+    list.extend_from_slice(&[0x40, 1, b'x', 0x7f, 0xbd, 0x1d]);
+    list.extend_from_slice(&[b'y'; 3_900]);
+    list.extend_from_slice(&[0x80 + 62; 10_000]);
+    let mut raw = Raw::connect(site.address());
+    raw.ask(1, &list);
+    assert_eq!(raw.next_of(&[HEADERS, GOAWAY]).unwrap().code(), Some(ENHANCE_YOUR_CALM));
+    upstream.assert_untouched();
+}
+
+#[test]
+fn a_list_that_never_ends_is_given_the_time_of_a_head() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::to(&upstream).listener("timeouts: {head: 400ms}").route("").start();
+    for half in [
+        frame(HEADERS, END_STREAM, 1, &get("/", &[])),
+        frame(HEADERS, END_STREAM | END_HEADERS, 1, &get("/", &[]))[..20].to_vec(),
+    ] {
+        let mut raw = Raw::connect(site.address());
+        raw.send(&half);
+        let began = Instant::now();
+        assert_eq!(raw.next_of(&[GOAWAY]).unwrap().code(), Some(ENHANCE_YOUR_CALM));
+        assert_fired(began, Duration::from_millis(400));
+        assert!(raw.ends_within(PATIENCE));
+    }
+    upstream.assert_untouched();
+    // Nor has one that begins like HTTP/2 more time than a head of HTTP/1.1.
+    let mut raw = Raw::silent(site.address());
+    raw.send(b"PRI * HTTP/2.0\r\n\r\nSM");
+    assert!(raw.ends_within(PATIENCE));
+}
+
+#[test]
+fn idle_connections_end() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::to(&upstream).listener("timeouts: {idle: 300ms}").route("").start();
+    let mut raw = Raw::connect(site.address());
+    assert_eq!(raw.ask(1, &get("/", &[])).status(), 200);
+    let began = Instant::now();
+    assert_eq!(raw.next_of(&[GOAWAY]).unwrap().code(), Some(0));
+    assert_fired(began, Duration::from_millis(300));
+    assert!(raw.ends_within(PATIENCE));
+    // So do those that say nothing behind the preface, and those that say nothing at all.
+    assert!(Raw::connect(site.address()).ends_within(PATIENCE));
+    assert!(Raw::silent(site.address()).ends_within(PATIENCE));
+}
+
+#[test]
+fn answers_that_nobody_takes_are_cut() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    let site = Site::to(&upstream).listener("timeouts: {bodyWrite: 300ms}").route("").start();
+    // A window of nothing.
+    let mut raw = Raw::connect_with(site.address(), &[0, 4, 0, 0, 0, 0]);
+    let began = Instant::now();
+    assert_eq!(raw.ask(1, &get("/", &[])).status(), 200);
+    let cut = raw.next_of(&[DATA, RST_STREAM]).unwrap();
+    assert_eq!((cut.kind, cut.code()), (RST_STREAM, Some(CANCEL)));
+    assert_fired(began, Duration::from_millis(300));
+    // Who takes it after a while gets it.
+    raw.ask(3, &get("/", &[]));
+    assert_eq!(raw.status(), 200);
+    raw.send(&frame(WINDOW_UPDATE, 0, 3, &[0, 0, 0, 5]));
+    assert_eq!(raw.next_of(&[DATA]).unwrap().payload, b"hello");
+}
+
+#[test]
+fn uploads_that_do_not_come_are_given_up() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::to(&upstream).listener("timeouts: {bodyRead: 300ms}").route("").start();
+    let mut raw = Raw::connect(site.address());
+    let began = Instant::now();
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &get("/", &[])));
+    assert_eq!(raw.status(), 408);
+    assert_fired(began, Duration::from_millis(300));
+}
+
+#[test]
+fn streams_above_the_bound_are_refused() {
+    let upstream = Upstream::scripted(|peer| {
+        if peer.request().is_some() {
+            peer.ending();
+        }
+    });
+    let site = Site::to(&upstream).listener("http2: {maxStreams: 3}").route("").start();
+    let mut raw = Raw::connect(site.address());
+    for stream in [1, 3, 5, 7] {
+        raw.ask(stream, &get("/", &[]));
+    }
+    let refused = raw.next_of(&[RST_STREAM]).unwrap();
+    assert_eq!((refused.stream, refused.code()), (7, Some(REFUSED_STREAM)));
+    eventually("three are passed on", || upstream.connections() == 3);
+}
+
+#[test]
+fn it_can_be_turned_off() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::to(&upstream).listener("http2: {enabled: false}").route("").start();
+    site.exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").assert_reject(400, "malformed_request");
+    // Nor is it begun behind a request.
+    let site = Site::of(&upstream);
+    let mut client = site.client();
+    client.get("/").assert_ok("fine");
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").answer().assert_reject(400, "malformed_request");
+}
