@@ -340,7 +340,11 @@ impl Connection {
                     return Poll::Ready(Next::Request(head));
                 }
                 Ok(None) => {}
-                Err(_) if self.begins_http2(&wire.input) => return Poll::Ready(Next::Http2),
+                Err(_) if self.begins_http2(&wire.input) => {
+                    if wire.input.len() >= PREFACE.len() {
+                        return Poll::Ready(Next::Http2);
+                    }
+                }
                 Err(malformed) => {
                     return Poll::Ready(Next::Refusal(own::reject_for(malformed), malformed.as_str()));
                 }
