@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use gridrouter_config::model::HeaderEdits;
 use http::{Method, StatusCode, Version};
 use http_body::{Body, Frame};
 
 use super::connection::Connection;
 use super::fields::Fields;
+use super::headers::{self, Direction};
 use super::tempo::Tempo;
 use crate::clock;
 use crate::http1::encode::{self, Framing, Future, Start};
@@ -108,6 +110,27 @@ pub(super) async fn send(connection: &Rc<Connection>, answer: Answer, asker: Ask
         false => Sent::Broken,
         true if ends || connection.ends() || !connection.discard_body() => Sent::Last,
         true => Sent::Whole,
+    }
+}
+
+/// The largest head of early hints that is passed on.
+const MAX_HINTS: usize = 8 * 1024;
+
+/// Passes early hints on, if the client's socket takes them: they hold nothing up.
+#[cold]
+pub(crate) fn hint(connection: &Connection, mut fields: Fields, edits: &HeaderEdits) {
+    headers::strip_hop_by_hop(&mut fields, Direction::Response, false);
+    headers::apply(edits, &mut fields);
+    let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+    fields.write(&mut head, |_| false);
+    head.extend_from_slice(b"\r\n");
+    if head.len() > MAX_HINTS {
+        return;
+    }
+    let stream = &mut connection.incoming.borrow_mut().wire.stream;
+    if stream.try_write(&head).is_ok_and(|written| written < head.len()) {
+        // A half of it, and no way to take it back: the client has not read what it got before.
+        stream.cut();
     }
 }
 

@@ -14,10 +14,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
+use http::StatusCode;
 
 use super::answer::{self, Answer, Asker};
 use super::client_body::{ClientBody, Incoming};
 use super::reject::Reject;
+use super::tunnel::Tunnel;
 use crate::clock::{self, Millis, Nanos};
 use crate::http1::Scan;
 use crate::http1::out::Out;
@@ -80,6 +82,10 @@ pub(crate) struct Connection {
     pub(crate) is_renewed: Cell<bool>,
     /// What is on its way to a cell, for fences.
     pub(crate) under_way: UnderWay,
+    /// It is a tunnel by now, and speaks another protocol.
+    pub(crate) is_tunnel: Cell<bool>,
+    /// Whether that has to end because its tenant is moving.
+    pub(crate) is_fenced: Cell<bool>,
     /// Where its thread finds it.
     pub(crate) position: Cell<usize>,
     /// The answer being made is the connection's last.
@@ -112,12 +118,14 @@ enum Next {
 }
 
 /// How serving a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Served {
     /// It is idle.
     Idle,
     /// It is over.
     Over,
+    /// It speaks another protocol from now on.
+    Switched(Box<Tunnel>),
 }
 
 impl Connection {
@@ -147,6 +155,8 @@ impl Connection {
             stays_until: Cell::new(Millis::NEVER),
             is_renewed: Cell::default(),
             under_way: UnderWay::default(),
+            is_tunnel: Cell::default(),
+            is_fenced: Cell::default(),
             position: Cell::default(),
             ends: Cell::default(),
             address: RefCell::default(),
@@ -317,8 +327,8 @@ impl Connection {
             });
             match next.await {
                 Next::Request(head) => {
-                    if !self.answer(head).await {
-                        return Served::Over;
+                    if let Some(served) = self.answer(head).await {
+                        return served;
                     }
                 }
                 Next::Refusal(reject, why) => {
@@ -332,8 +342,8 @@ impl Connection {
         }
     }
 
-    /// Answers one request. Returns whether the connection goes on.
-    async fn answer(self: &Rc<Self>, head: Head) -> bool {
+    /// Answers one request. Nothing is returned if another one may follow.
+    async fn answer(self: &Rc<Self>, head: Head) -> Option<Served> {
         let asker = Asker::new(&head);
         self.incoming.borrow_mut().begin(head.body, head.expects_continue);
         self.ends.set(false);
@@ -342,17 +352,20 @@ impl Connection {
             let mut handling = pin!(pipeline::handle(self, head, ClientBody::new(self)));
             poll_fn(|cx| self.poll_answer(cx, handling.as_mut())).await
         };
-        let Some(answer) = answer else { return false };
+        let Some(answer) = answer else { return Some(Served::Over) };
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Some(Tunnel::new(self, answer).map_or(Served::Over, Served::Switched));
+        }
         let sent = answer::send(self, answer, asker).await;
         match sent {
-            answer::Sent::Whole => true,
+            answer::Sent::Whole => None,
             answer::Sent::Last => {
                 Box::pin(self.close()).await;
-                false
+                Some(Served::Over)
             }
             answer::Sent::Broken => {
                 self.incoming.borrow_mut().wire.stream.reset_on_close();
-                false
+                Some(Served::Over)
             }
         }
     }
@@ -458,8 +471,10 @@ impl Drop for Connection {
 pub(crate) async fn run(connection: Rc<Connection>) {
     while connection.parked().await {
         // Boxed, so that a parked connection's task is small.
-        if Box::pin(connection.serve()).await == Served::Over {
-            return;
+        match Box::pin(connection.serve()).await {
+            Served::Idle => {}
+            Served::Over => return,
+            Served::Switched(tunnel) => return Box::pin(tunnel.run()).await,
         }
     }
 }

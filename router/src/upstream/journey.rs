@@ -6,14 +6,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gridrouter_config::model::RouteTimeouts;
-use http::{Method, Uri};
+use gridrouter_config::model::{HeaderEdits, RouteTimeouts};
+use http::{Method, StatusCode, Uri};
 use http_body::Frame;
 
 use super::connect::connect;
-use super::exchange::{Exchange, Failed, Progress, Sending};
+use super::exchange::{EARLY_HINTS, Exchange, Failed, Progress, Sending, Wants};
 use crate::balance::smooth_weighted_round_robin::{Outcome, Tried};
 use crate::clock::Millis;
+use crate::http::answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
 use crate::http::fields::Fields;
@@ -21,9 +22,11 @@ use crate::http::reject::Reject;
 use crate::http1::encode;
 use crate::http1::out::Out;
 use crate::http1::response::Head;
+use crate::http1::wire::Wire;
 use crate::listener::balancers::Group;
 use crate::listener::worker::Worker;
 use crate::pipeline::flight::Flight;
+use crate::pipeline::upgrade::Switch;
 use crate::snapshot::EndpointPlan;
 
 /// An endpoint chosen for a request, which its balancer is told about when the request is over.
@@ -90,6 +93,11 @@ impl Lease {
         self.exchange.poll_frame(cx, &self.choice.worker.spare)
     }
 
+    /// The endpoint has changed to another protocol: what is left is its connection, and whom to tell when that ends.
+    pub(crate) fn into_wire(self) -> (Choice, Wire) {
+        (self.choice, self.exchange.into_wire())
+    }
+
     /// Sends what there is of the request, where that is still on its way.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         // Whoever reads the answer learns of an error.
@@ -138,22 +146,28 @@ pub(crate) struct Journey {
     /// What an endpoint took nothing of.
     unsent: Option<Sending>,
     has_body: bool,
+    /// The change to another protocol that it asks for.
+    pub(crate) switch: Option<Box<Switch>>,
+    /// Whether its client takes early hints.
+    pub(crate) takes_hints: bool,
 }
 
 impl Journey {
     /// `body` is `None` for a request without one.
     pub(crate) fn new(choice: Choice, tried: Tried, request: Outgoing, body: Option<ClientBody>) -> Self {
         let has_body = body.is_some();
-        Self { choice: Some(choice), tried, request, body, unsent: None, has_body }
+        Self { choice: Some(choice), tried, request, body, unsent: None, has_body, switch: None, takes_hints: false }
     }
 
     /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe. If none of
-    /// them took anything of it, it goes to the other track where `flight` may.
+    /// them took anything of it, it goes to the other track where `flight` may. Early hints are passed on with these edits, or
+    /// not at all.
     pub(crate) async fn send(
         &mut self,
         connection: &Connection,
         timeouts: &RouteTimeouts,
         flight: Option<&Flight>,
+        hints: Option<&HeaderEdits>,
     ) -> Result<(Head, Lease), Reject> {
         let mut fresh = false;
         loop {
@@ -171,7 +185,7 @@ impl Journey {
             let then = match exchange {
                 Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Then::Over(reject),
                 Err(reject) => Then::Elsewhere(reject),
-                Ok(exchange) => match self.attempt(connection, timeouts, exchange, reused).await {
+                Ok(exchange) => match self.attempt(connection, timeouts, exchange, (reused, hints)).await {
                     Ok((head, exchange)) => {
                         let choice = self.choice.take().ok_or(Reject::NoEndpoint)?;
                         let lease = Lease { choice, exchange, endpoint, idle: timeouts.upstream_idle };
@@ -233,21 +247,33 @@ impl Journey {
         })
     }
 
+    /// Whether the endpoint has not changed the protocol, or as it was asked to.
+    fn is_as_asked(&self, head: &Head) -> bool {
+        head.status != StatusCode::SWITCHING_PROTOCOLS
+            || self.switch.as_ref().is_some_and(|switch| switch.is_confirmed(&head.fields))
+    }
+
     /// One attempt over one connection.
     async fn attempt(
         &mut self,
         connection: &Connection,
         timeouts: &RouteTimeouts,
         mut exchange: Box<Exchange>,
-        reused: bool,
+        (reused, hints): (bool, Option<&HeaderEdits>),
     ) -> Result<(Head, Box<Exchange>), Then> {
         let worker = connection.worker();
         let began = worker.now_millis();
         let to_head = self.request.method == Method::HEAD;
         exchange.begin(self.sending(worker), to_head, began);
+        exchange.wants(Wants { hints: hints.is_some(), switch: self.switch.is_some() });
         let outcome = poll_fn(|cx| {
-            if let Poll::Ready(outcome) = exchange.poll_head(cx, &worker.spare) {
-                return Poll::Ready(Ok(outcome));
+            while let Poll::Ready(outcome) = exchange.poll_head(cx, &worker.spare) {
+                match (outcome, hints) {
+                    (Ok(head), Some(edits)) if head.status.as_u16() == EARLY_HINTS => {
+                        answer::hint(connection, head.fields, edits);
+                    }
+                    (outcome, _) => return Poll::Ready(Ok(outcome)),
+                }
             }
             // Asked only when there is nothing else to do, with the time the thread last saw: no clock is read for it.
             let (now, deadline) = (worker.now_millis(), connection.request_deadline.get());
@@ -260,14 +286,14 @@ impl Journey {
         })
         .await;
         Err(match outcome {
-            Ok(Ok(head)) => return Ok((head, exchange)),
+            Ok(Ok(head)) if self.is_as_asked(&head) => return Ok((head, exchange)),
             Ok(Err(Failed::Unsent)) => {
                 self.unsent = Some(exchange.into_sending());
                 Then::Elsewhere(Reject::UpstreamClosed)
             }
             Ok(Err(Failed::Silent)) if reused && !self.has_body && self.request.method.is_idempotent() => Then::Afresh,
             Ok(Err(Failed::Silent | Failed::CutShort)) => Then::Over(Reject::UpstreamClosed),
-            Ok(Err(Failed::Protocol)) => Then::Over(Reject::UpstreamProtocolError),
+            Ok(Ok(_) | Err(Failed::Protocol)) => Then::Over(Reject::UpstreamProtocolError),
             Ok(Err(Failed::Client)) => Then::Over(connection.incoming.borrow().fault),
             Err(reject) => Then::Over(reject),
         })

@@ -24,6 +24,8 @@ mod headers;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod interim;
+#[cfg(test)]
 mod late;
 #[cfg(test)]
 mod limits;
@@ -57,3 +59,5 @@ mod threads;
 mod timeouts;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrades;
