@@ -85,7 +85,7 @@ pub(crate) struct Connection {
     /// It is a tunnel by now, and speaks another protocol.
     pub(crate) is_tunnel: Cell<bool>,
     /// Whether that has to end because its tenant is moving.
-    pub(crate) is_fenced: Cell<bool>,
+    pub(super) is_fenced: Cell<bool>,
     /// Where its thread finds it.
     pub(crate) position: Cell<usize>,
     /// The answer being made is the connection's last.
@@ -256,6 +256,13 @@ impl Connection {
         self.stays_until.set(deadline);
         self.request_deadline.set(at.min(deadline));
         self.arm(at.min(deadline));
+    }
+
+    /// Makes the tunnel that this has become end, because its tenant is moving.
+    pub(crate) fn fence(&self) {
+        if !self.is_fenced.replace(true) {
+            self.alarm.ring();
+        }
     }
 
     /// How the answer ends if its time is over.

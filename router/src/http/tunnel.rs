@@ -29,7 +29,7 @@ use crate::upstream::response_body::{ResponseBody, Switched};
 /// How long a client that was told of the end has to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a tunnel may go on when a fence is up that keeps its tenant's requests away.
-pub(crate) const FENCED: Duration = Duration::from_secs(1);
+const FENCED: Duration = Duration::from_secs(1);
 
 /// A client's connection and an endpoint's that have become one.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Tunnel {
     last: Millis,
     /// When it is told that the process ends, if that does.
     drains: Option<Millis>,
+    /// When it ends because of a fence, if there is one.
+    fenced: Option<Millis>,
     /// Why the router ends it, and until when it waits for the client to do so.
     ending: Option<(Closed, Millis)>,
     /// The endpoint is in use until the tunnel ends.
@@ -79,6 +81,7 @@ impl Tunnel {
             idle,
             last: clock::now_millis(),
             drains: None,
+            fenced: None,
             ending: None,
             _choice: choice,
         }))
@@ -113,6 +116,7 @@ impl Tunnel {
                 return Poll::Ready(self.ending.map_or(closed, |(why, _)| why));
             }
         }
+        self.look_around();
         loop {
             let (at, why) = self.due();
             if self.connection.worker().now_millis() < at {
@@ -148,35 +152,43 @@ impl Tunnel {
         Ok(!(self.to_client.is_over() && self.to_endpoint.is_over()))
     }
 
-    /// When it ends next, unless something passes, and why.
-    fn due(&mut self) -> (Millis, Closed) {
-        let connection = &self.connection;
-        let worker = connection.worker();
+    /// Takes note of what the router ends it for.
+    fn look_around(&mut self) {
+        let worker = self.connection.worker();
+        self.body.look_around(worker.now_millis());
         if worker.is_draining() && self.drains.is_none() && self.to_client.may_end() {
             self.drains = Some(worker.within_drain());
         }
-        self.body.look_around(worker.now_millis());
-        if self.ending.is_none()
-            && self.to_client.has_frames()
-            && (self.to_client.is_over() || self.to_endpoint.is_over())
-        {
-            // Of a WebSocket, nobody can make use of a half.
-            self.ending = Some((Closed::Ended, clock::now_millis().after(GOODBYE)));
+        if self.connection.is_fenced.get() && self.fenced.is_none() {
+            self.fenced = Some(clock::now_millis().after(FENCED));
         }
-        let stalled = self.to_client.gives_up().min(self.to_endpoint.gives_up());
-        let leaves = if connection.is_fenced.get() { Closed::Fenced } else { Closed::Left };
-        let all = match self.ending {
-            Some((why, until)) => {
-                [(until, why), (stalled, Closed::Stalled), (Millis::NEVER, why), (Millis::NEVER, why)]
-            }
-            None => [
-                (self.last.after(self.idle), Closed::Idle),
-                (stalled, Closed::Stalled),
-                (connection.request_deadline.get(), leaves),
-                (self.drains.unwrap_or(Millis::NEVER), Closed::Drained),
-            ],
-        };
-        all.into_iter().min_by_key(|(at, _)| *at).unwrap_or((Millis::NEVER, Closed::Ended))
+    }
+
+    /// When it ends because nothing passes.
+    fn runs_dry(&self) -> (Millis, Closed) {
+        let is_half = self.to_client.is_over() || self.to_endpoint.is_over();
+        if is_half && self.to_client.has_frames() {
+            // Nobody can make use of half a WebSocket.
+            return (self.last.after(GOODBYE), Closed::Ended);
+        }
+        (self.last.after(self.idle), Closed::Idle)
+    }
+
+    /// When it ends, unless something passes, and why.
+    fn due(&self) -> (Millis, Closed) {
+        let never = Millis::NEVER;
+        let stalled = (self.to_client.gives_up().min(self.to_endpoint.gives_up()), Closed::Stalled);
+        if let Some((why, until)) = self.ending {
+            return if stalled.0 < until { stalled } else { (until, why) };
+        }
+        let all = [
+            stalled,
+            self.runs_dry(),
+            (self.connection.request_deadline.get(), Closed::Left),
+            (self.fenced.unwrap_or(never), Closed::Fenced),
+            (self.drains.unwrap_or(never), Closed::Drained),
+        ];
+        all.into_iter().min_by_key(|(at, _)| *at).unwrap_or((never, Closed::Ended))
     }
 
     /// Tells the client of the end, if there are words for that. Whether there are.

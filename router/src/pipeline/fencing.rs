@@ -15,7 +15,6 @@ use hashbrown::{HashMap, HashSet};
 use tokio::sync::Notify;
 
 use crate::http::connection::Connection;
-use crate::http::tunnel::FENCED;
 use crate::listener::worker::Worker;
 use crate::snapshot::fences::{Fence, Fences};
 
@@ -142,9 +141,7 @@ impl Fencing {
         // Once, however many fences there are.
         let connections = self.connections.borrow();
         let under_way = connections.iter().filter_map(|connection| connection.upgrade()?.under_way.get()).collect();
-        for fence in fences.iter() {
-            end_tunnels(fence, &connections, worker);
-        }
+        end_tunnels(fences, &connections);
         let clean: Vec<Key> =
             fences.iter().filter(|fence| is_clean(fence, &under_way)).map(|fence| key(fence)).collect();
         let all = clean.len() == fences.iter().count();
@@ -167,15 +164,14 @@ impl Fencing {
     }
 }
 
-/// Makes tunnels end that may change what the fence protects: requests end by themselves, they do not.
-fn end_tunnels(fence: &Fence, connections: &[Weak<Connection>], worker: &Worker) {
-    let kept_away = (fence.hash & !1) | 1;
+/// Makes tunnels end of tenants that move: requests end by themselves, they do not. What passes through them may change
+/// anything, which every fence is there to keep away.
+fn end_tunnels(fences: &Fences, connections: &[Weak<Connection>]) {
+    // Once, however many fences there are.
+    let kept_away: HashSet<u64> = fences.iter().map(|fence| (fence.hash & !1) | 1).collect();
     for connection in connections.iter().filter_map(Weak::upgrade) {
-        if connection.is_tunnel.get() && !connection.is_fenced.get() && connection.under_way.get() == Some(kept_away) {
-            connection.is_fenced.set(true);
-            let at = connection.request_deadline.get().min(worker.read_clock().millis().after(FENCED));
-            connection.request_deadline.set(at);
-            connection.arm(at);
+        if connection.is_tunnel.get() && connection.under_way.get().is_some_and(|number| kept_away.contains(&number)) {
+            connection.fence();
         }
     }
 }

@@ -63,9 +63,16 @@ fn allowed(route: &RoutePlan) -> &[Upgrade] {
     }
 }
 
-/// RFC 6455 §4.2.1; what key and version say is for the endpoint to judge.
+/// RFC 6455 §4.2.1. What the version says is for the endpoint to judge; what is no key, two may read differently, and then an
+/// answer that is not as expected would be the client's fault.
 fn is_handshake(fields: &Fields) -> bool {
-    single(fields.get_all(KEY)).is_some_and(|key| !key.is_empty()) && single(fields.get_all(VERSION)).is_some()
+    single(fields.get_all(KEY)).is_some_and(is_key) && single(fields.get_all(VERSION)).is_some()
+}
+
+/// Sixteen bytes in base64.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
 fn single<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
@@ -155,6 +162,23 @@ mod tests {
         }
         for token in ["h2c", "tcp, h2c", "tcp, tcp", "tcp/1", "tc", "", "websocket, h2c"] {
             assert!(!is_wanted(&Method::GET, &[&HANDSHAKE[1..], &[("upgrade", token)]].concat(), false), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64() {
+        for (key, is_good) in [
+            ("dGhlIHNhbXBsZSBub25jZQ==", true),
+            ("+/+/IHNhbXBsZSBub25jZQ==", true),
+            ("", false),
+            ("dGhlIHNhbXBsZSBub25jZQ", false),
+            ("dGhlIHNhbXBsZSBub25jZQ=", false),
+            ("dGhlIHNhbXBsZSBub25jZ===", false),
+            ("dGhlIHNhbXBs SBub25jZQ==", false),
+            ("dGhlIHNhbXBsZSBub25jZQAA==", false),
+            ("dGhlIHNhbXBsZSBub25jZ\u{e9}==", false),
+        ] {
+            assert_eq!(is_key(key.as_bytes()), is_good, "{key}");
         }
     }
 

@@ -51,6 +51,17 @@ fn a_tunnel_that_began_before_the_shift_leaves_with_the_last_share() {
     assert_eq!(client.ending(), restart());
 }
 
+/// A version that is tried out is not to take part in a conversation.
+#[test]
+fn a_handshake_is_not_copied_to_the_other_track() {
+    let (blue, green) = (echo(), Upstream::ok("green"));
+    let site = Tracks::of(&blue, &green).site(&shift("Running", "0%", "mirror: {share: 100%}"));
+    let mut client = tunnel(&site, &tenant(1));
+    echoes(&mut client, "hello");
+    green.assert_quiet_for(QUIET);
+    assert_eq!(site.json("/tracks")["shifts"][0]["mirror"]["copies"], 0);
+}
+
 fn moving(old: &Upstream, phase: &str, fence: &str) -> Site {
     Site::builder()
         .document("kind: Grid\nname: grid\ncells: [a, b]")
@@ -91,4 +102,20 @@ fn a_tunnel_of_a_tenant_that_moves_is_closed_before_the_fence_is_up() {
         // What is no tunnel is what its method says; the endpoint agrees to what it was not asked for.
         assert_eq!(plain.status(), if fence == "all" { 503 } else { 502 });
     }
+}
+
+/// A handshake that waits for the end of a fence, as others may, gets its tunnel in the new cell.
+#[test]
+fn a_handshake_that_waits_for_a_fence_goes_to_the_new_cell() {
+    let upstream = echo();
+    let site = moving(&upstream, "Fenced", "writes\nhold: 60s");
+    let mut client = site.client();
+    super::ask(&mut client, "X-Tenant: acme\r\n");
+    client.send("early");
+    assert_eq!(client.ending_within(QUIET), Ending::Open(Vec::new()));
+    upstream.assert_untouched();
+    crate::moves::flip(&site);
+    assert_eq!(client.head().status(), 101);
+    assert_eq!(client.bytes(5), b"early");
+    echoes(&mut client, "and late");
 }
