@@ -442,10 +442,7 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
     let plan = plan_of(snapshot, departure.route);
     let flight = departure.record.as_ref().and_then(|record| record.flight.as_ref());
     let answer = match plan {
-        Some((route, _, document)) => {
-            let hints = departure.journey.takes_hints.then_some(&route.document.response_headers);
-            departure.journey.send(connection, &document.timeouts, flight, hints).await
-        }
+        Some((_, _, document)) => departure.journey.send(connection, &document.timeouts, flight).await,
         None => Err(Reject::NoRoute),
     };
     let mut record = departure.record.take().unwrap_or_else(|| Record::new(connection.worker().now()));

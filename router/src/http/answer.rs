@@ -6,13 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use gridrouter_config::model::HeaderEdits;
 use http::{Method, StatusCode, Version};
 use http_body::{Body, Frame};
 
 use super::connection::Connection;
 use super::fields::Fields;
-use super::headers::{self, Direction};
 use super::tempo::Tempo;
 use crate::clock;
 use crate::http1::encode::{self, Framing, Future, Start};
@@ -113,18 +111,23 @@ pub(super) async fn send(connection: &Rc<Connection>, answer: Answer, asker: Ask
     }
 }
 
-/// The largest head of early hints that is passed on.
+/// The most bytes of early hints that are passed on at once.
 const MAX_HINTS: usize = 8 * 1024;
 
-/// Passes early hints on, if the client's socket takes them: they hold nothing up.
+/// Passes on what early hints say of links, and what bounds these, if the client's socket takes it: hints hold nothing up.
+///
+/// The rest is the answer's to say. Before it comes nobody makes use of it, and no route has had a chance to remove what is not for
+/// clients.
 #[cold]
-pub(crate) fn hint(connection: &Connection, mut fields: Fields, edits: &HeaderEdits) {
-    headers::strip_hop_by_hop(&mut fields, Direction::Response, false);
-    headers::apply(edits, &mut fields);
+pub(crate) fn hint(connection: &Connection, fields: &Fields) {
+    let mut hints = Fields::new();
+    for name in ["link", "content-security-policy"] {
+        fields.get_all(name).for_each(|value| hints.append(name, value));
+    }
     let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
-    fields.write(&mut head, |_| false);
+    hints.write(&mut head, |_| false);
     head.extend_from_slice(b"\r\n");
-    if head.len() > MAX_HINTS {
+    if hints.iter().next().is_none() || head.len() > MAX_HINTS {
         return;
     }
     let stream = &mut connection.incoming.borrow_mut().wire.stream;

@@ -355,14 +355,12 @@ impl Connection {
         self.incoming.borrow_mut().begin(head.body, head.expects_continue);
         self.ends.set(false);
         self.waits.set(false);
+        let mut tunnel = None;
         let answer = {
             let mut handling = pin!(pipeline::handle(self, head, ClientBody::new(self)));
-            poll_fn(|cx| self.poll_answer(cx, handling.as_mut())).await
+            poll_fn(|cx| self.poll_answer(cx, handling.as_mut(), &mut tunnel)).await
         };
-        let Some(answer) = answer else { return Some(Served::Over) };
-        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Some(Tunnel::new(self, answer).map_or(Served::Over, Served::Switched));
-        }
+        let Some(answer) = answer else { return Some(tunnel.map_or(Served::Over, Served::Switched)) };
         let sent = answer::send(self, answer, asker).await;
         match sent {
             answer::Sent::Whole => None,
@@ -377,14 +375,19 @@ impl Connection {
         }
     }
 
-    /// Waits for the answer; `None` when the client has gone.
+    /// Waits for the answer; `None` when the client has gone, or the connection has become a tunnel.
     fn poll_answer(
-        &self,
+        self: &Rc<Self>,
         cx: &mut Context<'_>,
         handling: Pin<&mut impl Future<Output = Answer>>,
+        tunnel: &mut Option<Box<Tunnel>>,
     ) -> Poll<Option<Answer>> {
         self.register(cx);
         match handling.poll(cx) {
+            Poll::Ready(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+                *tunnel = Tunnel::new(self, answer);
+                Poll::Ready(None)
+            }
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending if self.client_left(cx) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -481,7 +484,7 @@ pub(crate) async fn run(connection: Rc<Connection>) {
         match Box::pin(connection.serve()).await {
             Served::Idle => {}
             Served::Over => return,
-            Served::Switched(tunnel) => return Box::pin(tunnel.run()).await,
+            Served::Switched(tunnel) => return tunnel.run().await,
         }
     }
 }

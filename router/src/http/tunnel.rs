@@ -88,8 +88,13 @@ impl Tunnel {
     }
 
     /// Lets pass what comes until it ends.
-    pub(super) async fn run(mut self: Box<Self>) {
-        let closed = poll_fn(|cx| self.poll(cx)).await;
+    pub(super) fn run(mut self: Box<Self>) -> impl std::future::Future<Output = ()> {
+        // No `async fn`, which would keep the tunnel twice: as it was given, and as it is used.
+        poll_fn(move |cx| self.poll(cx).map(|closed| self.closes(closed)))
+    }
+
+    /// It is over.
+    fn closes(&mut self, closed: Closed) {
         self.connection.worker().counters.shared.tunnels.closed(closed);
         tracing::debug!(client = %self.connection.origin.peer, why = closed.as_str(), "a tunnel was closed");
         if closed == Closed::Ended || self.ending.is_some() {

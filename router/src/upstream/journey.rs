@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gridrouter_config::model::{HeaderEdits, RouteTimeouts};
+use gridrouter_config::model::RouteTimeouts;
 use http::{Method, StatusCode, Uri};
 use http_body::Frame;
 
@@ -160,14 +160,12 @@ impl Journey {
     }
 
     /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe. If none of
-    /// them took anything of it, it goes to the other track where `flight` may. Early hints are passed on with these edits, or
-    /// not at all.
+    /// them took anything of it, it goes to the other track where `flight` may.
     pub(crate) async fn send(
         &mut self,
         connection: &Connection,
         timeouts: &RouteTimeouts,
         flight: Option<&Flight>,
-        hints: Option<&HeaderEdits>,
     ) -> Result<(Head, Lease), Reject> {
         let mut fresh = false;
         loop {
@@ -185,7 +183,7 @@ impl Journey {
             let then = match exchange {
                 Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Then::Over(reject),
                 Err(reject) => Then::Elsewhere(reject),
-                Ok(exchange) => match self.attempt(connection, timeouts, exchange, (reused, hints)).await {
+                Ok(exchange) => match self.attempt(connection, timeouts, exchange, reused).await {
                     Ok((head, exchange)) => {
                         let choice = self.choice.take().ok_or(Reject::NoEndpoint)?;
                         let lease = Lease { choice, exchange, endpoint, idle: timeouts.upstream_idle };
@@ -259,20 +257,18 @@ impl Journey {
         connection: &Connection,
         timeouts: &RouteTimeouts,
         mut exchange: Box<Exchange>,
-        (reused, hints): (bool, Option<&HeaderEdits>),
+        reused: bool,
     ) -> Result<(Head, Box<Exchange>), Then> {
         let worker = connection.worker();
         let began = worker.now_millis();
         let to_head = self.request.method == Method::HEAD;
         exchange.begin(self.sending(worker), to_head, began);
-        exchange.wants(Wants { hints: hints.is_some(), switch: self.switch.is_some() });
+        exchange.wants(Wants { hints: self.takes_hints, switch: self.switch.is_some() });
         let outcome = poll_fn(|cx| {
             while let Poll::Ready(outcome) = exchange.poll_head(cx, &worker.spare) {
-                match (outcome, hints) {
-                    (Ok(head), Some(edits)) if head.status.as_u16() == EARLY_HINTS => {
-                        answer::hint(connection, head.fields, edits);
-                    }
-                    (outcome, _) => return Poll::Ready(Ok(outcome)),
+                match outcome {
+                    Ok(head) if head.status.as_u16() == EARLY_HINTS => answer::hint(connection, &head.fields),
+                    outcome => return Poll::Ready(Ok(outcome)),
                 }
             }
             // Asked only when there is nothing else to do, with the time the thread last saw: no clock is read for it.
