@@ -49,6 +49,8 @@ pub(crate) struct Tunnel {
     fenced: Option<Millis>,
     /// Why the router ends it, and until when it waits for the client to do so.
     ending: Option<(Closed, Millis)>,
+    /// Why it ended, in the end.
+    closed: Closed,
     /// The endpoint is in use until the tunnel ends.
     _choice: Choice,
 }
@@ -83,6 +85,7 @@ impl Tunnel {
             drains: None,
             fenced: None,
             ending: None,
+            closed: Closed::Broken,
             _choice: choice,
         }))
     }
@@ -90,20 +93,7 @@ impl Tunnel {
     /// Lets pass what comes until it ends.
     pub(super) fn run(mut self: Box<Self>) -> impl std::future::Future<Output = ()> {
         // No `async fn`, which would keep the tunnel twice: as it was given, and as it is used.
-        poll_fn(move |cx| self.poll(cx).map(|closed| self.closes(closed)))
-    }
-
-    /// It is over.
-    fn closes(&mut self, closed: Closed) {
-        self.connection.worker().counters.shared.tunnels.closed(closed);
-        tracing::debug!(client = %self.connection.origin.peer, why = closed.as_str(), "a tunnel was closed");
-        if closed == Closed::Ended || self.ending.is_some() {
-            self.endpoint.stream.say_goodbye();
-        } else {
-            // Neither side is to take for whole what broke off.
-            self.endpoint.stream.omit_goodbye();
-            self.connection.incoming.borrow_mut().wire.stream.omit_goodbye();
-        }
+        poll_fn(move |cx| self.poll(cx).map(|closed| self.closed = closed))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
@@ -211,8 +201,19 @@ impl Tunnel {
     }
 }
 
+/// However it ends: the task's own end, or that of the thread.
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.connection.is_tunnel.set(false);
+        let connection = &self.connection;
+        connection.is_tunnel.set(false);
+        connection.worker().counters.shared.tunnels.closed(self.closed);
+        tracing::debug!(client = %connection.origin.peer, why = self.closed.as_str(), "a tunnel was closed");
+        if self.closed == Closed::Ended || self.ending.is_some() {
+            self.endpoint.stream.say_goodbye();
+        } else if let Ok(mut incoming) = connection.incoming.try_borrow_mut() {
+            // Neither side is to take for whole what broke off.
+            self.endpoint.stream.omit_goodbye();
+            incoming.wire.stream.omit_goodbye();
+        }
     }
 }

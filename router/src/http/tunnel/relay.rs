@@ -235,7 +235,7 @@ impl Way {
         if !self.front.is_empty() {
             let sent = self.sent(&to.poll_send(cx, &self.front))?;
             return Ok(sent.map_or(Sent::Held, |sent| {
-                self.front.advance(sent);
+                advance(&mut self.front, sent);
                 Sent::Some(0)
             }));
         }
@@ -270,7 +270,7 @@ impl Way {
         }
         let Some(sent) = self.sent(&polled)? else { return Ok(Sent::Held) };
         if is_paced {
-            self.paced.advance(sent);
+            advance(&mut self.paced, sent);
         } else {
             from.received().advance(sent);
         }
@@ -304,6 +304,14 @@ impl Way {
     fn gets_on(&mut self, sent: u64) -> Result<(), Broken> {
         let Patience { pause, min_rate } = self.patience;
         if self.tempo.gets_on(sent, pause, min_rate, clock::now_millis) { Ok(()) } else { Err(Broken::Stalled) }
+    }
+}
+
+/// Takes from the beginning of a piece, and lets go of one that is used up, which would keep its room.
+fn advance(piece: &mut Bytes, by: usize) {
+    piece.advance(by);
+    if piece.is_empty() {
+        *piece = Bytes::new();
     }
 }
 
