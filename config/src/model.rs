@@ -28,7 +28,7 @@ pub use listener::{
 pub use plan::Plan;
 pub use route::{
     Action, CertificateField, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch,
-    QueryMatch, Redirect, RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
+    QueryMatch, Redirect, RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, Upgrade, ValueMatch,
 };
 pub use service::{Balance, Endpoint, Service, ServiceTls, Tracks};
 pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};

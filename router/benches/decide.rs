@@ -80,6 +80,7 @@ fn route(number: usize) -> model::Route {
             timeouts: model::RouteTimeouts::default(),
             prefix_rewrite: None,
             host_rewrite: None,
+            upgrades: vec![model::Upgrade::Websocket],
             request_headers: model::HeaderEdits::default(),
         })),
         response_headers: model::HeaderEdits::default(),

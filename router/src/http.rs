@@ -11,3 +11,4 @@ pub mod path;
 pub mod reject;
 pub mod target;
 pub(crate) mod tempo;
+pub(crate) mod tunnel;

@@ -100,14 +100,25 @@ fn has_bare_line_feed(bytes: &[u8]) -> bool {
     ends.into_iter().any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r'))
 }
 
-/// Whether another message may follow on the connection (RFC 9112 §9.3).
-fn lasts(fields: &Fields, minor_version: u8) -> bool {
-    let (mut close, mut keep_alive) = (false, minor_version == 1);
-    for value in fields.known(Known::Connection) {
-        close |= has_token(value, b"close");
-        keep_alive |= has_token(value, b"keep-alive");
+/// What a message says of the connection that it came by.
+#[derive(Debug, Clone, Copy)]
+struct Says {
+    /// Another message may follow (RFC 9112 §9.3).
+    lasts: bool,
+    /// Its `Upgrade` is meant for this hop, which with HTTP/1.0 it never is (RFC 9110 §7.8).
+    upgrades: bool,
+}
+
+impl Says {
+    fn of(fields: &Fields, minor_version: u8) -> Self {
+        let (mut close, mut keep_alive, mut upgrades) = (false, minor_version == 1, false);
+        for value in fields.known(Known::Connection) {
+            close |= has_token(value, b"close");
+            keep_alive |= has_token(value, b"keep-alive");
+            upgrades |= has_token(value, b"upgrade");
+        }
+        Self { lasts: keep_alive && !close, upgrades: upgrades && minor_version == 1 }
     }
-    keep_alive && !close
 }
 
 /// Whether a list of tokens, parted by commas, has this one.

@@ -174,6 +174,7 @@ impl Router {
     /// connections were cut off.
     pub fn stop(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
+        self.shared.drain.store(u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.shared.draining.store(true, Ordering::Relaxed);
         if let Some(presence) = self.presence.get() {
             presence.tell();

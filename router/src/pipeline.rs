@@ -13,6 +13,7 @@ pub(crate) mod mirror;
 pub(crate) mod own;
 pub mod told;
 pub mod track;
+pub(crate) mod upgrade;
 mod waiting;
 
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridrouter_config::model::{self, UnderscoreHeaders};
-use http::{HeaderValue, Uri, Version, header};
+use http::{HeaderValue, StatusCode, Uri, Version, header};
 use http_body::Body;
 
 use self::admission::Admission;
@@ -29,9 +30,10 @@ use self::decide::{Decision, Destination, Facts, Refusal};
 use self::fencing::{Fencing, Place};
 use self::flight::Flight;
 use self::told::Told;
+use self::upgrade::Switch;
 use self::waiting::{Counted, Waiting};
 use crate::balance::smooth_weighted_round_robin::Tried;
-use crate::clock::{self, Nanos};
+use crate::clock::{self, Millis, Nanos};
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
@@ -46,7 +48,7 @@ use crate::snapshot::{ActionPlan, EndpointGroup, ForwardPlan, RoutePlan, Snapsho
 use crate::telemetry::{self, Record};
 use crate::tls::client;
 use crate::upstream::journey::{Choice, Journey, Outgoing};
-use crate::upstream::response_body::ResponseBody;
+use crate::upstream::response_body::{ResponseBody, Switched};
 
 /// The status under which a request is counted whose client left before there was an answer.
 const CLIENT_LEFT: u16 = 499;
@@ -192,8 +194,9 @@ fn begin(
         }
     };
     telemetry::limits::count(worker, &admission, placed.as_ref().map(|placed| &*placed.tenant));
+    let switches = upgrade::of(route, head).is_some();
     if let Some(placed) = placed.as_ref().filter(|placed| placed.cell.is_some()) {
-        connection.under_way.begins(placed.hash, is_write(&head.method));
+        connection.under_way.begins(placed.hash, is_write(&head.method) || switches);
     }
     let unfit = |reject, why| refuse(Refusal { route: Some(route), ..Refusal::of(reject, why) }, &admission);
     let Ok(target) = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()) else {
@@ -221,6 +224,7 @@ fn begin(
             record.group = Some(group.id);
             record.flight = on.as_ref().map(|on| Flight::new(connection, on, now));
             if let (Some(on), Some(flight)) = (&on, &record.flight)
+                && !switches
                 && let Some(chosen) = mirror::is_copied(on, head, connection.trusted.get(), || worker.random())
             {
                 flight.is_copied(route, placed.as_ref().map(|placed| &*placed.tenant), chosen.bodies);
@@ -273,7 +277,7 @@ async fn hold(
         let snapshot = worker.snapshot();
         // A look at the fence alone first: a thousand may wait while another one goes.
         let is_up = refused.fence.as_ref().is_some_and(|fence| {
-            let is_write = is_write(&head.method);
+            let is_write = is_write(&head.method) || head.upgrades;
             let fences = snapshot.fences.as_ref();
             fences.and_then(|all| all.find(fence.hash, fence.document.tenant.as_str(), fence.grid, is_write)).is_some()
         });
@@ -385,11 +389,14 @@ fn depart<'c>(
 ) -> Departure<'c> {
     let Going { route, host, target, told, record } = going;
     let Picked { choice, tried } = picked;
+    let plan = plan_of(snapshot, route);
+    let protocol = plan.and_then(|(route, ..)| upgrade::of(route, &head));
+    let mut switch = None;
     let Head { method, uri, version, mut fields, .. } = head;
     let has_body = !body.is_end_stream();
     connection.timed.set(has_body && record.aftermath.is_some());
     connection.body_ended.set(Nanos(0));
-    if let Some((_, plan, document)) = plan_of(snapshot, route) {
+    if let Some((_, plan, document)) = plan {
         if let Some(total) = document.timeouts.request {
             // From when the request came, whether it had to wait or not.
             let deadline = record.began.millis().after(total);
@@ -412,14 +419,21 @@ fn depart<'c>(
             fields.append(Known::Host.as_str(), choice.authority().unwrap_or_default());
         }
         headers::apply(&document.request_headers, &mut fields);
+        if let Some(protocol) = protocol {
+            switch = Switch::offer(protocol, &mut fields).map(Box::new);
+            // If it comes to nothing, what the client sends behind may be meant for somebody who had agreed.
+            connection.end_after_answer();
+        }
     }
     let outgoing = Outgoing { method, target: target.unwrap_or(uri), fields };
     if let Some(copy) = record.flight.as_ref().and_then(Flight::copy)
-        && let Some((.., document)) = plan_of(snapshot, route)
+        && let Some((.., document)) = plan
     {
         mirror::launch(copy, &outgoing, has_body.then_some(&mut body), &document.timeouts);
     }
-    let journey = Journey::new(choice, tried, outgoing, has_body.then_some(body));
+    let mut journey = Journey::new(choice, tried, outgoing, has_body.then_some(body));
+    journey.switch = switch;
+    journey.takes_hints = version >= Version::HTTP_11;
     Departure { connection, route, journey, told, record: Some(record) }
 }
 
@@ -439,6 +453,10 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
         (Ok((head, lease)), Some((route, _, document))) => {
             let (status, mut fields) = (head.status, head.fields);
             record.status = status.as_u16();
+            if status == StatusCode::SWITCHING_PROTOCOLS {
+                // Its time was until here.
+                connection.request_deadline.set(Millis::NEVER);
+            }
             if let Some(aftermath) = &mut record.aftermath {
                 aftermath.answer_begins(status, &fields, connection.body_ended.get());
             }
@@ -452,6 +470,14 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
             departure.told.write(Some(&route.limits), &mut fields);
             headers::apply(&route.document.response_headers, &mut fields);
             let stall = document.timeouts.response_body;
+            if let Some(switch) = departure.journey.switch.take().filter(|_| status == StatusCode::SWITCHING_PROTOCOLS)
+            {
+                switch.write(&mut fields);
+                let idle = document.timeouts.tunnel_idle;
+                let switched = Switched { lease, is_websocket: switch.is_websocket(), idle, stall };
+                let body = ResponseBody::switched(switched, Rc::clone(connection), record);
+                return Answer { status, fields, body };
+            }
             Answer { status, fields, body: ResponseBody::upstream(lease, stall, Rc::clone(connection), record) }
         }
         (answer, plan) => {

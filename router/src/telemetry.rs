@@ -9,6 +9,7 @@ pub(crate) mod limits;
 pub mod mirror;
 pub(crate) mod render;
 pub mod tracks;
+pub mod tunnels;
 
 use std::rc::Rc;
 
@@ -55,6 +56,11 @@ impl Record {
 
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+    }
+
+    /// Bytes have passed through a tunnel.
+    pub(crate) fn passed_through(&mut self, bytes: u64) {
+        self.bytes += bytes;
     }
 
     /// A piece of an endpoint's body is passed on.

@@ -3,6 +3,7 @@
 mod action;
 pub(super) mod matches;
 mod tenancy;
+mod upgrade;
 
 use super::Check;
 use crate::model::Route;

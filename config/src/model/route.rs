@@ -108,8 +108,29 @@ pub struct Forward {
     pub prefix_rewrite: Option<String>,
     /// The `Host` sent upstream.
     pub host_rewrite: Option<HeaderValue>,
+    /// Protocols that a client may change to.
+    pub upgrades: Vec<Upgrade>,
     /// Changes to the request's headers.
     pub request_headers: HeaderEdits,
+}
+
+/// A protocol that a client may change to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upgrade {
+    /// WebSocket (RFC 6455), whose opening handshake is checked.
+    Websocket,
+    /// Any other, in lower case, with its version if it has one.
+    Other(String),
+}
+
+impl Upgrade {
+    /// What stands in `Upgrade`.
+    pub fn token(&self) -> &str {
+        match self {
+            Self::Websocket => "websocket",
+            Self::Other(token) => token,
+        }
+    }
 }
 
 /// Where the tenant's id is found.
@@ -158,6 +179,8 @@ pub struct RouteTimeouts {
     pub request: Option<Duration>,
     /// Longest pause while the upstream sends a response body.
     pub response_body: Duration,
+    /// Longest time in which nothing passes either way through an upgraded connection.
+    pub tunnel_idle: Duration,
     /// How long an unused connection to the upstream is kept.
     pub upstream_idle: Duration,
 }
@@ -169,6 +192,7 @@ impl Default for RouteTimeouts {
             response_head: Duration::from_secs(30),
             request: None,
             response_body: Duration::from_mins(1),
+            tunnel_idle: Duration::from_hours(1),
             upstream_idle: Duration::from_secs(4),
         }
     }

@@ -45,6 +45,9 @@ pub struct Route {
     /// How long the upstream may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<RouteTimeouts>,
+    /// Protocols that a client may change to on its connection, by HTTP/1.1's `Upgrade`. Default: `[websocket]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrades: Option<Vec<String>>,
     /// What to change in the request's path and host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
@@ -171,6 +174,9 @@ pub struct RouteTimeouts {
     /// Longest pause while the upstream sends a response body. Default `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_body: Option<String>,
+    /// How long a connection that was upgraded (a WebSocket) may stay open while nothing passes either way. Default `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_idle: Option<String>,
     /// How long an unused connection to the upstream is kept. Default `4s` (below the 5 s of common servers).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_idle: Option<String>,

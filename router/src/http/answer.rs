@@ -111,6 +111,38 @@ pub(super) async fn send(connection: &Rc<Connection>, answer: Answer, asker: Ask
     }
 }
 
+/// The most bytes of early hints that are passed on at once.
+const MAX_HINTS: usize = 8 * 1024;
+/// The status of early hints (RFC 8297).
+const EARLY_HINTS: StatusCode = StatusCode::EARLY_HINTS;
+
+/// Passes on what early hints say of links, and what bounds these, if the client's socket takes it: hints hold nothing up.
+///
+/// The rest is the answer's to say. Before it comes nobody makes use of it, and no route has had a chance to remove what is not for
+/// clients.
+#[cold]
+pub(crate) fn hint(connection: &Connection, fields: &Fields) {
+    let mut hints = Fields::new();
+    for name in ["link", "content-security-policy"] {
+        fields.get_all(name).for_each(|value| hints.append(name, value));
+    }
+    let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+    hints.write(&mut head, |_| false);
+    head.extend_from_slice(b"\r\n");
+    if hints.iter().next().is_none() || head.len() > MAX_HINTS {
+        return;
+    }
+    let mut incoming = connection.incoming.borrow_mut();
+    if incoming.says_first(EARLY_HINTS, hints) {
+        return;
+    }
+    let stream = &mut incoming.wire.stream;
+    if stream.try_write(&head).is_ok_and(|written| written < head.len()) {
+        // A half of it, and no way to take it back: the client has not read what it got before.
+        stream.cut();
+    }
+}
+
 /// What of the body is still to be gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {

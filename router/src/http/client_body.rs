@@ -6,9 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use gridrouter_config::model::ListenerTimeouts;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::Connection;
+use super::fields::Fields;
 use super::kept_body::{Keeper, KeptBody};
 use super::reject::Reject;
 use super::tempo::Tempo;
@@ -28,8 +30,6 @@ pub(crate) struct Incoming {
     pub(super) body: Decoder,
     /// The client waits to be told that it may send the body.
     owes_continue: bool,
-    /// It is to be told, by whoever answers it.
-    is_invited: bool,
     /// How many bytes its body may still have.
     room: u64,
     /// How it gets on.
@@ -47,7 +47,6 @@ impl Incoming {
             stream: None,
             body: Decoder::Done,
             owes_continue: false,
-            is_invited: false,
             room: u64::MAX,
             tempo: Tempo::default(),
             fault: Reject::MalformedRequest,
@@ -154,9 +153,16 @@ impl Incoming {
         self.broken || !self.body.is_done() || !self.wire.input.is_empty()
     }
 
-    /// Whether the client of an HTTP/2 stream is to be told that it may send the body.
-    pub(crate) fn takes_invitation(&mut self) -> bool {
-        std::mem::take(&mut self.is_invited)
+    /// Lets an interim response go ahead of the answer, where that goes by HTTP/2. Returns whether it does.
+    pub(crate) fn says_first(&mut self, status: StatusCode, fields: Fields) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        stream.interim.push((status, fields));
+        true
+    }
+
+    /// Takes the interim responses that are to go ahead of the answer.
+    pub(crate) fn take_interim(&mut self) -> Vec<(StatusCode, Fields)> {
+        self.stream.as_mut().map(|stream| std::mem::take(&mut stream.interim)).unwrap_or_default()
     }
 
     /// Tells the client that it may send the body, unless it has begun to.
@@ -238,7 +244,9 @@ impl ClientBody {
             return Poll::Ready(None);
         }
         let Poll::Ready(came) = incoming.poll_stream(cx, self.connection.timeouts()) else {
-            incoming.is_invited |= std::mem::take(&mut incoming.owes_continue);
+            if std::mem::take(&mut incoming.owes_continue) {
+                incoming.says_first(StatusCode::CONTINUE, Fields::new());
+            }
             return Poll::Pending;
         };
         incoming.broken |= matches!(came, Some(Err(_)));

@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
+use http::StatusCode;
 
 use super::answer::{self, Answer, Asker};
 use super::client_body::{ClientBody, Incoming};
 use super::reject::Reject;
+use super::tunnel::Tunnel;
 use crate::clock::{self, Millis, Nanos};
 use crate::http1::Scan;
 use crate::http1::body::Decoder;
@@ -88,6 +90,10 @@ pub(crate) struct Connection {
     pub(crate) is_renewed: Cell<bool>,
     /// What is on its way to a cell, for fences.
     pub(crate) under_way: UnderWay,
+    /// It is a tunnel by now, and speaks another protocol.
+    pub(crate) is_tunnel: Cell<bool>,
+    /// Whether that has to end because its tenant is moving.
+    pub(super) is_fenced: Cell<bool>,
     /// Where its thread finds it.
     pub(crate) position: Cell<usize>,
     /// The answer being made is the connection's last.
@@ -124,7 +130,7 @@ enum Next {
 }
 
 /// How serving a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Served {
     /// It is idle.
     Idle,
@@ -132,6 +138,8 @@ enum Served {
     Http2,
     /// It is over.
     Over,
+    /// It speaks another protocol from now on.
+    Switched(Box<Tunnel>),
 }
 
 impl Connection {
@@ -180,6 +188,8 @@ impl Connection {
             stays_until: Cell::new(Millis::NEVER),
             is_renewed: Cell::default(),
             under_way: UnderWay::default(),
+            is_tunnel: Cell::default(),
+            is_fenced: Cell::default(),
             position: Cell::default(),
             ends: Cell::default(),
             has_spoken: Cell::default(),
@@ -308,6 +318,13 @@ impl Connection {
         self.arm(at.min(deadline));
     }
 
+    /// Makes the tunnel that this has become end, because its tenant is moving.
+    pub(crate) fn fence(&self) {
+        if !self.is_fenced.replace(true) {
+            self.alarm.ring();
+        }
+    }
+
     /// How the answer ends if its time is over.
     pub(crate) fn leaving(&self) -> Leaving {
         self.leaving.get()
@@ -390,8 +407,8 @@ impl Connection {
             });
             match next.await {
                 Next::Request(head) => {
-                    if !self.answer(head).await {
-                        return Served::Over;
+                    if let Some(served) = self.answer(head).await {
+                        return served;
                     }
                 }
                 Next::Refusal(reject, why) => {
@@ -406,40 +423,46 @@ impl Connection {
         }
     }
 
-    /// Answers one request. Returns whether the connection goes on.
-    async fn answer(self: &Rc<Self>, head: Head) -> bool {
+    /// Answers one request. Nothing is returned if another one may follow.
+    async fn answer(self: &Rc<Self>, head: Head) -> Option<Served> {
         let asker = Asker::new(&head);
         self.has_spoken.set(true);
         self.begins(head.body, head.expects_continue);
         self.ends.set(false);
         self.waits.set(false);
+        let mut tunnel = None;
         let answer = {
             let mut handling = pin!(pipeline::handle(self, head, ClientBody::new(self)));
-            poll_fn(|cx| self.poll_answer(cx, handling.as_mut())).await
+            poll_fn(|cx| self.poll_answer(cx, handling.as_mut(), &mut tunnel)).await
         };
-        let Some(answer) = answer else { return false };
+        let Some(answer) = answer else { return Some(tunnel.map_or(Served::Over, Served::Switched)) };
         let sent = answer::send(self, answer, asker).await;
         match sent {
-            answer::Sent::Whole => true,
+            answer::Sent::Whole => None,
             answer::Sent::Last => {
                 Box::pin(self.close()).await;
-                false
+                Some(Served::Over)
             }
             answer::Sent::Broken => {
                 self.incoming.borrow_mut().wire.stream.reset_on_close();
-                false
+                Some(Served::Over)
             }
         }
     }
 
-    /// Waits for the answer; `None` when the client has gone.
+    /// Waits for the answer; `None` when the client has gone, or the connection has become a tunnel.
     fn poll_answer(
-        &self,
+        self: &Rc<Self>,
         cx: &mut Context<'_>,
         handling: Pin<&mut impl Future<Output = Answer>>,
+        tunnel: &mut Option<Box<Tunnel>>,
     ) -> Poll<Option<Answer>> {
         self.register(cx);
         match handling.poll(cx) {
+            Poll::Ready(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+                *tunnel = Tunnel::new(self, answer);
+                Poll::Ready(None)
+            }
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending if self.client_left(cx) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -537,6 +560,7 @@ pub(crate) async fn run(connection: Rc<Connection>) {
             Served::Idle => {}
             Served::Http2 => return Box::pin(http2::session::run(connection)).await,
             Served::Over => return,
+            Served::Switched(tunnel) => return tunnel.run().await,
         }
     }
 }

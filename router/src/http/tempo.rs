@@ -22,6 +22,11 @@ impl Tempo {
         *self.since.get_or_insert_with(now)
     }
 
+    /// Since when the router waits, if it does.
+    pub(crate) fn since(&self) -> Option<Millis> {
+        self.since
+    }
+
     /// Bytes have come, or were taken. Returns whether that is fast enough: the router has waited for `grace` at the most, or
     /// there were at least `rate` bytes for each second that it did. `now` is asked for only if it was waiting.
     pub(crate) fn gets_on(&mut self, bytes: u64, grace: Duration, rate: u64, now: impl FnOnce() -> Millis) -> bool {

@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use super::body::Decoder;
 use super::malformed::Malformed;
-use super::{Delimiting, Lines, MAX_LINES, Scan, has_bare_line_feed, has_token, lasts, plain_length};
+use super::{Delimiting, Lines, MAX_LINES, Says, Scan, has_bare_line_feed, has_token, plain_length};
 use crate::http::fields::{Fields, Known};
 
 /// The largest head, in bytes.
@@ -18,6 +18,7 @@ const ADDED_LINES: usize = 6;
 
 /// A request's head, and what it says of the connection.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Head {
     /// The method.
     pub method: Method,
@@ -35,6 +36,8 @@ pub struct Head {
     pub expects_continue: bool,
     /// Whether the client takes trailers.
     pub takes_trailers: bool,
+    /// Whether it offers to change to another protocol.
+    pub upgrades: bool,
 }
 
 /// Takes a head from the beginning of `input`. `None`: it has not come whole yet.
@@ -88,12 +91,14 @@ fn understand(parsed: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<Head, 
     let mut fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
     let delimiting = Delimiting::of(&fields, version)?;
     plain_length(&mut fields, delimiting);
+    let says = Says::of(&fields, version);
     Ok(Head {
         method: Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::NotHttp)?,
         uri: Uri::try_from(path).map_err(|_| Malformed::NotHttp)?,
         version: if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 },
         body: Decoder::new(delimiting.length.unwrap_or(0), delimiting.chunked),
-        keep_alive: lasts(&fields, version),
+        keep_alive: says.lasts,
+        upgrades: says.upgrades,
         expects_continue: version == 1 && fields.has(Known::Expect),
         takes_trailers: version == 1 && fields.known(Known::Te).any(|te| has_token(te, b"trailers")),
         fields,

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::body::Decoder;
 use super::malformed::Malformed;
-use super::{Delimiting, Lines, MAX_LINES, Scan, has_bare_line_feed, lasts, plain_length};
+use super::{Delimiting, Lines, MAX_LINES, Says, Scan, has_bare_line_feed, plain_length};
 use crate::http::fields::{Fields, Known};
 
 /// The largest head, in bytes.
@@ -65,6 +65,10 @@ fn understand(parsed: &httparse::Response<'_, '_>, bytes: &[u8], to_head: bool) 
     let status = StatusCode::from_u16(code).ok().filter(|status| status.as_u16() < 600).ok_or(Malformed::NotHttp)?;
     let mut fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
     let delimiting = Delimiting::of(&fields, version)?;
+    if status == StatusCode::SWITCHING_PROTOCOLS && version == 0 {
+        // There is no such thing in HTTP/1.0 (RFC 9110 §7.8).
+        return Err(Malformed::NotHttp);
+    }
     if status.is_informational() && (delimiting.chunked || delimiting.length.is_some()) {
         // It has no body: what follows could be one all the same, and not the answer.
         return Err(Malformed::DelimitedInterim);
@@ -79,7 +83,7 @@ fn understand(parsed: &httparse::Response<'_, '_>, bytes: &[u8], to_head: bool) 
         // RFC 9110 §8.6: it must not have one, and some clients would wait for that much.
         fields.retain(|known, _| known != Known::ContentLength);
     }
-    let keep_alive = body != Decoder::UntilEnd && lasts(&fields, version);
+    let keep_alive = body != Decoder::UntilEnd && Says::of(&fields, version).lasts;
     Ok(Head { status, fields, body, keep_alive })
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn request(parts: Parts, is_whole: bool) -> Result<Head, Malformed> {
         keep_alive: true,
         expects_continue,
         takes_trailers: true,
+        upgrades: false,
         fields,
     })
 }

@@ -5,7 +5,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::StatusCode;
 use http_body::Frame;
+
+use crate::http::fields::Fields;
 
 /// The body of a request that comes by HTTP/2.
 #[derive(Debug)]
@@ -13,11 +16,13 @@ pub(crate) struct Receiving {
     stream: RecvStream,
     /// Bytes that were taken, and passed on when more is asked for.
     taken: usize,
+    /// Interim responses, until they are sent.
+    pub(crate) interim: Vec<(StatusCode, Fields)>,
 }
 
 impl Receiving {
     pub(super) fn new(stream: RecvStream) -> Self {
-        Self { stream, taken: 0 }
+        Self { stream, taken: 0, interim: Vec::new() }
     }
 
     /// The next piece, or the trailers; nothing at the end. The error: it broke off.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 
 use super::receiving::Receiving;
 use super::session::{Open, Session};
@@ -61,9 +61,12 @@ async fn wait(
     poll_fn(|cx| {
         connection.register(cx);
         match handling.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Ready(answer) => {
+                say_first(connection, respond);
+                Poll::Ready(Some(answer))
+            }
             Poll::Pending => {
-                invite(connection, respond);
+                say_first(connection, respond);
                 if has_left(respond, cx) { Poll::Ready(None) } else { Poll::Pending }
             }
         }
@@ -75,12 +78,13 @@ fn has_left(respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) -> bool {
     respond.poll_reset(cx).is_ready()
 }
 
-/// Tells the client that it may send the body, where it waits for that and somebody wants it.
-fn invite(connection: &Connection, respond: &mut SendResponse<Bytes>) {
-    if connection.incoming.borrow_mut().takes_invitation() {
-        let mut go_on = Response::new(());
-        *go_on.status_mut() = StatusCode::CONTINUE;
-        // It must not wait for this forever (RFC 9110 §10.1.1).
-        let _sent: Result<(), h2::Error> = respond.send_informational(go_on);
+/// Sends the interim responses that there are: that the client may send its body, early hints.
+fn say_first(connection: &Connection, respond: &mut SendResponse<Bytes>) {
+    for (status, fields) in connection.incoming.borrow_mut().take_interim() {
+        let mut interim = Response::new(());
+        *interim.status_mut() = status;
+        *interim.headers_mut() = headers::map(fields, 0);
+        // The client must not wait for them forever (RFC 9110 §10.1.1).
+        let _sent: Result<(), h2::Error> = respond.send_informational(interim);
     }
 }

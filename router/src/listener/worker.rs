@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -46,6 +46,8 @@ pub struct Shared {
     pub threads: Vec<Thread>,
     /// Set when the process is asked to stop: no new connections, and `Connection: close` on every answer.
     pub draining: AtomicBool,
+    /// How long answers under way may take when it does, in milliseconds.
+    pub(crate) drain: AtomicU64,
     /// How many connections each address has, where that is bounded.
     pub(crate) seats: Seats,
     /// Which threads have which fences up.
@@ -123,6 +125,7 @@ impl Shared {
             tls: ArcSwap::default(),
             threads: (0..threads.max(1)).map(thread).collect(),
             draining: AtomicBool::new(false),
+            drain: AtomicU64::new(0),
             seats: Seats::default(),
             fenced: Board::default(),
             started: unix_millis(),
@@ -263,6 +266,13 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Some time within the first half of what is left when the process is asked to stop: were all clients told at once, they
+    /// would all come back at once, elsewhere.
+    pub(crate) fn within_drain(&self) -> Millis {
+        let half = self.shared.drain.load(Ordering::Relaxed) / 2;
+        Millis(self.now_millis().0 + self.random() % half.max(1))
     }
 
     /// The next pseudo-random number (xorshift64*): for request ids, not for secrets.

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use super::admission::{Admission, Limiter, OnRoute, Who, admit};
 use super::track::{self, OnTrack};
+use super::upgrade;
 use crate::clock::Nanos;
 use crate::http::fields::Fields;
 use crate::http::forwarded::client_address;
@@ -199,7 +200,7 @@ fn find<'a: 'r, 'r>(
                 Some(grid) => Some(place(snapshot, grid, tenant.as_ref()).map_err(refuse)?),
                 None => None,
             };
-            if let Some(fence) = fence(snapshot, plan.grid, tenant.as_ref(), facts.method) {
+            if let Some(fence) = fence(snapshot, (plan.grid, route), tenant.as_ref(), facts) {
                 let refusal = refuse((Reject::TenantFenced, "the tenant is on its way to another cell"));
                 return Err(Refusal { tenant: tenant.map(|tenant| tenant.id), fence: Some(fence), ..refusal });
             }
@@ -218,12 +219,14 @@ fn find<'a: 'r, 'r>(
 /// The fence that keeps a request away. There is none, mostly, and this is one look at the snapshot.
 fn fence<'a>(
     snapshot: &'a Snapshot,
-    grid: Option<u32>,
+    (grid, route): (Option<u32>, &RoutePlan),
     tenant: Option<&Tenant<'_, '_>>,
-    method: &Method,
+    facts: &Facts<'_>,
 ) -> Option<&'a Arc<Fence>> {
     let (fences, grid, tenant) = (snapshot.fences.as_ref()?, grid?, tenant?);
-    fences.find(tenant.hash, &tenant.id, grid, is_write(method))
+    // What passes through a tunnel may change anything.
+    let may_change = is_write(facts.method) || upgrade::is_asked_for(facts, route);
+    fences.find(tenant.hash, &tenant.id, grid, may_change)
 }
 
 /// The cell that this snapshot has a tenant on.

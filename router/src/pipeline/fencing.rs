@@ -141,6 +141,7 @@ impl Fencing {
         // Once, however many fences there are.
         let connections = self.connections.borrow();
         let under_way = connections.iter().filter_map(|connection| connection.upgrade()?.under_way.get()).collect();
+        end_tunnels(fences, &connections);
         let clean: Vec<Key> =
             fences.iter().filter(|fence| is_clean(fence, &under_way)).map(|fence| key(fence)).collect();
         let all = clean.len() == fences.iter().count();
@@ -160,6 +161,18 @@ impl Fencing {
     /// Waits until the snapshot says something new of fences.
     pub(crate) fn news(&self) -> impl Future<Output = ()> {
         self.news.notified()
+    }
+}
+
+/// Makes tunnels end of tenants that move: requests end by themselves, they do not. What passes through them may change
+/// anything, which every fence is there to keep away.
+fn end_tunnels(fences: &Fences, connections: &[Weak<Connection>]) {
+    // Once, however many fences there are.
+    let kept_away: HashSet<u64> = fences.iter().map(|fence| (fence.hash & !1) | 1).collect();
+    for connection in connections.iter().filter_map(Weak::upgrade) {
+        if connection.is_tunnel.get() && connection.under_way.get().is_some_and(|number| kept_away.contains(&number)) {
+            connection.fence();
+        }
     }
 }
 

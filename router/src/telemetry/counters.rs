@@ -8,6 +8,7 @@ use super::handshakes::HandshakeCounters;
 use super::limits::Refusals;
 use super::mirror::MirrorCounters;
 use super::tracks::TrackCounters;
+use super::tunnels::TunnelCounters;
 use crate::clock::Nanos;
 use crate::http::reject::Reject;
 use crate::listener::clients::Unwelcome;
@@ -124,6 +125,8 @@ pub struct ThreadCounters {
     pub rejects: RejectCounters,
     /// TLS handshakes.
     pub handshakes: HandshakeCounters,
+    /// Connections that were upgraded.
+    pub tunnels: TunnelCounters,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections that speak HTTP/2.

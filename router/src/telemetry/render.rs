@@ -2,6 +2,7 @@
 
 mod mirrors;
 mod tls;
+mod tunnels;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Error;
@@ -45,6 +46,7 @@ impl Collector for Everything {
         out.totals(&threads)?;
         out.rejects(&threads)?;
         out.handshakes(&threads)?;
+        out.tunnels(&threads)?;
         out.certificates(&view.shared.tls.load())?;
         out.requests("route", "route", &labels.routes, &merge(&threads, |t| &t.routes, Requests::add))?;
         out.requests("upstream", "group", &labels.groups, &merge(&threads, |t| &t.groups, Requests::add))?;

@@ -82,6 +82,23 @@ impl Stream {
         }
     }
 
+    /// Ends without such words: what came is not to be taken for all.
+    pub(crate) fn omit_goodbye(&mut self) {
+        match self {
+            Self::Plain(_) | Self::Gone => {}
+            Self::Tls(tls) => tls.is_closing = true,
+        }
+    }
+
+    /// Lets nothing pass any more, either way.
+    pub(crate) fn cut(&mut self) {
+        self.omit_goodbye();
+        if let Some(socket) = self.socket() {
+            // If it cannot be shut down it is broken already.
+            let _cut = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     /// Makes closing reset the connection instead of ending it cleanly.
     pub(crate) fn reset_on_close(&mut self) {
         if let Self::Tls(tls) = self {

@@ -20,6 +20,11 @@ use crate::http1::{Scan, encode};
 
 /// How many interim responses (1xx) may come before the answer.
 const MAX_INTERIM: u32 = 32;
+/// How many of them are passed on, at the most.
+const MAX_HINTS: u32 = 8;
+
+/// The status of early hints (RFC 8297).
+pub(super) const EARLY_HINTS: u16 = 103;
 
 /// How the sending of a request gets on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +63,15 @@ pub(super) struct Sending {
     pub(super) chunked: bool,
 }
 
+/// What of an answer is wanted besides itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wants {
+    /// Early hints (RFC 8297).
+    pub(super) hints: bool,
+    /// The change to another protocol, which the request asked for.
+    pub(super) switch: bool,
+}
+
 /// A connection to an endpoint, with the request and the answer that are on their way on it.
 ///
 /// It is large and handed from stage to stage: it lives in a box, which goes to the pool and comes back with it.
@@ -71,6 +85,8 @@ pub(crate) struct Exchange {
     /// The socket takes nothing more: the endpoint may have answered all the same.
     send_failed: bool,
     to_head: bool,
+    /// Which interim responses are for whoever waits for the answer.
+    wants: Wants,
     scan: Scan,
     interim: u32,
     answer: Decoder,
@@ -87,6 +103,7 @@ impl Exchange {
             sent: 0,
             send_failed: false,
             to_head: false,
+            wants: Wants::default(),
             scan: Scan::default(),
             interim: 0,
             answer: Decoder::Done,
@@ -101,7 +118,18 @@ impl Exchange {
         self.sending = sending;
         self.sent = 0;
         self.to_head = to_head;
+        self.wants = Wants::default();
         self.interim = 0;
+    }
+
+    /// What of the answer is wanted besides itself; nothing, unless this is called after [`Self::begin`].
+    pub(super) fn wants(&mut self, wants: Wants) {
+        self.wants = wants;
+    }
+
+    /// The bare connection, after the endpoint has changed to another protocol.
+    pub(super) fn into_wire(self: Box<Self>) -> Wire {
+        self.wire
     }
 
     /// Whether the connection could serve a request now. What the endpoint sends without having been asked, or its
@@ -181,7 +209,8 @@ impl Exchange {
         Ok(false)
     }
 
-    /// Waits for the answer's head, sending the request meanwhile.
+    /// Waits for the answer's head, sending the request meanwhile. Where they are [wanted](Self::wants), early hints and 101
+    /// are heads, too.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Result<Head, Failed>> {
         if let Err(failed) = self.drive(cx, spare) {
             return Poll::Ready(Err(failed));
@@ -191,16 +220,26 @@ impl Exchange {
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Err(Failed::Protocol)),
                 Ok(Some(head)) => match head.status {
-                    StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Err(Failed::Protocol)),
+                    StatusCode::SWITCHING_PROTOCOLS => {
+                        // Nobody may answer so before it has the whole request.
+                        let had_all = self.sending.out.is_empty() && !self.wire.stream.owes();
+                        self.keep_alive = false;
+                        let fine = self.wants.switch && had_all;
+                        return Poll::Ready(if fine { Ok(head) } else { Err(Failed::Protocol) });
+                    }
                     status if status.is_informational() => {
                         self.interim += 1;
                         if self.interim > MAX_INTERIM {
                             return Poll::Ready(Err(Failed::Protocol));
                         }
+                        if self.wants.hints && self.interim <= MAX_HINTS && status.as_u16() == EARLY_HINTS {
+                            return Poll::Ready(Ok(head));
+                        }
                         continue;
                     }
                     _ => {
-                        (self.answer, self.keep_alive) = (head.body, head.keep_alive);
+                        // Whoever was asked to change the protocol may believe that it has.
+                        (self.answer, self.keep_alive) = (head.body, head.keep_alive && !self.wants.switch);
                         return Poll::Ready(Ok(head));
                     }
                 },

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gridrouter_config::model::RouteTimeouts;
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use http_body::Frame;
 
 use super::connect::connect;
-use super::exchange::{Exchange, Failed, Progress, Sending};
+use super::exchange::{EARLY_HINTS, Exchange, Failed, Progress, Sending, Wants};
 use crate::balance::smooth_weighted_round_robin::{Outcome, Tried};
 use crate::clock::Millis;
+use crate::http::answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
 use crate::http::fields::Fields;
@@ -21,9 +22,11 @@ use crate::http::reject::Reject;
 use crate::http1::encode;
 use crate::http1::out::Out;
 use crate::http1::response::Head;
+use crate::http1::wire::Wire;
 use crate::listener::balancers::Group;
 use crate::listener::worker::Worker;
 use crate::pipeline::flight::Flight;
+use crate::pipeline::upgrade::Switch;
 use crate::snapshot::EndpointPlan;
 
 /// An endpoint chosen for a request, which its balancer is told about when the request is over.
@@ -90,6 +93,11 @@ impl Lease {
         self.exchange.poll_frame(cx, &self.choice.worker.spare)
     }
 
+    /// The endpoint has changed to another protocol: what is left is its connection, and whom to tell when that ends.
+    pub(crate) fn into_wire(self) -> (Choice, Wire) {
+        (self.choice, self.exchange.into_wire())
+    }
+
     /// Sends what there is of the request, where that is still on its way.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         // Whoever reads the answer learns of an error.
@@ -138,13 +146,17 @@ pub(crate) struct Journey {
     /// What an endpoint took nothing of.
     unsent: Option<Sending>,
     has_body: bool,
+    /// The change to another protocol that it asks for.
+    pub(crate) switch: Option<Box<Switch>>,
+    /// Whether its client takes early hints.
+    pub(crate) takes_hints: bool,
 }
 
 impl Journey {
     /// `body` is `None` for a request without one.
     pub(crate) fn new(choice: Choice, tried: Tried, request: Outgoing, body: Option<ClientBody>) -> Self {
         let has_body = body.is_some();
-        Self { choice: Some(choice), tried, request, body, unsent: None, has_body }
+        Self { choice: Some(choice), tried, request, body, unsent: None, has_body, switch: None, takes_hints: false }
     }
 
     /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe. If none of
@@ -233,6 +245,12 @@ impl Journey {
         })
     }
 
+    /// Whether the endpoint has not changed the protocol, or as it was asked to.
+    fn is_as_asked(&self, head: &Head) -> bool {
+        head.status != StatusCode::SWITCHING_PROTOCOLS
+            || self.switch.as_ref().is_some_and(|switch| switch.is_confirmed(&head.fields))
+    }
+
     /// One attempt over one connection.
     async fn attempt(
         &mut self,
@@ -245,9 +263,13 @@ impl Journey {
         let began = worker.now_millis();
         let to_head = self.request.method == Method::HEAD;
         exchange.begin(self.sending(worker), to_head, began);
+        exchange.wants(Wants { hints: self.takes_hints, switch: self.switch.is_some() });
         let outcome = poll_fn(|cx| {
-            if let Poll::Ready(outcome) = exchange.poll_head(cx, &worker.spare) {
-                return Poll::Ready(Ok(outcome));
+            while let Poll::Ready(outcome) = exchange.poll_head(cx, &worker.spare) {
+                match outcome {
+                    Ok(head) if head.status.as_u16() == EARLY_HINTS => answer::hint(connection, &head.fields),
+                    outcome => return Poll::Ready(Ok(outcome)),
+                }
             }
             // Asked only when there is nothing else to do, with the time the thread last saw: no clock is read for it.
             let (now, deadline) = (worker.now_millis(), connection.request_deadline.get());
@@ -260,14 +282,14 @@ impl Journey {
         })
         .await;
         Err(match outcome {
-            Ok(Ok(head)) => return Ok((head, exchange)),
+            Ok(Ok(head)) if self.is_as_asked(&head) => return Ok((head, exchange)),
             Ok(Err(Failed::Unsent)) => {
                 self.unsent = Some(exchange.into_sending());
                 Then::Elsewhere(Reject::UpstreamClosed)
             }
             Ok(Err(Failed::Silent)) if reused && !self.has_body && self.request.method.is_idempotent() => Then::Afresh,
             Ok(Err(Failed::Silent | Failed::CutShort)) => Then::Over(Reject::UpstreamClosed),
-            Ok(Err(Failed::Protocol)) => Then::Over(Reject::UpstreamProtocolError),
+            Ok(Ok(_) | Err(Failed::Protocol)) => Then::Over(Reject::UpstreamProtocolError),
             Ok(Err(Failed::Client)) => Then::Over(connection.incoming.borrow().fault),
             Err(reject) => Then::Over(reject),
         })

@@ -27,7 +27,7 @@ const MAX_PIECE: usize = 64 * 1024;
 
 /// What slows an answer's body down.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     worker: Rc<Worker>,
     limits: Vec<Paced>,
     /// What was read and not passed on.
@@ -71,17 +71,17 @@ impl Pace {
     }
 
     /// Whether everything was passed on.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// Puts in what comes next.
-    pub(super) fn put(&mut self, data: Bytes) {
+    pub(crate) fn put(&mut self, data: Bytes) {
         self.rest = data;
     }
 
     /// The next piece, when its time has come.
-    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         if self.taken == 0 {
             let length = self.rest.len().min(self.piece);
             let wait = self.take(length);

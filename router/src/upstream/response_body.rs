@@ -62,8 +62,21 @@ enum Source {
         /// Since when nothing has come.
         waiting: Option<Millis>,
     },
+    /// An endpoint's connection that has become a tunnel.
+    Switched(Box<Switched>),
     /// It is over.
     Over,
+}
+
+/// An endpoint's connection that speaks another protocol now.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub(crate) lease: Lease,
+    pub(crate) is_websocket: bool,
+    /// The longest time in which nothing passes.
+    pub(crate) idle: std::time::Duration,
+    /// The longest time in which the endpoint takes nothing.
+    pub(crate) stall: std::time::Duration,
 }
 
 impl ResponseBody {
@@ -84,12 +97,43 @@ impl ResponseBody {
         body
     }
 
+    /// No body: the connection is a tunnel from now on.
+    pub(crate) fn switched(switched: Switched, connection: Rc<Connection>, mut record: Record) -> Self {
+        let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
+        Self { source: Source::Switched(Box::new(switched)), pace, record, connection }
+    }
+
+    /// Takes the tunnel, if this is one. The rest is what is recorded when it ends.
+    pub(crate) fn take_switched(&mut self) -> Option<Box<Switched>> {
+        match std::mem::replace(&mut self.source, Source::Over) {
+            Source::Switched(switched) => Some(switched),
+            Source::Own(_) | Source::Upstream { .. } | Source::Over => None,
+        }
+    }
+
+    /// What slows down what passes through the tunnel.
+    pub(crate) fn pace(&mut self) -> Option<&mut Pace> {
+        self.pace.as_deref_mut()
+    }
+
+    /// Bytes have passed through the tunnel to the client.
+    pub(crate) fn passed_through(&mut self, bytes: u64) {
+        self.record.passed_through(bytes);
+    }
+
+    /// Notices whether the endpoint's group was left, while there is something to notice.
+    pub(crate) fn look_around(&self, now: Millis) {
+        if self.connection.worker().flights.left.is_looked_for(now) {
+            self.look();
+        }
+    }
+
     /// How long it is, where that is known before it is read.
     pub(crate) fn length(&self) -> Option<u64> {
         match &self.source {
             Source::Own(bytes) => Some(bytes.len() as u64),
             Source::Upstream { lease, .. } => lease.left(),
-            Source::Over => Some(0),
+            Source::Switched(_) | Source::Over => Some(0),
         }
     }
 
@@ -97,7 +141,7 @@ impl ResponseBody {
     pub(crate) fn own_length(&self) -> Option<u64> {
         match &self.source {
             Source::Own(bytes) => Some(bytes.len() as u64),
-            Source::Upstream { .. } | Source::Over => None,
+            Source::Upstream { .. } | Source::Switched(_) | Source::Over => None,
         }
     }
 
@@ -105,7 +149,7 @@ impl ResponseBody {
     pub(crate) fn has_come(&self) -> bool {
         match &self.source {
             Source::Upstream { lease, .. } => lease.has_come(),
-            Source::Own(_) | Source::Over => true,
+            Source::Own(_) | Source::Switched(_) | Source::Over => true,
         }
     }
 
@@ -178,7 +222,7 @@ impl Body for ResponseBody {
         let is_over = match &self.source {
             Source::Own(bytes) => bytes.is_empty(),
             Source::Upstream { .. } => false,
-            Source::Over => true,
+            Source::Switched(_) | Source::Over => true,
         };
         is_over && self.pace.as_ref().is_none_or(|pace| pace.is_empty())
     }
@@ -225,7 +269,7 @@ impl ResponseBody {
                 this.record.sent(bytes.len());
                 return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
             }
-            Source::Over => return Poll::Ready(None),
+            Source::Switched(_) | Source::Over => return Poll::Ready(None),
         };
         match lease.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {

@@ -67,6 +67,11 @@ fn hops() {
 }
 
 #[test]
+fn upgrades() {
+    check(include_str!("cases/upgrades.txt"));
+}
+
+#[test]
 fn sizes() {
     check(include_str!("cases/sizes.txt"));
 }

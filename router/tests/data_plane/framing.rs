@@ -198,20 +198,6 @@ fn answers_without_a_body_keep_the_connection() {
 }
 
 #[test]
-fn interim_answers_are_dropped() {
-    let upstream = Upstream::answering(
-        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-    );
-    let site = Site::of(&upstream);
-    let mut client = site.client();
-    for _ in 0..2 {
-        let answer = client.get("/");
-        assert_eq!(answer.header("link"), None);
-        answer.assert_ok("ok");
-    }
-}
-
-#[test]
 fn another_protocol_that_nobody_asked_for_is_an_error() {
     let upstream = Upstream::answering("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
     let site = Site::of(&upstream);

@@ -26,6 +26,8 @@ mod hostile;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod interim;
+#[cfg(test)]
 mod late;
 #[cfg(test)]
 mod limits;
@@ -59,3 +61,5 @@ mod threads;
 mod timeouts;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrades;

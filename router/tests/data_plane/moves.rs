@@ -51,7 +51,7 @@ fn ask(site: &Site, method: &str, tenant: &str) -> Message {
     client.answer()
 }
 
-fn flip(site: &Site) {
+pub(crate) fn flip(site: &Site) {
     let documents = std::fs::read_to_string(site.directory().join("documents.yaml")).unwrap();
     let (before, phase) = documents.rsplit_once("phase: ").unwrap();
     let (_, after) = phase.split_once(',').unwrap();

@@ -3,6 +3,7 @@
 use http::{HeaderValue, StatusCode};
 
 use super::super::{Check, host, service, url_path};
+use super::upgrade;
 use crate::model::{Action, FixedResponse, Forward, Redirect, RedirectPath, RouteTimeouts};
 use crate::path::Path;
 use crate::raw;
@@ -35,6 +36,7 @@ fn only_with_a_service(check: &mut Check<'_>, raw: &raw::Route, action: Option<&
     let fields = [
         ("grid", raw.grid.is_some()),
         ("timeouts", raw.timeouts.is_some()),
+        ("upgrades", raw.upgrades.is_some()),
         ("rewrite", raw.rewrite.is_some()),
         ("requestHeaders", raw.request_headers.is_some()),
     ];
@@ -57,6 +59,7 @@ fn forward(check: &mut Check<'_>, raw: &raw::Route, service: &str) -> Option<For
     let rewrite = raw.rewrite.clone().unwrap_or_default();
     let prefix = rewrite.prefix.map(|text| new_prefix(check, &at.key("prefix"), raw, &text));
     let host = rewrite.host.map(|text| service::host(check, &at.key("host"), &text));
+    let upgrades = upgrade::upgrades(check, raw.upgrades.as_deref());
     let request_headers = check.header_edits(&Path::Root.key("requestHeaders"), raw.request_headers.as_ref());
     Some(Forward {
         grid: grid.map_or(Some(None), |grid| grid.map(Some))?,
@@ -64,6 +67,7 @@ fn forward(check: &mut Check<'_>, raw: &raw::Route, service: &str) -> Option<For
         timeouts: timeouts?,
         prefix_rewrite: prefix.map_or(Some(None), |prefix| prefix.map(Some))?,
         host_rewrite: host.map_or(Some(None), |host| host.map(Some))?,
+        upgrades: upgrades?,
         request_headers: request_headers?,
     })
 }
@@ -76,12 +80,14 @@ fn timeouts(check: &mut Check<'_>, raw: Option<&raw::RouteTimeouts>) -> Option<R
     let response_head = check.duration(&at.key("responseHead"), raw.response_head.as_ref(), default.response_head);
     let request = raw.request.as_ref().map(|text| check.take(&at.key("request"), parse_duration(text)));
     let response_body = check.duration(&at.key("responseBody"), raw.response_body.as_ref(), default.response_body);
+    let tunnel_idle = check.duration(&at.key("tunnelIdle"), raw.tunnel_idle.as_ref(), default.tunnel_idle);
     let upstream_idle = check.duration(&at.key("upstreamIdle"), raw.upstream_idle.as_ref(), default.upstream_idle);
     Some(RouteTimeouts {
         connect: connect?,
         response_head: response_head?,
         request: request.map_or(Some(None), |request| request.map(Some))?,
         response_body: response_body?,
+        tunnel_idle: tunnel_idle?,
         upstream_idle: upstream_idle?,
     })
 }
