@@ -23,7 +23,7 @@ pub use grid::{Grid, Placement, RingPlacement};
 pub use limit::{Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode};
 pub use listener::{
     Authorities, CipherPolicy, ClientCertificateMode, ClientCertificates, Clients, ForwardedCertificate, Listener,
-    ListenerTimeouts, ListenerTls, TlsVersion, UnderscoreHeaders,
+    ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion, UnderscoreHeaders,
 };
 pub use plan::Plan;
 pub use route::{

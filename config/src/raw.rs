@@ -24,7 +24,7 @@ pub use grid::{Grid, Placement, PlacementAlgorithm};
 pub use limit::{Cost, CostParts, HeadersWhen, Limit, LimitKeyPart, LimitMode};
 pub use listener::{
     Authorities, CipherPolicy, ClientCertificateMode, ClientCertificates, Clients, ForwardedCertificate, Listener,
-    ListenerTimeouts, ListenerTls, TlsVersion, UnderscoreHeaders,
+    ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion, UnderscoreHeaders,
 };
 pub use plan::Plan;
 pub use route::{

@@ -144,6 +144,7 @@ fn model(shift: bool) -> model::Model {
                 name: name("web"),
                 address: SocketAddr::from(([127, 0, 0, 1], 80)),
                 trusted_proxies: vec![],
+                proxy_protocol: None,
                 clients: model::Clients::default(),
                 underscore_headers: model::UnderscoreHeaders::default(),
                 timeouts: model::ListenerTimeouts::default(),

@@ -18,6 +18,7 @@ pub mod output;
 pub mod pipeline;
 pub mod placement;
 pub mod presence;
+mod proxy_protocol;
 pub mod quickstart;
 pub mod routing;
 pub mod snapshot;

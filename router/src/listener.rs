@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod balancers;
 pub(crate) mod clients;
+mod introduction;
 pub(crate) mod socket;
 pub(crate) mod wheel;
 pub mod worker;

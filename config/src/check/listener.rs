@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::Check;
 use super::endpoint::socket_address;
 use super::value::all;
-use crate::model::{Clients, Listener, ListenerTimeouts, UnderscoreHeaders};
+use crate::model::{Clients, Listener, ListenerTimeouts, ProxyProtocol, UnderscoreHeaders};
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw;
@@ -20,6 +20,7 @@ use crate::units::ByteRate;
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listener> {
     let address = check.take(&Path::Root.key("address"), socket_address(&raw.address));
     let trusted = networks(check, &Path::Root.key("trustedProxies"), &raw.trusted_proxies);
+    let proxy_protocol = raw.proxy_protocol.as_ref().map(|raw| proxy_protocol(check, raw));
     let clients = clients(check, raw.clients.as_ref());
     let timeouts = timeouts(check, raw.timeouts.as_ref());
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
@@ -28,6 +29,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
         name: check.source.id.name.clone(),
         address: address?,
         trusted_proxies: trusted?,
+        proxy_protocol: proxy_protocol.map_or(Some(None), |proxies| proxies.map(Some))?,
         clients: clients?,
         underscore_headers: match raw.underscore_headers {
             None => UnderscoreHeaders::default(),
@@ -39,6 +41,17 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
         limits: limits?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
     })
+}
+
+fn proxy_protocol(check: &mut Check<'_>, raw: &raw::ProxyProtocol) -> Option<ProxyProtocol> {
+    let (root, name) = (Path::Root, "proxyProtocol");
+    let at = root.key(name);
+    let at = at.key("from");
+    if raw.from.is_empty() {
+        let help = "write the networks of the proxies, or leave `proxyProtocol` out";
+        check.wrong_but(&at, "no proxy is listed, so that no header would be read", help);
+    }
+    Some(ProxyProtocol { from: networks(check, &at, &raw.from)? })
 }
 
 fn clients(check: &mut Check<'_>, raw: Option<&raw::Clients>) -> Option<Clients> {

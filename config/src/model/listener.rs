@@ -17,6 +17,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who says by the PROXY protocol whose connections they pass on; nobody without.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Which clients may come.
     pub clients: Clients,
     /// What becomes of a request's headers whose names have an underscore.
@@ -28,6 +30,13 @@ pub struct Listener {
     pub limits: Vec<Name>,
     /// Speaks TLS, as this says; HTTP in clear without.
     pub tls: Option<ListenerTls>,
+}
+
+/// Who says by the PROXY protocol whose connections they pass on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Networks that every connection must begin with a header from.
+    pub from: Vec<IpNet>,
 }
 
 /// Which clients may come.
@@ -71,7 +80,7 @@ pub enum UnderscoreHeaders {
 /// How long a client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerTimeouts {
-    /// From the first byte of a request to the end of its head.
+    /// From the first byte of a request to the end of its head, and for a PROXY header.
     pub head: Duration,
     /// How long a connection may stay open without a request.
     pub idle: Duration,

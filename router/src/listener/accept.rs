@@ -14,9 +14,11 @@ use std::time::Duration;
 use gridrouter_config::model;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::clients;
+use super::clients::{self, Seat, Unwelcome};
+use super::introduction;
 use super::worker::{Message, Thread, Worker};
 use crate::http::connection::{self, Connection, Origin};
+use crate::proxy_protocol::Told;
 use crate::telemetry::handshakes::Failed;
 use crate::tls::handshake::{self, Accepted};
 use crate::tls::stream::Stream;
@@ -94,25 +96,29 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     let counted = Counted(Rc::clone(worker));
     let snapshot = worker.snapshot();
     let Some(plan) = snapshot.listener(listener) else { return };
-    let seat = match clients::welcome(&worker.shared, &plan.document, listener, peer.ip()) {
-        Ok(seat) => seat,
-        Err(unwelcome) => {
-            // It is told nothing, which costs nothing.
-            worker.counters.shared.unwelcome(unwelcome).add(1);
-            tracing::debug!(client = %peer, ?unwelcome, "connection refused");
-            return;
-        }
-    };
+    let document = &plan.document;
+    let origin = Origin { peer, listener };
+    if introduction::is_due(document, peer.ip()) {
+        let (worker, document) = (Rc::clone(worker), Arc::clone(document));
+        drop(tokio::task::spawn_local(async move {
+            // Boxed, so that a connection's task is small afterwards.
+            if let Some((connection, seat)) = Box::pin(introduce(worker, stream, origin, document)).await {
+                connection::run(connection).await;
+                drop(seat);
+            }
+            drop(counted);
+        }));
+        return;
+    }
+    let Ok(seat) = welcome(worker, document, &origin) else { return };
     // Without it answers in several writes wait for the client's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let origin = Origin { peer, listener };
-    let (worker, document) = (Rc::clone(worker), &plan.document);
+    let worker = Rc::clone(worker);
     if document.tls.is_some() {
         let document = Arc::clone(document);
         drop(tokio::task::spawn_local(async move {
-            // Boxed, so that a connection's task is small afterwards.
             if let Some(connection) = Box::pin(shake_hands(worker, stream, origin, document)).await {
                 connection::run(connection).await;
             }
@@ -125,6 +131,47 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
         connection::run(connection).await;
         drop((counted, seat));
     }));
+}
+
+/// Seats a client, unless it is unwelcome. Who is, is told nothing, which costs nothing.
+fn welcome(worker: &Worker, document: &model::Listener, origin: &Origin) -> Result<Option<Seat>, Unwelcome> {
+    let seated = clients::welcome(&worker.shared, document, origin.listener, origin.peer.ip());
+    seated.inspect_err(|unwelcome| turn_away(worker, origin.peer, *unwelcome))
+}
+
+fn turn_away(worker: &Worker, peer: SocketAddr, unwelcome: Unwelcome) {
+    worker.counters.shared.unwelcome(unwelcome).add(1);
+    tracing::debug!(client = %peer, ?unwelcome, "connection refused");
+}
+
+/// Hears from a proxy whose connection it passes on, and then does as with that client's own. What the proxy does not
+/// pass on for an address is its own: it may always come, as a trusted proxy may, and its requests are looked at.
+async fn introduce(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    mut origin: Origin,
+    document: Arc<model::Listener>,
+) -> Option<(Rc<Connection>, Option<Seat>)> {
+    let seat = match introduction::receive(&stream, document.timeouts.head).await {
+        Ok(Told::Client { client, .. }) => {
+            origin.peer = client;
+            welcome(&worker, &document, &origin).ok()?
+        }
+        Ok(Told::Unknown | Told::Local) => None,
+        Err(failed) => {
+            if let Some(unwelcome) = failed.unwelcome() {
+                turn_away(&worker, origin.peer, unwelcome);
+            }
+            return None;
+        }
+    };
+    stream.set_nodelay(true).ok()?;
+    let connection = if document.tls.is_some() {
+        shake_hands(worker, stream, origin, document).await?
+    } else {
+        Connection::new(worker, Stream::Plain(stream), None, origin, &document)
+    };
+    Some((connection, seat))
 }
 
 /// Shakes hands. There is a connection if that goes well.

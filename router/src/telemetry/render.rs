@@ -187,7 +187,13 @@ impl Out<'_, '_> {
         let sum = |of: fn(&ThreadCounters) -> u64| threads.iter().map(|thread| of(thread)).sum();
         self.counter("requests", "Requests, however they ended", sum(|t| t.requests.get()))?;
         self.counter("connections_accepted", "Client connections accepted", sum(|t| t.accepted.get()))?;
-        let refused = [("denied", sum(|t| t.denied.get())), ("too_many", sum(|t| t.too_many.get()))];
+        let refused = [
+            ("denied", sum(|t| t.denied.get())),
+            ("too_many", sum(|t| t.too_many.get())),
+            ("proxy_header_missing", sum(|t| t.unannounced.get())),
+            ("proxy_header_bad", sum(|t| t.misannounced.get())),
+            ("proxy_header_late", sum(|t| t.late.get())),
+        ];
         let help = "Client connections closed at once, by reason";
         let mut metric = self.metric("connections_refused", help, MetricType::Counter)?;
         for (reason, value) in refused {

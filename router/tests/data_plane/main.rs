@@ -38,6 +38,8 @@ mod placement;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod proxied;
+#[cfg(test)]
 mod registered;
 #[cfg(test)]
 mod reload;
