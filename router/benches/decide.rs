@@ -180,6 +180,7 @@ fn model(shift: bool) -> model::Model {
                 endpoints: model::Tracks::default(),
                 limits: vec![],
                 tls: None,
+                proxy_protocol: None,
             }),
             |service| &service.name,
         ),

@@ -3,10 +3,11 @@
 
 mod v1;
 mod v2;
-#[cfg(test)]
 mod write;
 
 use std::net::SocketAddr;
+
+pub(crate) use write::{Version, header, of_nobody};
 
 /// The longest header that is read.
 pub(crate) const MAX: usize = v2::MAX;

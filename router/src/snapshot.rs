@@ -28,6 +28,7 @@ use crate::http::fields::TwoLines;
 use crate::limit::Prepared;
 use crate::limit::headers::Label;
 use crate::placement::Assignment;
+use crate::proxy_protocol::Version;
 use crate::routing::RouteTable;
 pub use limits::CANDIDATE;
 pub use tenants::{TenantPlan, Tenants};
@@ -190,10 +191,12 @@ pub struct EndpointGroup {
 pub struct EndpointPlan {
     /// The address.
     pub address: SocketAddr,
-    /// The stable number of the address, and of what is agreed on by TLS: what connections are pooled under.
+    /// The stable number of the address, of what is agreed on by TLS and of what is said ahead of it: what connections are pooled under.
     pub id: u32,
     /// The service whose settings of TLS apply; in clear without.
     pub tls: Option<Arc<str>>,
+    /// The version of the PROXY protocol by which it is told of the client.
+    pub(crate) proxy_protocol: Option<Version>,
 }
 
 /// Limits that are asked together.

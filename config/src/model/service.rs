@@ -5,6 +5,7 @@ use http::HeaderValue;
 
 use super::{Authorities, TlsVersion};
 use crate::ids::Name;
+pub use crate::raw::ProxyVersion;
 use crate::track::Track;
 
 /// A named backend that every cell has.
@@ -25,6 +26,8 @@ pub struct Service {
     pub limits: Vec<Name>,
     /// Speaks TLS, as this says; HTTP in clear without.
     pub tls: Option<ServiceTls>,
+    /// The version of the PROXY protocol by which endpoints are told of the client; nothing is said without.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// TLS with endpoints.

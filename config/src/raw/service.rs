@@ -30,6 +30,11 @@ pub struct Service {
     /// Speak TLS with its endpoints, and with the ingress of cells. Default: HTTP in clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
+    /// Say with the PROXY protocol, ahead of everything else on a connection, whose requests it carries: the address that the
+    /// client's connection to the router comes from. Such connections carry the requests of one connection only. Default: nothing
+    /// is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// TLS with endpoints.
@@ -52,6 +57,16 @@ pub struct ServiceTls {
     /// The oldest version that is spoken. Default `tls1.2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_version: Option<TlsVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How requests are spread over the endpoints of one cell.

@@ -174,6 +174,11 @@ impl Connection {
         self.secure.as_ref()?.client.as_ref()
     }
 
+    /// The router's address that the client's connection came to.
+    pub(crate) fn reached(&self) -> Option<SocketAddr> {
+        self.incoming.borrow().wire.stream.socket().local_addr().ok()
+    }
+
     /// Lends the client's address as text.
     pub(crate) fn with_address<T>(&self, use_it: impl FnOnce(&[u8]) -> T) -> T {
         let text = || self.origin.peer.ip().to_canonical().to_string().into_bytes().into_boxed_slice();

@@ -2,7 +2,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
-use super::write::{Version, header};
 use super::*;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -162,6 +161,8 @@ fn headers_are_written_to_the_byte() {
     assert_eq!(told(Version::V1, v6.0, v6.1), b"PROXY TCP6 2001:db8::1 2001:db8::2 8080 443\r\n");
     assert_eq!(told(Version::V2, v4.0, v4.1), v2(0x21, 0x11, FOUR));
     assert_eq!(told(Version::V2, v6.0, v6.1), v2(0x21, 0x21, &six()));
+    assert_eq!(of_nobody(Version::V1), b"PROXY UNKNOWN\r\n");
+    assert_eq!(of_nobody(Version::V2), v2(0x20, 0, &[]));
     // A client of IPv4 on a socket for both, and families that differ.
     let mapped = told(Version::V1, "[::ffff:192.0.2.1]:8080", "[::ffff:198.51.100.2]:443");
     assert_eq!(mapped, b"PROXY TCP4 192.0.2.1 198.51.100.2 8080 443\r\n");

@@ -12,6 +12,7 @@ use super::names::Names;
 use super::split::{self, SidePlan, SplitPlan, UnderWay};
 use super::{ActionPlan, EndpointGroup, EndpointPlan, Target, Targets};
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
+use crate::proxy_protocol::Version;
 
 /// The targets of each service in each grid, made once for all routes that share them.
 pub(super) struct TargetCache<'a> {
@@ -106,6 +107,17 @@ pub(super) fn label(service: &Name, cell: Option<&Name>, track: Track) -> Arc<st
     format!("{service}/{place}/{}", track.as_str()).into()
 }
 
+/// What a connection is opened under, if that is anything but the address: one that was opened under other terms is not
+/// used again.
+fn terms(service: &model::Service) -> Option<Arc<str>> {
+    let (tls, proxy_protocol) = (&service.tls, &service.proxy_protocol);
+    if tls.is_none() && proxy_protocol.is_none() {
+        return None;
+    }
+    let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?} {proxy_protocol:?}").as_bytes());
+    Some(format!("{} {hash:032x}", service.name).into())
+}
+
 fn group(
     service: &model::Service,
     cell: Option<&Name>,
@@ -114,10 +126,10 @@ fn group(
     names: &mut Names,
 ) -> Arc<EndpointGroup> {
     let label = label(&service.name, cell, track);
-    // A connection that was opened under other terms is not used again.
-    let terms: Option<Arc<str>> = service.tls.as_ref().map(|tls| {
-        let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?}").as_bytes());
-        format!("{} {hash:032x}", service.name).into()
+    let terms = terms(service);
+    let proxy_protocol = service.proxy_protocol.map(|version| match version {
+        model::ProxyVersion::V1 => Version::V1,
+        model::ProxyVersion::V2 => Version::V2,
     });
     Arc::new(EndpointGroup {
         id: names.groups.of(Arc::clone(&label)),
@@ -129,6 +141,7 @@ fn group(
                 address: e.address,
                 id: names.endpoints.of((e.address, terms.clone())),
                 tls: service.tls.as_ref().map(|_| text(&service.name)),
+                proxy_protocol,
             })
             .collect(),
         peers: endpoints

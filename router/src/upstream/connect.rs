@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use super::owner::Owner;
 use crate::clock;
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
@@ -17,10 +19,15 @@ use crate::snapshot::EndpointPlan;
 use crate::tls::stream::Stream;
 
 /// Opens a connection within `time`, and before the request's deadline.
-pub(super) async fn connect(connection: &Connection, endpoint: &EndpointPlan, time: Duration) -> Result<Wire, Reject> {
+pub(super) async fn connect(
+    connection: &Connection,
+    endpoint: &EndpointPlan,
+    owner: Option<&Owner>,
+    time: Duration,
+) -> Result<Wire, Reject> {
     let give_up = clock::now_millis().after(time);
     // Boxed: connecting is rare, and its state would make every request's future larger.
-    let mut connecting = Box::pin(open(connection.worker(), endpoint));
+    let mut connecting = Box::pin(open(connection.worker(), endpoint, owner));
     poll_fn(|cx| {
         if let Poll::Ready(opened) = connecting.as_mut().poll(cx) {
             return Poll::Ready(opened.map_err(|error| reject_for(endpoint.address, &error)));
@@ -39,9 +46,13 @@ pub(super) async fn connect(connection: &Connection, endpoint: &EndpointPlan, ti
 }
 
 /// Opens a connection, and shakes hands where the service speaks TLS. An error of the kind `InvalidData` is of the handshake.
-pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan) -> io::Result<Wire> {
-    let stream = TcpStream::connect(endpoint.address).await?;
+/// `owner` is whose it will be, where endpoints are told; without one it is told that it is nobody's.
+pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option<&Owner>) -> io::Result<Wire> {
+    let mut stream = TcpStream::connect(endpoint.address).await?;
     stream.set_nodelay(true)?;
+    if let Some(version) = endpoint.proxy_protocol {
+        stream.write_all(&Owner::header(owner, version)).await?;
+    }
     let Some(service) = &endpoint.tls else { return Ok(Wire::new(Stream::Plain(stream))) };
     let tls = worker.shared.tls.load().services.get(service).cloned();
     let not_ready = || io::Error::new(io::ErrorKind::InvalidData, "what to agree on is not known; see /ready");

@@ -32,6 +32,8 @@ mod moves;
 #[cfg(test)]
 mod normal_form;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod parking;
 #[cfg(test)]
 mod placement;
