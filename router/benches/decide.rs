@@ -121,7 +121,7 @@ fn shift_of_all() -> model::Shift {
 /// `shift` says whether one is under way.
 fn model(shift: bool) -> model::Model {
     let endpoint = |port| model::Endpoint {
-        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        address: SocketAddr::from(([127, 0, 0, 1], port)).into(),
         weight: 100,
         backup: false,
         down: false,
@@ -142,7 +142,8 @@ fn model(shift: bool) -> model::Model {
         listeners: by_name(
             std::iter::once(model::Listener {
                 name: name("web"),
-                address: SocketAddr::from(([127, 0, 0, 1], 80)),
+                address: SocketAddr::from(([127, 0, 0, 1], 80)).into(),
+                socket_mode: 0o660,
                 trusted_proxies: vec![],
                 proxy_protocol: None,
                 clients: model::Clients::default(),

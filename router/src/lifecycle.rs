@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use gridrouter_config::address::Address;
 use gridrouter_config::live::LiveId;
 use gridrouter_config::store::Store;
 use gridrouter_config::store::directory::DirectoryStore;
@@ -155,13 +156,13 @@ impl Router {
         Ok(Router { shared, status, sockets, presence, admin, stop, control: Some(control), drain: options.drain })
     }
 
-    /// The address of a listener, with the port the kernel chose where the document says 0.
+    /// The address and port of a listener, with the port the kernel chose where the document says 0.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).address(listener)
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).address(listener)?.socket()
     }
 
     /// Every listener with its address.
-    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+    pub fn addresses(&self) -> Vec<(String, Address)> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).addresses()
     }
 

@@ -7,7 +7,7 @@ mod write;
 
 use std::net::SocketAddr;
 
-pub(crate) use write::{Version, header, of_nobody};
+pub(crate) use write::{Version, header, of_nobody, of_somebody};
 
 /// The longest header that is read.
 pub(crate) const MAX: usize = v2::MAX;

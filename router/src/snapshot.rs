@@ -12,9 +12,9 @@ pub mod split;
 mod targets;
 mod tenants;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use gridrouter_config::address::Address;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
@@ -190,7 +190,7 @@ pub struct EndpointGroup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointPlan {
     /// The address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The stable number of the address, of what is agreed on by TLS and of what is said ahead of it: what connections are pooled under.
     pub id: u32,
     /// The service whose settings of TLS apply; in clear without.

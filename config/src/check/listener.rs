@@ -9,16 +9,20 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Check;
-use super::endpoint::socket_address;
 use super::value::all;
+use crate::address::{Address, NOBODY};
 use crate::model::{Clients, Listener, ListenerTimeouts, ProxyProtocol, UnderscoreHeaders};
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw;
 use crate::units::ByteRate;
 
+/// Whom a socket in the file system lets connect, unless its listener says something else: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listener> {
-    let address = check.take(&Path::Root.key("address"), socket_address(&raw.address));
+    let address = check.take(&Path::Root.key("address"), Address::parse(&raw.address));
+    let socket_mode = socket_mode(check, raw, address.as_ref());
     let trusted = networks(check, &Path::Root.key("trustedProxies"), &raw.trusted_proxies);
     let proxy_protocol = raw.proxy_protocol.as_ref().map(|raw| proxy_protocol(check, raw));
     let clients = clients(check, raw.clients.as_ref());
@@ -28,6 +32,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
     Some(Listener {
         name: check.source.id.name.clone(),
         address: address?,
+        socket_mode: socket_mode?,
         trusted_proxies: trusted?,
         proxy_protocol: proxy_protocol.map_or(Some(None), |proxies| proxies.map(Some))?,
         clients: clients?,
@@ -41,6 +46,19 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
         limits: limits?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
     })
+}
+
+/// Permissions, in octal digits.
+fn socket_mode(check: &mut Check<'_>, raw: &raw::Listener, address: Option<&Address>) -> Option<u32> {
+    let Some(text) = &raw.socket_mode else { return Some(SOCKET_MODE) };
+    let at = Path::Root.key("socketMode");
+    if address.is_some_and(|address| address.socket().is_some()) {
+        let help = "leave it out, or listen on `unix:/…`";
+        check.wrong_but(&at, "only a socket in the file system has permissions", help);
+    }
+    let digits = text.len() <= 4 && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    check.take(&at, mode.ok_or_else(|| format!("{} is no file mode; write such as \"0660\"", quoted(text))))
 }
 
 fn proxy_protocol(check: &mut Check<'_>, raw: &raw::ProxyProtocol) -> Option<ProxyProtocol> {
@@ -95,8 +113,11 @@ fn timeouts(check: &mut Check<'_>, raw: Option<&raw::ListenerTimeouts>) -> Optio
     Some(ListenerTimeouts { head: head?, idle: idle?, body_read, body_write, min_rate: min_rate? })
 }
 
-/// A network, or one address.
+/// A network, or one address, or whoever comes by a socket in the file system.
 fn network(text: &str) -> Result<IpNet, String> {
+    if text == "unix" {
+        return Ok(IpNet::from(NOBODY));
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }

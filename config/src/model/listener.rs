@@ -1,10 +1,11 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::address::Address;
 use crate::ids::Name;
 pub use crate::raw::{CipherPolicy, ClientCertificateMode, TlsVersion};
 
@@ -13,8 +14,10 @@ pub use crate::raw::{CipherPolicy, ClientCertificateMode, TlsVersion};
 pub struct Listener {
     /// The listener's name.
     pub name: Name,
-    /// Address and port to listen on.
-    pub address: SocketAddr,
+    /// Where to listen.
+    pub address: Address,
+    /// Whom a socket in the file system lets connect: its permissions.
+    pub socket_mode: u32,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Who says by the PROXY protocol whose connections they pass on; nobody without.

@@ -8,8 +8,12 @@ pub struct Listener {
     /// The listener's name.
     pub name: String,
     /// Address and port to listen on, such as `0.0.0.0:8080` (every IPv4 address), `[::]:8080` (every address) or
-    /// `127.0.0.1:0` (a free port).
+    /// `127.0.0.1:0` (a free port); or `unix:` and the absolute path of a socket in the file system. Whoever comes by such a
+    /// one has no address; where networks are listed, `unix` stands for it.
     pub address: String,
+    /// Permissions of a socket in the file system, in octal digits: whoever may write to it may connect. Default `0660`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_mode: Option<String>,
     /// Networks whose `X-Forwarded-*` and `X-Request-Id` headers are believed, such as `10.0.0.0/8`. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,

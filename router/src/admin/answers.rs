@@ -77,7 +77,7 @@ pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
         .unwrap_or_else(PoisonError::into_inner)
         .addresses()
         .into_iter()
-        .map(|(name, address)| (name, json!(address)))
+        .map(|(name, address)| (name, json!(address.to_string())))
         .collect();
     let cells: serde_json::Map<_, _> = cells
         .values()

@@ -17,6 +17,7 @@ use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
 
 use super::answer::{self, Answer, Asker};
 use super::client_body::{ClientBody, Incoming};
+use super::forwarded;
 use super::reject::Reject;
 use crate::clock::{self, Millis, Nanos};
 use crate::http1::Scan;
@@ -181,7 +182,7 @@ impl Connection {
 
     /// Lends the client's address as text.
     pub(crate) fn with_address<T>(&self, use_it: impl FnOnce(&[u8]) -> T) -> T {
-        let text = || self.origin.peer.ip().to_canonical().to_string().into_bytes().into_boxed_slice();
+        let text = || forwarded::address_text(self.origin.peer.ip()).into_bytes().into_boxed_slice();
         use_it(self.address.borrow_mut().get_or_insert_with(text))
     }
 

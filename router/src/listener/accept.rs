@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gridrouter_config::model;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::clients::{self, Seat, Unwelcome};
 use super::introduction;
+use super::unix;
 use super::worker::{Message, Thread, Worker};
 use crate::http::connection::{self, Connection, Origin};
 use crate::proxy_protocol::Told;
@@ -35,6 +36,27 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: Rc<Cell<u32>>, socket: 
             Ok((stream, peer)) => {
                 worker.counters.shared.accepted.add(1);
                 take_or_hand_over(&worker, listener.get(), stream, peer);
+            }
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(listener = listener.get(), %error, "cannot accept connections");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Accepts connections of a socket in the file system, for all threads: there is only one of it. Those of the others are
+/// handed over.
+pub(super) async fn accept_at_path(worker: Rc<Worker>, listener: Rc<Cell<u32>>, socket: UnixListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                worker.counters.shared.accepted.add(1);
+                match unix::as_tcp(stream) {
+                    Ok(stream) => take_or_hand_over(&worker, listener.get(), stream, unix::PEER),
+                    Err(error) => tracing::warn!(listener = listener.get(), %error, "a connection cannot be served"),
+                }
             }
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
@@ -111,8 +133,7 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
         return;
     }
     let Ok(seat) = welcome(worker, document, &origin) else { return };
-    // Without it answers in several writes wait for the client's delayed acknowledgement.
-    if stream.set_nodelay(true).is_err() {
+    if send_at_once(&stream, peer).is_err() {
         return;
     }
     let worker = Rc::clone(worker);
@@ -131,6 +152,12 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
         connection::run(connection).await;
         drop((counted, seat));
     }));
+}
+
+/// Without it answers in several writes wait for the client's delayed acknowledgement. Sockets in the file system know of no
+/// such thing.
+fn send_at_once(stream: &TcpStream, peer: SocketAddr) -> std::io::Result<()> {
+    if peer == unix::PEER { Ok(()) } else { stream.set_nodelay(true) }
 }
 
 /// Seats a client, unless it is unwelcome. Who is, is told nothing, which costs nothing.
@@ -152,7 +179,10 @@ async fn introduce(
     mut origin: Origin,
     document: Arc<model::Listener>,
 ) -> Option<(Rc<Connection>, Option<Seat>)> {
+    let peer = origin.peer;
     let seat = match introduction::receive(&stream, document.timeouts.head).await {
+        // Nobody comes from there, and whoever says so must not pass for one who comes by a socket in the file system.
+        Ok(Told::Client { client, .. }) if client.ip().to_canonical().is_unspecified() => None,
         Ok(Told::Client { client, .. }) => {
             origin.peer = client;
             welcome(&worker, &document, &origin).ok()?
@@ -165,7 +195,7 @@ async fn introduce(
             return None;
         }
     };
-    stream.set_nodelay(true).ok()?;
+    send_at_once(&stream, peer).ok()?;
     let connection = if document.tls.is_some() {
         shake_hands(worker, stream, origin, document).await?
     } else {

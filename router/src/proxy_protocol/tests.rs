@@ -163,6 +163,8 @@ fn headers_are_written_to_the_byte() {
     assert_eq!(told(Version::V2, v6.0, v6.1), v2(0x21, 0x21, &six()));
     assert_eq!(of_nobody(Version::V1), b"PROXY UNKNOWN\r\n");
     assert_eq!(of_nobody(Version::V2), v2(0x20, 0, &[]));
+    assert_eq!(of_somebody(Version::V1), b"PROXY UNKNOWN\r\n");
+    assert_eq!(of_somebody(Version::V2), v2(0x21, 0, &[]));
     // A client of IPv4 on a socket for both, and families that differ.
     let mapped = told(Version::V1, "[::ffff:192.0.2.1]:8080", "[::ffff:198.51.100.2]:443");
     assert_eq!(mapped, b"PROXY TCP4 192.0.2.1 198.51.100.2 8080 443\r\n");

@@ -43,6 +43,14 @@ pub(crate) fn of_nobody(version: Version) -> Vec<u8> {
     }
 }
 
+/// The header of a connection for a client that has no address.
+pub(crate) fn of_somebody(version: Version) -> Vec<u8> {
+    match version {
+        Version::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
+        Version::V2 => [v2::SIGNATURE, &[0x21, 0, 0, 0]].concat(),
+    }
+}
+
 /// The header that tells of a client that connected to `reached`.
 pub(crate) fn header(version: Version, client: SocketAddr, reached: SocketAddr) -> Vec<u8> {
     let (pair, from, to) = (Pair::new(client.ip(), reached.ip()), client.port(), reached.port());

@@ -138,8 +138,8 @@ fn group(
         endpoints: endpoints
             .iter()
             .map(|e| EndpointPlan {
-                address: e.address,
-                id: names.endpoints.of((e.address, terms.clone())),
+                address: e.address.clone(),
+                id: names.endpoints.of((e.address.clone(), terms.clone())),
                 tls: service.tls.as_ref().map(|_| text(&service.name)),
                 proxy_protocol,
             })

@@ -65,8 +65,10 @@ impl ServiceTls {
     }
 
     /// Shakes hands with an endpoint. An error of the kind `InvalidData` says what is wrong with what it sent.
-    pub(crate) async fn connect(&self, mut socket: TcpStream, address: IpAddr) -> io::Result<TlsStream> {
-        let name = self.name.clone().unwrap_or_else(|| ServerName::IpAddress(address.to_canonical().into()));
+    pub(crate) async fn connect(&self, mut socket: TcpStream, address: Option<IpAddr>) -> io::Result<TlsStream> {
+        let by_address = || address.map(|ip| ServerName::IpAddress(ip.to_canonical().into()));
+        let name = self.name.clone().or_else(by_address);
+        let name = name.ok_or_else(|| invalid("its certificate has to be for a name; write `tls: {serverName: …}`"))?;
         let mut tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(invalid)?;
         let mut received = BytesMut::new();
         loop {

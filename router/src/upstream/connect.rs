@@ -2,18 +2,19 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
+use gridrouter_config::address::Address;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::owner::Owner;
 use crate::clock;
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
 use crate::http1::wire::Wire;
+use crate::listener::unix;
 use crate::listener::worker::Worker;
 use crate::snapshot::EndpointPlan;
 use crate::tls::stream::Stream;
@@ -30,7 +31,7 @@ pub(super) async fn connect(
     let mut connecting = Box::pin(open(connection.worker(), endpoint, owner));
     poll_fn(|cx| {
         if let Poll::Ready(opened) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(opened.map_err(|error| reject_for(endpoint.address, &error)));
+            return Poll::Ready(opened.map_err(|error| reject_for(&endpoint.address, &error)));
         }
         let (now, deadline) = (connection.worker().now_millis(), connection.request_deadline.get());
         if now >= deadline {
@@ -48,8 +49,14 @@ pub(super) async fn connect(
 /// Opens a connection, and shakes hands where the service speaks TLS. An error of the kind `InvalidData` is of the handshake.
 /// `owner` is whose it will be, where endpoints are told; without one it is told that it is nobody's.
 pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option<&Owner>) -> io::Result<Wire> {
-    let mut stream = TcpStream::connect(endpoint.address).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = match &endpoint.address {
+        Address::Ip(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            stream
+        }
+        Address::Unix(path) => unix::as_tcp(UnixStream::connect(&**path).await?)?,
+    };
     if let Some(version) = endpoint.proxy_protocol {
         stream.write_all(&Owner::header(owner, version)).await?;
     }
@@ -57,7 +64,7 @@ pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option
     let tls = worker.shared.tls.load().services.get(service).cloned();
     let not_ready = || io::Error::new(io::ErrorKind::InvalidData, "what to agree on is not known; see /ready");
     let tls = tls.ok_or_else(not_ready)?;
-    let shaking = Box::pin(tls.connect(stream, endpoint.address.ip())).await;
+    let shaking = Box::pin(tls.connect(stream, endpoint.address.socket().map(|address| address.ip()))).await;
     match shaking {
         Ok(tls) => Ok(Wire::new(Stream::Tls(Box::new(tls)))),
         Err(error) => {
@@ -67,7 +74,7 @@ pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option
     }
 }
 
-pub(super) fn reject_for(address: SocketAddr, error: &io::Error) -> Reject {
+pub(super) fn reject_for(address: &Address, error: &io::Error) -> Reject {
     if error.kind() == io::ErrorKind::TimedOut {
         return Reject::UpstreamConnectTimeout;
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gridrouter_config::address::Address;
 use gridrouter_config::model::RouteTimeouts;
 use http::{Method, Uri};
 use http_body::Frame;
@@ -43,7 +44,11 @@ impl Choice {
 
     /// The endpoint's address as a `Host`.
     pub(crate) fn authority(&self) -> Option<String> {
-        self.plan().map(|endpoint| endpoint.address.to_string())
+        self.plan().map(|endpoint| match &endpoint.address {
+            Address::Ip(address) => address.to_string(),
+            // A path would be no host.
+            Address::Unix(_) => "localhost".to_owned(),
+        })
     }
 
     fn plan(&self) -> Option<&EndpointPlan> {

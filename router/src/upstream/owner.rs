@@ -6,6 +6,8 @@
 
 use std::net::SocketAddr;
 
+use gridrouter_config::address::NOBODY;
+
 use crate::http::connection::Connection;
 use crate::proxy_protocol::{self, Version};
 use crate::snapshot::EndpointPlan;
@@ -30,6 +32,7 @@ impl Owner {
     /// What is said ahead of the connection.
     pub(super) fn header(owner: Option<&Self>, version: Version) -> Vec<u8> {
         match owner {
+            Some(owner) if owner.client.ip() == NOBODY => proxy_protocol::of_somebody(version),
             Some(owner) => proxy_protocol::header(version, owner.client, owner.reached),
             None => proxy_protocol::of_nobody(version),
         }

@@ -50,6 +50,8 @@ mod routes;
 #[cfg(test)]
 mod shift;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod strictness;

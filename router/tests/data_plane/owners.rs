@@ -1,5 +1,7 @@
 //! Endpoints that are told by the PROXY protocol whose requests a connection carries.
 
+use std::fmt::Write as _;
+
 use super::support::tls::Authority;
 use super::support::{Builder, Client, Message, Peer, Site, Upstream, eventually};
 
@@ -14,7 +16,10 @@ fn header(peer: &mut Peer) -> String {
     }
     bytes.extend(peer.bytes(4));
     bytes.extend(peer.bytes(usize::from(u16::from_be_bytes([bytes[14], bytes[15]]))));
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 /// An endpoint that answers with the header of the connection and its number.
