@@ -24,6 +24,8 @@ mod headers;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod late;
 #[cfg(test)]
 mod limits;
