@@ -59,6 +59,69 @@ impl fmt::Display for Address {
     }
 }
 
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointAddress {
+    /// At the address of a socket.
+    Socket(Address),
+    /// At the addresses that a name has, in small letters, and a port.
+    Name(Arc<str>, u16),
+}
+
+impl EndpointAddress {
+    /// The IP address and port, if that is what was said.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(address) => address.socket(),
+            Self::Name(..) => None,
+        }
+    }
+
+    /// Reads an address of a socket, or a name with a port. The error says what to write instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.rsplit_once(':') {
+            Some((host, port)) if is_name(host) => {
+                let number = port.parse().ok().filter(|_| port.bytes().all(|digit| digit.is_ascii_digit()));
+                let wrong = || format!("address {} has a bad port; write such as {host}:8080", quoted(text));
+                Ok(Self::Name(host.to_ascii_lowercase().into(), number.ok_or_else(wrong)?))
+            }
+            None if is_name(text) => Err(format!("address {} has no port; write {text}:8080", quoted(text))),
+            Some(_) | None => Address::parse(text).map(Self::Socket),
+        }
+    }
+}
+
+impl From<SocketAddr> for EndpointAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Socket(address.into())
+    }
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// Whether a text can be a name in DNS, and nothing else: its last part is no number, as an address's is. A dot at the end
+/// keeps the system's search list out of it.
+fn is_name(text: &str) -> bool {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let good = |label: &str| {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(inside) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    labels.len() <= 253
+        && labels.split('.').all(good)
+        && last.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && labels != "unix"
+}
+
 fn unix(path: &str) -> Result<&str, String> {
     let shown = quoted(path);
     if !path.starts_with('/') {
@@ -94,8 +157,7 @@ fn ip(text: &str) -> Result<SocketAddr, String> {
     }
     if number && host.bytes().any(|b| b.is_ascii_alphabetic()) {
         return Err(format!(
-            "address {shown} has a host name, and only IP addresses are accepted for now; write such as 10.0.0.7:8080 or \
-             [fd00::7]:8080"
+            "address {shown} has a host name where only an IP address can be; write such as 10.0.0.7:8080 or [fd00::7]:8080"
         ));
     }
     Err(format!("address {shown} is not an IP address and port; write such as 10.0.0.7:8080 or [fd00::7]:8080"))
@@ -112,6 +174,37 @@ mod tests {
             assert_eq!(Address::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Address::parse("[FD00:0::7]:80").unwrap().to_string(), "[fd00::7]:80");
+    }
+
+    #[test]
+    fn endpoints_may_have_names() {
+        for (text, read) in [
+            ("a:80", "a:80"),
+            ("Orders.Eu-1.example.COM:8080", "orders.eu-1.example.com:8080"),
+            ("orders.example.com.:8080", "orders.example.com.:8080"),
+            ("_http._tcp.a1:1", "_http._tcp.a1:1"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+            ("[fd00::7]:80", "[fd00::7]:80"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+        ] {
+            assert_eq!(EndpointAddress::parse(text).unwrap().to_string(), read);
+        }
+        for (text, says) in [
+            ("orders.example.com", "has no port; write orders.example.com:8080"),
+            ("orders.example.com:", "bad port"),
+            ("orders.example.com:+1", "bad port"),
+            ("orders.example.com:65536", "bad port"),
+            ("10.0.0.300:80", "is not an IP address"),
+            ("10.0.0:80", "is not an IP address"),
+            ("-a.example.com:80", "host name"),
+            ("a..b:80", "host name"),
+            ("ü.example:80", "host name"),
+            ("http://a:80", "is a URL"),
+            ("unix:a", "is not absolute"),
+        ] {
+            let error = EndpointAddress::parse(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 
     #[test]

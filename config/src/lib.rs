@@ -19,6 +19,7 @@ mod path;
 pub mod problem;
 pub mod raw;
 pub mod registrations;
+pub mod resolved;
 pub mod schema;
 pub mod store;
 mod structure;

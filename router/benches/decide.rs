@@ -285,7 +285,7 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
 fn requests(criterion: &mut Criterion) {
     let snapshot = |shift| {
         let model = Arc::new(model(shift));
-        compile(model, Arc::default(), 1, "".into(), None, &mut Names::default())
+        compile(model, Arc::default(), Arc::default(), 1, "".into(), None, &mut Names::default())
     };
     let (plain, shifting) = (snapshot(false), snapshot(true));
     let limits = LimitTable::new(64 << 20);

@@ -20,6 +20,7 @@ pub mod placement;
 pub mod presence;
 mod proxy_protocol;
 pub mod quickstart;
+mod resolver;
 pub mod routing;
 pub mod snapshot;
 pub mod source;

@@ -5,6 +5,7 @@
 //! balancer positions and limit counts belong to names and survive every edit: see [`names::Names`].
 
 pub mod compile;
+mod expand;
 pub mod fences;
 mod limits;
 pub mod names;
@@ -18,6 +19,7 @@ use gridrouter_config::address::Address;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
+use gridrouter_config::resolved::Resolved;
 use gridrouter_config::track::Track;
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub model: Arc<model::Model>,
     /// The endpoints that registered themselves, beside those of the model.
     pub registrations: Arc<Registrations>,
+    /// What names of endpoints were resolved to.
+    pub resolved: Arc<Resolved>,
     /// The listeners, by their stable number.
     pub listeners: Vec<Option<ListenerPlan>>,
     /// The routes, by their position in this snapshot.
@@ -197,6 +201,8 @@ pub struct EndpointPlan {
     pub tls: Option<Arc<str>>,
     /// The version of the PROXY protocol by which it is told of the client.
     pub(crate) proxy_protocol: Option<Version>,
+    /// The name that has the address.
+    pub(crate) name: Option<Arc<str>>,
 }
 
 /// Limits that are asked together.

@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::value::all;
-use crate::address::Address;
+use crate::address::{Address, EndpointAddress};
 use crate::model::Endpoint;
 use crate::path::Path;
 use crate::problem::quoted;
@@ -54,8 +54,11 @@ impl Check<'_> {
 /// Checks an endpoint that registered itself, by the same rules. The error says what is wrong and what to write instead.
 pub(crate) fn registered(raw: &raw::Endpoint) -> Result<Endpoint, String> {
     let address = endpoint_address(&raw.address)?;
-    if matches!(address, Address::Unix(_)) {
-        return Err(format!("address {address} is a file of one machine; write an IP address and a port"));
+    if address.socket().is_none() {
+        return Err(format!(
+            "address {} is none of the endpoint's own; write an IP address and a port",
+            quoted(&raw.address)
+        ));
     }
     let weight = raw.weight.unwrap_or(1);
     if !(1..=MAX_WEIGHT).contains(&weight) {
@@ -70,13 +73,17 @@ pub(crate) fn registered(raw: &raw::Endpoint) -> Result<Endpoint, String> {
     })
 }
 
-fn endpoint_address(text: &str) -> Result<Address, String> {
-    let address = Address::parse(text)?;
-    let Address::Ip(ip) = &address else { return Ok(address) };
-    if ip.port() == 0 {
+fn endpoint_address(text: &str) -> Result<EndpointAddress, String> {
+    let address = EndpointAddress::parse(text)?;
+    let (port, ip) = match &address {
+        EndpointAddress::Socket(Address::Unix(_)) => return Ok(address),
+        EndpointAddress::Socket(Address::Ip(socket)) => (socket.port(), Some(socket.ip())),
+        EndpointAddress::Name(_, port) => (*port, None),
+    };
+    if port == 0 {
         return Err(format!("address {} has port 0; write the port that the endpoint listens on", quoted(text)));
     }
-    if ip.ip().to_canonical().is_unspecified() {
+    if ip.is_some_and(|ip| ip.to_canonical().is_unspecified()) {
         return Err(format!("address {} is no place to connect to; write the endpoint's own IP address", quoted(text)));
     }
     Ok(address)

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 
 use super::{Authorities, TlsVersion};
-use crate::address::Address;
+use crate::address::EndpointAddress;
 use crate::ids::Name;
 pub use crate::raw::ProxyVersion;
 use crate::track::Track;
@@ -85,7 +85,7 @@ impl Tracks {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Where it is; unique within its list.
-    pub address: Address,
+    pub address: EndpointAddress,
     /// Share of the requests, 1 to 10,000.
     pub weight: u32,
     /// Used only when no other can be.

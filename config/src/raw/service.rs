@@ -104,8 +104,9 @@ pub struct Tracks {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
-    /// IP address and port, such as `10.0.0.7:8080` or `[fd00::7]:8080`; or `unix:` and the absolute path of a socket on the
-    /// router's own machine.
+    /// IP address and port, such as `10.0.0.7:8080` or `[fd00::7]:8080`; a name in DNS and a port, such as
+    /// `orders.eu-1.example.com:8080`, all of whose addresses are used and share the weight; or `unix:` and the absolute path
+    /// of a socket on the router's own machine.
     pub address: String,
     /// Share of the requests relative to its neighbours (1 to 10,000). Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Fault, Place, Registrations};
-use crate::address::Address;
+use crate::address::EndpointAddress;
 use crate::check;
 use crate::keys::Keys;
 use crate::live::LiveId;
@@ -118,7 +118,7 @@ impl Book {
     /// The endpoints at a place, sorted. A backend that came back under another id is there twice for a while: what was
     /// said last of an address holds.
     fn group(&self, place: &Place) -> Option<Vec<Endpoint>> {
-        let mut newest: HashMap<&Address, &Registered> = HashMap::new();
+        let mut newest: HashMap<&EndpointAddress, &Registered> = HashMap::new();
         for registered in self.places.get(place)?.values() {
             let known = newest.entry(&registered.endpoint.address).or_insert(registered);
             if known.revision < registered.revision {

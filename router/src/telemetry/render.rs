@@ -1,6 +1,7 @@
 //! Renders the metrics, on the admin thread: adds up what each thread counted.
 
 mod mirrors;
+mod names;
 mod tls;
 
 use std::collections::{BTreeMap, HashMap};
@@ -46,6 +47,7 @@ impl Collector for Everything {
         out.rejects(&threads)?;
         out.handshakes(&threads)?;
         out.certificates(&view.shared.tls.load())?;
+        out.names(&view.board.names())?;
         out.requests("route", "route", &labels.routes, &merge(&threads, |t| &t.routes, Requests::add))?;
         out.requests("upstream", "group", &labels.groups, &merge(&threads, |t| &t.groups, Requests::add))?;
         out.limits(&labels.limits, &merge(&threads, |t| &t.limits, Limits::add))?;

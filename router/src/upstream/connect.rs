@@ -64,7 +64,7 @@ pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option
     let tls = worker.shared.tls.load().services.get(service).cloned();
     let not_ready = || io::Error::new(io::ErrorKind::InvalidData, "what to agree on is not known; see /ready");
     let tls = tls.ok_or_else(not_ready)?;
-    let shaking = Box::pin(tls.connect(stream, endpoint.address.socket().map(|address| address.ip()))).await;
+    let shaking = Box::pin(tls.connect(stream, endpoint)).await;
     match shaking {
         Ok(tls) => Ok(Wire::new(Stream::Tls(Box::new(tls)))),
         Err(error) => {

@@ -44,10 +44,11 @@ impl Choice {
 
     /// The endpoint's address as a `Host`.
     pub(crate) fn authority(&self) -> Option<String> {
-        self.plan().map(|endpoint| match &endpoint.address {
-            Address::Ip(address) => address.to_string(),
+        self.plan().map(|endpoint| match (&endpoint.address, &endpoint.name) {
+            (Address::Ip(address), Some(name)) => format!("{name}:{}", address.port()),
+            (Address::Ip(address), None) => address.to_string(),
             // A path would be no host.
-            Address::Unix(_) => "localhost".to_owned(),
+            (Address::Unix(_), _) => "localhost".to_owned(),
         })
     }
 

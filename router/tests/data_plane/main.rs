@@ -32,6 +32,8 @@ mod limits;
 #[cfg(test)]
 mod moves;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod normal_form;
 #[cfg(test)]
 mod owners;

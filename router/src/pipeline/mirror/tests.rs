@@ -11,6 +11,7 @@ fn group(peers: &[PeerConfig]) -> Arc<EndpointGroup> {
         id,
         tls: None,
         proxy_protocol: None,
+        name: None,
     };
     Arc::new(EndpointGroup {
         id: 0,
