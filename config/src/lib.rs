@@ -4,6 +4,7 @@
 //! crate) a compiled snapshot. The way from bytes to a model is [`codec`] (bytes → raw), [`check`] (raw → model) and
 //! [`generation`] (what of it goes into force); what is wrong on it is a [`problem::Problem`].
 
+pub mod address;
 pub mod certificate;
 pub mod check;
 pub mod codec;
@@ -18,6 +19,7 @@ mod path;
 pub mod problem;
 pub mod raw;
 pub mod registrations;
+pub mod resolved;
 pub mod schema;
 pub mod store;
 mod structure;

@@ -23,14 +23,14 @@ pub use grid::{Grid, Placement, RingPlacement};
 pub use limit::{Cost, HeadersWhen, Limit, LimitKeyPart, LimitMode};
 pub use listener::{
     Authorities, CipherPolicy, ClientCertificateMode, ClientCertificates, Clients, ForwardedCertificate, Listener,
-    ListenerHttp2, ListenerTimeouts, ListenerTls, TlsVersion, UnderscoreHeaders,
+    ListenerHttp2, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion, UnderscoreHeaders,
 };
 pub use plan::Plan;
 pub use route::{
     Action, CertificateField, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch,
     QueryMatch, Redirect, RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, Upgrade, ValueMatch,
 };
-pub use service::{Balance, Endpoint, Service, ServiceTls, Tracks};
+pub use service::{Balance, Endpoint, ProxyVersion, Service, ServiceTls, Tracks};
 pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
 pub use tenant_move::{Move, MoveState};

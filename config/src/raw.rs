@@ -24,14 +24,14 @@ pub use grid::{Grid, Placement, PlacementAlgorithm};
 pub use limit::{Cost, CostParts, HeadersWhen, Limit, LimitKeyPart, LimitMode};
 pub use listener::{
     Authorities, CipherPolicy, ClientCertificateMode, ClientCertificates, Clients, ForwardedCertificate, Listener,
-    ListenerHttp2, ListenerTimeouts, ListenerTls, TlsVersion, UnderscoreHeaders,
+    ListenerHttp2, ListenerTimeouts, ListenerTls, ProxyProtocol, TlsVersion, UnderscoreHeaders,
 };
 pub use plan::Plan;
 pub use route::{
     CertificateField, FixedResponse, HeaderEdits, HeaderMatch, Otherwise, PathMatch, QueryMatch, Redirect, Rewrite,
     Route, RouteTimeouts, Scheme, TenantRule, TenantSource,
 };
-pub use service::{Balance, BalanceAlgorithm, Endpoint, Service, ServiceTls, Tracks};
+pub use service::{Balance, BalanceAlgorithm, Endpoint, ProxyVersion, Service, ServiceTls, Tracks};
 pub use shift::{
     Analysis, Mirror, OnFailure, OnNoEndpoint, Prometheus, PrometheusQuery, RollbackPace, Shift, ShiftBy, ShiftPhase,
     ShiftReport, ShiftState, ShiftStep, TesterHeader, Testers, Wave,

@@ -100,7 +100,7 @@ impl Registrations {
     ) -> Cow<'a, [Endpoint]> {
         let place = Place { service: service.clone(), cell: cell.cloned(), track };
         let Some(registered) = self.groups.get(&place) else { return Cow::Borrowed(listed) };
-        let known: BTreeSet<_> = listed.iter().map(|endpoint| endpoint.address).collect();
+        let known: BTreeSet<_> = listed.iter().map(|endpoint| &endpoint.address).collect();
         let more = registered.iter().filter(|endpoint| !known.contains(&endpoint.address));
         listed.iter().chain(more).cloned().collect()
     }

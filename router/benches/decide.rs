@@ -122,7 +122,7 @@ fn shift_of_all() -> model::Shift {
 /// `shift` says whether one is under way.
 fn model(shift: bool) -> model::Model {
     let endpoint = |port| model::Endpoint {
-        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        address: SocketAddr::from(([127, 0, 0, 1], port)).into(),
         weight: 100,
         backup: false,
         down: false,
@@ -143,8 +143,10 @@ fn model(shift: bool) -> model::Model {
         listeners: by_name(
             std::iter::once(model::Listener {
                 name: name("web"),
-                address: SocketAddr::from(([127, 0, 0, 1], 80)),
+                address: SocketAddr::from(([127, 0, 0, 1], 80)).into(),
+                socket_mode: 0o660,
                 trusted_proxies: vec![],
+                proxy_protocol: None,
                 clients: model::Clients::default(),
                 underscore_headers: model::UnderscoreHeaders::default(),
                 timeouts: model::ListenerTimeouts::default(),
@@ -181,6 +183,7 @@ fn model(shift: bool) -> model::Model {
                 endpoints: model::Tracks::default(),
                 limits: vec![],
                 tls: None,
+                proxy_protocol: None,
             }),
             |service| &service.name,
         ),
@@ -284,7 +287,7 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
 fn requests(criterion: &mut Criterion) {
     let snapshot = |shift| {
         let model = Arc::new(model(shift));
-        compile(model, Arc::default(), 1, "".into(), None, &mut Names::default())
+        compile(model, Arc::default(), Arc::default(), 1, "".into(), None, &mut Names::default())
     };
     let (plain, shifting) = (snapshot(false), snapshot(true));
     let limits = LimitTable::new(64 << 20);

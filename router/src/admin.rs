@@ -65,10 +65,14 @@ async fn answer(view: &View, request: &Request<Incoming>) -> Response<Full<Bytes
         "/ready" => answers::ready(view),
         "/metrics" => answers::metrics(view),
         "/snapshot" => answers::snapshot(view),
+        "/names" => answers::names(view),
         "/tracks" => answers::tracks(view),
         "/explain" => answers::explain(view, request.uri().query().unwrap_or_default()).await,
-        "/" => text(StatusCode::OK, "/live /ready /metrics /snapshot /tracks /explain\n".to_owned()),
-        _ => text(StatusCode::NOT_FOUND, "there are /live /ready /metrics /snapshot /tracks /explain\n".to_owned()),
+        "/" => text(StatusCode::OK, "/live /ready /metrics /snapshot /names /tracks /explain\n".to_owned()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /live /ready /metrics /snapshot /names /tracks /explain\n".to_owned(),
+        ),
     }
 }
 

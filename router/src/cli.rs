@@ -35,10 +35,14 @@ pub struct Cli {
     /// Directory of documents (YAML); edits take effect at once
     #[arg(long, global = true, value_name = "DIR", env = "GRIDROUTER_CONFIG")]
     config: Option<PathBuf>,
+    /// Name server, as IP address and port, that names of endpoints are asked of; several with commas [default: those of
+    /// /etc/resolv.conf]
+    #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', env = "GRIDROUTER_NAMESERVERS")]
+    nameservers: Vec<String>,
     /// Data-plane threads [default: one a core]
     #[arg(long, global = true, value_name = "N", env = "GRIDROUTER_THREADS")]
     threads: Option<u16>,
-    /// Address of /live, /ready, /metrics, /snapshot, /tracks and /explain, or `off` [default: 127.0.0.1:9901]
+    /// Address of /live, /ready, /metrics, /snapshot, /names, /tracks and /explain, or `off` [default: 127.0.0.1:9901]
     #[arg(long, global = true, value_name = "ADDR", env = "GRIDROUTER_ADMIN")]
     admin: Option<String>,
     /// error, warn, info, debug, or filters such as gridrouter=debug [default: info]
@@ -62,7 +66,7 @@ pub struct Cli {
     /// Routers that have the same one resume each other's sessions [default: keys of its own]
     #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_TLS_TICKET_KEYS")]
     tls_ticket_keys: Option<PathBuf>,
-    /// YAML file with the same settings: config, threads, admin, logLevel, id, state, drainSeconds, limitMemory,
+    /// YAML file with the same settings: config, nameservers, threads, admin, logLevel, id, state, drainSeconds, limitMemory,
     /// tlsTicketKeys, etcd
     #[arg(long, global = true, value_name = "FILE", env = "GRIDROUTER_SETTINGS")]
     settings: Option<PathBuf>,
@@ -97,6 +101,8 @@ pub enum Run {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Settings {
     config: Option<PathBuf>,
+    #[serde(default)]
+    nameservers: Vec<String>,
     threads: Option<u16>,
     admin: Option<String>,
     log_level: Option<String>,
@@ -144,6 +150,7 @@ impl Cli {
             etcd: etcd.map(|etcd| etcd.with_anchor(anchor).with_registrations(registrations)),
             id: self.id.or(file.id).map(|id| LiveId::parse(&id)).transpose()?,
             state,
+            nameservers: nameservers(if self.nameservers.is_empty() { file.nameservers } else { self.nameservers })?,
             threads,
             admin: admin(self.admin.or(file.admin).as_deref().unwrap_or(ADMIN))?,
             drain: drain(self.drain_seconds.or(file.drain_seconds))?,
@@ -219,6 +226,17 @@ fn log_level(given: Option<String>) -> Result<String, String> {
     } else {
         Err(format!("log level \"{text}\" is none of error, warn, info, debug, trace and off"))
     }
+}
+
+/// Addresses of name servers; the port may be left out.
+fn nameservers(texts: Vec<String>) -> Result<Vec<SocketAddr>, String> {
+    let read = |text: String| {
+        let ip = || text.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, 53));
+        let address = text.parse().ok().or_else(ip);
+        address
+            .ok_or_else(|| format!("name server \"{text}\" is no IP address; write such as 10.0.0.2 or [fd00::2]:53"))
+    };
+    texts.into_iter().map(read).collect()
 }
 
 fn admin(text: &str) -> Result<Option<SocketAddr>, String> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use gridrouter_config::address::Address;
 use gridrouter_config::live::LiveId;
 use gridrouter_config::store::Store;
 use gridrouter_config::store::directory::DirectoryStore;
@@ -18,6 +19,7 @@ use self::sockets::Sockets;
 use crate::admin;
 use crate::listener::worker::{self, Shared};
 use crate::presence::Presence;
+use crate::resolver::{Board, Resolver};
 use crate::snapshot::names::Names;
 use crate::source::{SharedStatus, Source};
 use crate::tls::keeper::Keeper;
@@ -36,6 +38,8 @@ pub struct Options {
     pub id: Option<LiveId>,
     /// Where the last good generation is kept; nowhere without.
     pub state: Option<PathBuf>,
+    /// Name servers that names of endpoints are asked of, instead of the system's if there are any.
+    pub nameservers: Vec<SocketAddr>,
     /// Data-plane threads, at least one.
     pub threads: usize,
     /// Where the admin endpoints listen; nowhere without.
@@ -76,6 +80,8 @@ pub struct View {
     pub(crate) sockets: Arc<Mutex<Sockets>>,
     /// The router's presence in etcd, if it is there.
     pub(crate) presence: Arc<OnceLock<Presence>>,
+    /// What is known of names of endpoints.
+    pub(crate) board: Arc<Board>,
 }
 
 /// Names by stable number.
@@ -107,7 +113,9 @@ impl Router {
             None => Box::new(DirectoryStore::new(&options.config)),
             Some(etcd) => Box::new(EtcdStore::start(etcd.clone(), Random::new()).map_err(|error| error.explain())?),
         };
-        let (source, snapshot) = Source::boot(store, options.state.as_deref())?;
+        let resolver = Resolver::new(&options.nameservers, options.state.as_deref());
+        let board = resolver.board();
+        let (source, snapshot) = Source::boot(store, options.state.as_deref(), resolver)?;
         let status = source.status();
         let shared = Shared::new(snapshot, options.threads, options.limit_bytes);
         let mut sockets = Sockets::default();
@@ -135,6 +143,7 @@ impl Router {
             labels: Arc::clone(&labels),
             sockets: Arc::clone(&sockets),
             presence: Arc::default(),
+            board,
         };
         let presence = Arc::clone(&view.presence);
         let admin = match options.admin {
@@ -155,13 +164,13 @@ impl Router {
         Ok(Router { shared, status, sockets, presence, admin, stop, control: Some(control), drain: options.drain })
     }
 
-    /// The address of a listener, with the port the kernel chose where the document says 0.
+    /// The address and port of a listener, with the port the kernel chose where the document says 0.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).address(listener)
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).address(listener)?.socket()
     }
 
     /// Every listener with its address.
-    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+    pub fn addresses(&self) -> Vec<(String, Address)> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).addresses()
     }
 

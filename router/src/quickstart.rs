@@ -28,7 +28,7 @@ pub fn start(options: &Options, directory: Option<PathBuf>) -> Result<Router, St
     let endpoints = demo::start(&directory)?;
     let options = Options { config: directory.clone(), state: None, ..options.clone() };
     let router = Router::start(&options)?;
-    let address = router.addresses().first().map(|(_, address)| *address);
+    let address = router.addresses().first().and_then(|(_, address)| address.socket());
     output::say(&welcome(address, router.admin(), &directory, endpoints));
     Ok(router)
 }

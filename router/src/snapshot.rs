@@ -5,6 +5,7 @@
 //! balancer positions and limit counts belong to names and survive every edit: see [`names::Names`].
 
 pub mod compile;
+mod expand;
 pub mod fences;
 mod limits;
 pub mod names;
@@ -12,12 +13,13 @@ pub mod split;
 mod targets;
 mod tenants;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use gridrouter_config::address::Address;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
+use gridrouter_config::resolved::Resolved;
 use gridrouter_config::track::Track;
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -28,6 +30,7 @@ use crate::http::fields::TwoLines;
 use crate::limit::Prepared;
 use crate::limit::headers::Label;
 use crate::placement::Assignment;
+use crate::proxy_protocol::Version;
 use crate::routing::RouteTable;
 pub use limits::CANDIDATE;
 pub use tenants::{TenantPlan, Tenants};
@@ -43,6 +46,8 @@ pub struct Snapshot {
     pub model: Arc<model::Model>,
     /// The endpoints that registered themselves, beside those of the model.
     pub registrations: Arc<Registrations>,
+    /// What names of endpoints were resolved to.
+    pub resolved: Arc<Resolved>,
     /// The listeners, by their stable number.
     pub listeners: Vec<Option<ListenerPlan>>,
     /// The routes, by their position in this snapshot.
@@ -189,11 +194,15 @@ pub struct EndpointGroup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointPlan {
     /// The address.
-    pub address: SocketAddr,
-    /// The stable number of the address, and of what is agreed on by TLS: what connections are pooled under.
+    pub address: Address,
+    /// The stable number of the address, of what is agreed on by TLS and of what is said ahead of it: what connections are pooled under.
     pub id: u32,
     /// The service whose settings of TLS apply; in clear without.
     pub tls: Option<Arc<str>>,
+    /// The version of the PROXY protocol by which it is told of the client.
+    pub(crate) proxy_protocol: Option<Version>,
+    /// The name that has the address.
+    pub(crate) name: Option<Arc<str>>,
 }
 
 /// Limits that are asked together.

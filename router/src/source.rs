@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 
 use gridrouter_config::codec::{self, Parsed, SourceDocument};
 use gridrouter_config::generation::{self, Advanced, InForce};
+use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
+use gridrouter_config::resolved::{self, Resolved};
 use gridrouter_config::store::last_known_good::{self, Keeper, Saved};
 use gridrouter_config::store::{self, Listing, Store};
 
 use self::status::{log_faults, log_quarantine};
+use crate::resolver::Resolver;
 use crate::snapshot::Snapshot;
 use crate::snapshot::compile::compile;
 use crate::snapshot::names::Names;
@@ -45,6 +48,8 @@ pub struct Source {
     in_force: InForce,
     generation: u64,
     registrations: Arc<Registrations>,
+    resolver: Resolver,
+    resolved: Arc<Resolved>,
     names: Names,
     status: SharedStatus,
 }
@@ -52,7 +57,11 @@ pub struct Source {
 impl Source {
     /// Reads the configuration for the first time: from the store, or else from the disk. With neither, the error says
     /// what is wrong with the store.
-    pub fn boot(store: Box<dyn Store>, state: Option<&Path>) -> Result<(Self, Snapshot), String> {
+    pub(crate) fn boot(
+        store: Box<dyn Store>,
+        state: Option<&Path>,
+        resolver: Resolver,
+    ) -> Result<(Self, Snapshot), String> {
         let began = Instant::now();
         let saved = state.and_then(read_saved);
         let mut source = Self {
@@ -66,6 +75,8 @@ impl Source {
             in_force: InForce::default(),
             generation: 0,
             registrations: Arc::default(),
+            resolver,
+            resolved: Arc::default(),
             names: Names::default(),
             store: Box::new(Nowhere),
         };
@@ -141,6 +152,10 @@ impl Source {
             let waited = self.store.wait(WAIT);
             self.heard();
             match waited {
+                Ok(false) if self.resolve() => {
+                    let snapshot = self.compile(Some(&current()), Instant::now());
+                    publish(snapshot, &self.names);
+                }
                 Ok(false) => {}
                 Ok(true) => self.reload(&mut current, &mut publish),
                 Err(error) => {
@@ -155,7 +170,7 @@ impl Source {
 
     fn reload(&mut self, current: &mut impl FnMut() -> Arc<Snapshot>, publish: &mut impl FnMut(Snapshot, &Names)) {
         let began = Instant::now();
-        let joined = self.join();
+        let joined = self.join() | self.resolve();
         let changed = match self.list() {
             Err(error) => {
                 self.failed(&error);
@@ -183,6 +198,14 @@ impl Source {
         let joined = !Arc::ptr_eq(&self.registrations, &now);
         self.registrations = now;
         joined
+    }
+
+    /// Takes over what names were resolved to. Returns whether anything is different.
+    fn resolve(&mut self) -> bool {
+        let now = self.resolver.board().resolved();
+        let moved = !Arc::ptr_eq(&self.resolved, &now);
+        self.resolved = now;
+        moved
     }
 
     /// Notes when the store was last heard of.
@@ -284,7 +307,16 @@ impl Source {
         let model = Arc::clone(self.in_force.model());
         let aside = self.registrations.aside(&model);
         let registrations = Arc::clone(&self.registrations);
-        let mut snapshot = compile(model, registrations, self.generation, digest.as_str().into(), old, &mut self.names);
+        // Only documents have names, and whoever writes a new one waits for it.
+        let same =
+            |old: &model::Model| Arc::ptr_eq(&old.services, &model.services) && Arc::ptr_eq(&old.cells, &model.cells);
+        if !old.is_some_and(|old| same(&old.model)) {
+            self.resolver.want(&resolved::names(&model));
+            self.resolve();
+        }
+        let resolved = Arc::clone(&self.resolved);
+        let mut snapshot =
+            compile(model, registrations, resolved, self.generation, digest.as_str().into(), old, &mut self.names);
         snapshot.compiled_in = began.elapsed();
         let mut status = self.lock();
         status.reloads += u64::from(old.is_some());

@@ -1,9 +1,8 @@
 //! Lists of endpoints.
 
-use std::net::{IpAddr, SocketAddr};
-
 use super::Check;
 use super::value::all;
+use crate::address::{Address, EndpointAddress};
 use crate::model::Endpoint;
 use crate::path::Path;
 use crate::problem::quoted;
@@ -18,7 +17,7 @@ impl Check<'_> {
         let found = all(raw.iter().enumerate().map(|(n, one)| self.endpoint(&path.index(n), one)))?;
         let mut seen = std::collections::HashMap::new();
         for (n, endpoint) in found.iter().enumerate() {
-            if let Some(first) = seen.insert(endpoint.address, n) {
+            if let Some(first) = seen.insert(&endpoint.address, n) {
                 let message = format!("address \"{}\" is listed twice", endpoint.address);
                 let help = format!("the first is {path}[{first}]; give it a bigger `weight` instead");
                 self.wrong_but(&path.index(n).key("address"), message, help);
@@ -55,6 +54,12 @@ impl Check<'_> {
 /// Checks an endpoint that registered itself, by the same rules. The error says what is wrong and what to write instead.
 pub(crate) fn registered(raw: &raw::Endpoint) -> Result<Endpoint, String> {
     let address = endpoint_address(&raw.address)?;
+    if address.socket().is_none() {
+        return Err(format!(
+            "address {} is none of the endpoint's own; write an IP address and a port",
+            quoted(&raw.address)
+        ));
+    }
     let weight = raw.weight.unwrap_or(1);
     if !(1..=MAX_WEIGHT).contains(&weight) {
         return Err(format!("weight is {weight}; write 1 to {MAX_WEIGHT}"));
@@ -68,42 +73,18 @@ pub(crate) fn registered(raw: &raw::Endpoint) -> Result<Endpoint, String> {
     })
 }
 
-fn endpoint_address(text: &str) -> Result<SocketAddr, String> {
-    let address = socket_address(text)?;
-    if address.port() == 0 {
+fn endpoint_address(text: &str) -> Result<EndpointAddress, String> {
+    let address = EndpointAddress::parse(text)?;
+    let (port, ip) = match &address {
+        EndpointAddress::Socket(Address::Unix(_)) => return Ok(address),
+        EndpointAddress::Socket(Address::Ip(socket)) => (socket.port(), Some(socket.ip())),
+        EndpointAddress::Name(_, port) => (*port, None),
+    };
+    if port == 0 {
         return Err(format!("address {} has port 0; write the port that the endpoint listens on", quoted(text)));
     }
-    if address.ip().is_unspecified() {
+    if ip.is_some_and(|ip| ip.to_canonical().is_unspecified()) {
         return Err(format!("address {} is no place to connect to; write the endpoint's own IP address", quoted(text)));
     }
     Ok(address)
-}
-
-/// An IP address and a port.
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let shown = quoted(text);
-    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if let Ok(ip) = inner.parse::<IpAddr>() {
-        return Err(format!("address {shown} has no port; write {}", SocketAddr::new(ip, 8080)));
-    }
-    if text.contains("://") {
-        return Err(format!("address {shown} is a URL; write IP address and port alone, such as 10.0.0.7:8080"));
-    }
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let number = port.bytes().all(|b| b.is_ascii_digit());
-    if host.parse::<IpAddr>().is_ok() || host.starts_with('[') {
-        return Err(format!(
-            "address {shown} has a bad port or bracket; write such as 10.0.0.7:8080 or [fd00::7]:8080"
-        ));
-    }
-    if number && host.bytes().any(|b| b.is_ascii_alphabetic()) {
-        return Err(format!(
-            "address {shown} has a host name, and only IP addresses are accepted for now; write such as 10.0.0.7:8080 or \
-             [fd00::7]:8080"
-        ));
-    }
-    Err(format!("address {shown} is not an IP address and port; write such as 10.0.0.7:8080 or [fd00::7]:8080"))
 }

@@ -9,17 +9,22 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Check;
-use super::endpoint::socket_address;
 use super::value::all;
-use crate::model::{Clients, Listener, ListenerHttp2, ListenerTimeouts, UnderscoreHeaders};
+use crate::address::{Address, NOBODY};
+use crate::model::{Clients, Listener, ListenerHttp2, ListenerTimeouts, ProxyProtocol, UnderscoreHeaders};
 use crate::path::Path;
 use crate::problem::quoted;
 use crate::raw;
 use crate::units::ByteRate;
 
+/// Whom a socket in the file system lets connect, unless its listener says something else: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
 pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listener> {
-    let address = check.take(&Path::Root.key("address"), socket_address(&raw.address));
+    let address = check.take(&Path::Root.key("address"), Address::parse(&raw.address));
+    let socket_mode = socket_mode(check, raw, address.as_ref());
     let trusted = networks(check, &Path::Root.key("trustedProxies"), &raw.trusted_proxies);
+    let proxy_protocol = raw.proxy_protocol.as_ref().map(|raw| proxy_protocol(check, raw));
     let clients = clients(check, raw.clients.as_ref());
     let timeouts = timeouts(check, raw.timeouts.as_ref());
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
@@ -28,7 +33,9 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
     Some(Listener {
         name: check.source.id.name.clone(),
         address: address?,
+        socket_mode: socket_mode?,
         trusted_proxies: trusted?,
+        proxy_protocol: proxy_protocol.map_or(Some(None), |proxies| proxies.map(Some))?,
         clients: clients?,
         underscore_headers: match raw.underscore_headers {
             None => UnderscoreHeaders::default(),
@@ -41,6 +48,30 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Listener) -> Option<Listen
         http2: http2?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
     })
+}
+
+/// Permissions, in octal digits.
+fn socket_mode(check: &mut Check<'_>, raw: &raw::Listener, address: Option<&Address>) -> Option<u32> {
+    let Some(text) = &raw.socket_mode else { return Some(SOCKET_MODE) };
+    let at = Path::Root.key("socketMode");
+    if address.is_some_and(|address| address.socket().is_some()) {
+        let help = "leave it out, or listen on `unix:/…`";
+        check.wrong_but(&at, "only a socket in the file system has permissions", help);
+    }
+    let digits = text.len() <= 4 && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    check.take(&at, mode.ok_or_else(|| format!("{} is no file mode; write such as \"0660\"", quoted(text))))
+}
+
+fn proxy_protocol(check: &mut Check<'_>, raw: &raw::ProxyProtocol) -> Option<ProxyProtocol> {
+    let (root, name) = (Path::Root, "proxyProtocol");
+    let at = root.key(name);
+    let at = at.key("from");
+    if raw.from.is_empty() {
+        let help = "write the networks of the proxies, or leave `proxyProtocol` out";
+        check.wrong_but(&at, "no proxy is listed, so that no header would be read", help);
+    }
+    Some(ProxyProtocol { from: networks(check, &at, &raw.from)? })
 }
 
 fn clients(check: &mut Check<'_>, raw: Option<&raw::Clients>) -> Option<Clients> {
@@ -93,8 +124,11 @@ fn http2(check: &mut Check<'_>, raw: Option<&raw::ListenerHttp2>) -> Option<List
     Some(ListenerHttp2 { enabled: raw.enabled.unwrap_or(default.enabled), max_streams })
 }
 
-/// A network, or one address.
+/// A network, or one address, or whoever comes by a socket in the file system.
 fn network(text: &str) -> Result<IpNet, String> {
+    if text == "unix" {
+        return Ok(IpNet::from(NOBODY));
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }

@@ -41,6 +41,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
         endpoints: endpoints.unwrap_or_else(|| Some(Tracks::default()))?,
         limits: limits?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+        proxy_protocol: raw.proxy_protocol,
     })
 }
 

@@ -1,10 +1,11 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::address::Address;
 use crate::ids::Name;
 pub use crate::raw::{CipherPolicy, ClientCertificateMode, TlsVersion};
 
@@ -13,10 +14,14 @@ pub use crate::raw::{CipherPolicy, ClientCertificateMode, TlsVersion};
 pub struct Listener {
     /// The listener's name.
     pub name: Name,
-    /// Address and port to listen on.
-    pub address: SocketAddr,
+    /// Where to listen.
+    pub address: Address,
+    /// Whom a socket in the file system lets connect: its permissions.
+    pub socket_mode: u32,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who says by the PROXY protocol whose connections they pass on; nobody without.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Which clients may come.
     pub clients: Clients,
     /// What becomes of a request's headers whose names have an underscore.
@@ -45,6 +50,13 @@ impl Default for ListenerHttp2 {
     fn default() -> Self {
         Self { enabled: true, max_streams: 128 }
     }
+}
+
+/// Who says by the PROXY protocol whose connections they pass on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Networks that every connection must begin with a header from.
+    pub from: Vec<IpNet>,
 }
 
 /// Which clients may come.
@@ -88,7 +100,7 @@ pub enum UnderscoreHeaders {
 /// How long a client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerTimeouts {
-    /// From the first byte of a request to the end of its head.
+    /// From the first byte of a request to the end of its head, and for a PROXY header.
     pub head: Duration,
     /// How long a connection may stay open without a request.
     pub idle: Duration,

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use http::HeaderValue;
 
 use super::{Authorities, TlsVersion};
+use crate::address::EndpointAddress;
 use crate::ids::Name;
+pub use crate::raw::ProxyVersion;
 use crate::track::Track;
 
 /// A named backend that every cell has.
@@ -25,6 +26,8 @@ pub struct Service {
     pub limits: Vec<Name>,
     /// Speaks TLS, as this says; HTTP in clear without.
     pub tls: Option<ServiceTls>,
+    /// The version of the PROXY protocol by which endpoints are told of the client; nothing is said without.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// TLS with endpoints.
@@ -82,7 +85,7 @@ impl Tracks {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Where it is; unique within its list.
-    pub address: SocketAddr,
+    pub address: EndpointAddress,
     /// Share of the requests, 1 to 10,000.
     pub weight: u32,
     /// Used only when no other can be.

@@ -8,11 +8,18 @@ pub struct Listener {
     /// The listener's name.
     pub name: String,
     /// Address and port to listen on, such as `0.0.0.0:8080` (every IPv4 address), `[::]:8080` (every address) or
-    /// `127.0.0.1:0` (a free port).
+    /// `127.0.0.1:0` (a free port); or `unix:` and the absolute path of a socket in the file system. Whoever comes by such a
+    /// one has no address; where networks are listed, `unix` stands for it.
     pub address: String,
+    /// Permissions of a socket in the file system, in octal digits: whoever may write to it may connect. Default `0660`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_mode: Option<String>,
     /// Networks whose `X-Forwarded-*` and `X-Request-Id` headers are believed, such as `10.0.0.0/8`. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
+    /// Read the PROXY protocol's header, version 1 or 2, ahead of TLS and HTTP. Default: nobody's is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Which clients may come. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Clients>,
@@ -46,11 +53,21 @@ pub struct ListenerHttp2 {
     pub max_streams: Option<u32>,
 }
 
+/// Who says by the PROXY protocol whose connections they pass on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Networks of the proxies, such as `10.0.0.0/8`. Every connection from there must begin with a header, or it is
+    /// closed; the address in it is the client's, for all purposes, `trustedProxies` among them. What comes from elsewhere
+    /// is never read as a header.
+    pub from: Vec<String>,
+}
+
 /// How long a client may take.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListenerTimeouts {
-    /// From the first byte of a request to the end of its head. Default `10s`.
+    /// From the first byte of a request to the end of its head; also how long a PROXY header may take. Default `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
     /// How long a connection may stay open without a request. Default `75s`.
@@ -118,7 +135,8 @@ pub struct ListenerTls {
     /// Certificates of clients. Default: none are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificates: Option<ClientCertificates>,
-    /// How long a handshake may take, from the accepted connection on. Default `5s`.
+    /// How long a handshake may take, from the accepted connection on, or from the end of its PROXY header.
+    /// Default `5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake_timeout: Option<String>,
 }

@@ -30,6 +30,11 @@ pub struct Service {
     /// Speak TLS with its endpoints, and with the ingress of cells. Default: HTTP in clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
+    /// Say with the PROXY protocol, ahead of everything else on a connection, whose requests it carries: the address that the
+    /// client's connection to the router comes from. Such connections carry the requests of one connection only. Default: nothing
+    /// is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// TLS with endpoints.
@@ -52,6 +57,16 @@ pub struct ServiceTls {
     /// The oldest version that is spoken. Default `tls1.2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_version: Option<TlsVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How requests are spread over the endpoints of one cell.
@@ -89,7 +104,9 @@ pub struct Tracks {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Endpoint {
-    /// IP address and port, such as `10.0.0.7:8080` or `[fd00::7]:8080`.
+    /// IP address and port, such as `10.0.0.7:8080` or `[fd00::7]:8080`; a name in DNS and a port, such as
+    /// `orders.eu-1.example.com:8080`, all of whose addresses are used and share the weight; or `unix:` and the absolute path
+    /// of a socket on the router's own machine.
     pub address: String,
     /// Share of the requests relative to its neighbours (1 to 10,000). Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]

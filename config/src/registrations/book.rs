@@ -1,9 +1,9 @@
 //! What lies below `live/endpoints/`, key by key, and what is registered because of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 
 use super::{Fault, Place, Registrations};
+use crate::address::EndpointAddress;
 use crate::check;
 use crate::keys::Keys;
 use crate::live::LiveId;
@@ -118,15 +118,15 @@ impl Book {
     /// The endpoints at a place, sorted. A backend that came back under another id is there twice for a while: what was
     /// said last of an address holds.
     fn group(&self, place: &Place) -> Option<Vec<Endpoint>> {
-        let mut newest: HashMap<SocketAddr, &Registered> = HashMap::new();
+        let mut newest: HashMap<&EndpointAddress, &Registered> = HashMap::new();
         for registered in self.places.get(place)?.values() {
-            let known = newest.entry(registered.endpoint.address).or_insert(registered);
+            let known = newest.entry(&registered.endpoint.address).or_insert(registered);
             if known.revision < registered.revision {
                 *known = registered;
             }
         }
         let mut endpoints: Vec<Endpoint> = newest.into_values().map(|registered| registered.endpoint.clone()).collect();
-        endpoints.sort_by_key(|endpoint| endpoint.address);
+        endpoints.sort_by(|a, b| a.address.cmp(&b.address));
         Some(endpoints)
     }
 

@@ -25,7 +25,8 @@ fn noted(book: &mut Book, last: &Registrations, pairs: &[(&str, Option<&str>)]) 
 
 fn shown(registrations: &Registrations) -> Vec<String> {
     let one = |(place, endpoints): (&Place, &[Endpoint])| {
-        let addresses: Vec<_> = endpoints.iter().map(|e| format!("{}*{}", e.address.port(), e.weight)).collect();
+        let addresses: Vec<_> =
+            endpoints.iter().map(|e| format!("{}*{}", e.address.socket().unwrap().port(), e.weight)).collect();
         format!("{place}: {}", addresses.join(" "))
     };
     registrations.groups().map(one).collect()
@@ -144,7 +145,10 @@ fn documents_win_over_registrations_of_the_same_address() {
     let listed = [check::registered(&raw::Endpoint { down: Some(true), ..written_endpoint(1) }).unwrap()];
     let service = Name::parse("s").unwrap();
     let joined = found.joined(&service, None, Track::Blue, &listed);
-    assert_eq!(joined.iter().map(|e| (e.address.port(), e.down)).collect::<Vec<_>>(), [(1, true), (2, false)]);
+    assert_eq!(
+        joined.iter().map(|e| (e.address.socket().unwrap().port(), e.down)).collect::<Vec<_>>(),
+        [(1, true), (2, false)]
+    );
     assert!(matches!(found.joined(&service, None, Track::Green, &listed), Cow::Borrowed(_)));
 }
 
@@ -190,6 +194,6 @@ proptest! {
             last = now;
         }
         let good = last.groups().find(|(place, _)| place.service.as_str() == "good");
-        prop_assert_eq!(good.unwrap().1[0].address.port(), 1);
+        prop_assert_eq!(good.unwrap().1[0].address.socket().unwrap().port(), 1);
     }
 }

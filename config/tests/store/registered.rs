@@ -36,7 +36,7 @@ impl Watcher {
 
     fn ports(&self) -> BTreeMap<String, Vec<u16>> {
         let ports = |endpoints: &[gridrouter_config::model::Endpoint]| {
-            endpoints.iter().map(|endpoint| endpoint.address.port()).collect()
+            endpoints.iter().map(|endpoint| endpoint.address.socket().unwrap().port()).collect()
         };
         self.now.groups().map(|(place, endpoints)| (place.to_string(), ports(endpoints))).collect()
     }

@@ -106,6 +106,7 @@ pub(crate) fn options(server: &Server, id: &str, prefix: Option<&str>) -> Option
         drain: PATIENCE,
         limit_bytes: LIMIT_BYTES,
         tls_ticket_keys: None,
+        nameservers: Vec::new(),
     }
 }
 

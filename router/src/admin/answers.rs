@@ -18,6 +18,7 @@ use crate::lifecycle::View;
 use crate::listener::worker::{Message, Shared};
 use crate::pipeline::explain::Question;
 use crate::presence::Presence;
+use crate::resolver::NameView;
 use crate::telemetry::{render, tracks};
 use crate::tls::table::CertificateView;
 
@@ -38,9 +39,23 @@ pub(super) fn ready(view: &View) -> Response<Full<Bytes>> {
             .map(|standing| json!({"id": standing.id, "registered": standing.registered, "trouble": standing.trouble}));
         body.insert("presence".to_owned(), json!(presence));
         body.insert("certificateFaults".to_owned(), json!(certificate_faults(view)));
+        let unresolved = view.board.names().into_iter().filter(|one| one.addresses.is_empty());
+        body.insert("namesUnresolved".to_owned(), json!(unresolved.map(|one| one.name).collect::<Vec<_>>()));
         body.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     }
     json(code, &body)
+}
+
+/// The names of endpoints, and what they were resolved to.
+pub(super) fn names(view: &View) -> Response<Full<Bytes>> {
+    let told = |one: NameView| {
+        let age = one.answered.map(|at| at.elapsed().as_secs());
+        let told = json!({"addresses": one.addresses, "ageSeconds": age, "lookups": one.lookups,
+            "failures": one.failures, "error": one.error});
+        (one.name.to_string(), told)
+    };
+    let names: serde_json::Map<_, _> = view.board.names().into_iter().map(told).collect();
+    json(StatusCode::OK, &names)
 }
 
 /// What is wrong with certificates, one text each.
@@ -77,7 +92,7 @@ pub(super) fn snapshot(view: &View) -> Response<Full<Bytes>> {
         .unwrap_or_else(PoisonError::into_inner)
         .addresses()
         .into_iter()
-        .map(|(name, address)| (name, json!(address)))
+        .map(|(name, address)| (name, json!(address.to_string())))
         .collect();
     let cells: serde_json::Map<_, _> = cells
         .values()

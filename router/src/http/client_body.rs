@@ -1,5 +1,6 @@
 //! What a client sends: its socket, and the body of the request at hand, read when somebody wants it.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -57,6 +58,14 @@ impl Incoming {
     /// That of one stream of HTTP/2.
     pub(super) fn of_stream(stream: Receiving, body: Decoder) -> Self {
         Self { stream: Some(Box::new(stream)), body, ..Self::new(Wire::new(Stream::Gone)) }
+    }
+
+    /// The router's address that the client's connection came to.
+    pub(super) fn reached(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Some(stream) => stream.reached,
+            None => self.wire.stream.socket()?.local_addr().ok(),
+        }
     }
 
     /// A head was taken.

@@ -19,6 +19,7 @@ use http::StatusCode;
 
 use super::answer::{self, Answer, Asker};
 use super::client_body::{ClientBody, Incoming};
+use super::forwarded;
 use super::reject::Reject;
 use super::tunnel::Tunnel;
 use crate::clock::{self, Millis, Nanos};
@@ -223,9 +224,14 @@ impl Connection {
         self.secure.clone()
     }
 
+    /// The router's address that the client's connection came to.
+    pub(crate) fn reached(&self) -> Option<SocketAddr> {
+        self.incoming.borrow().reached()
+    }
+
     /// Lends the client's address as text.
     pub(crate) fn with_address<T>(&self, use_it: impl FnOnce(&[u8]) -> T) -> T {
-        let text = || self.origin.peer.ip().to_canonical().to_string().into_bytes().into();
+        let text = || forwarded::address_text(self.origin.peer.ip()).into_bytes().into();
         use_it(self.address.borrow_mut().get_or_insert_with(text))
     }
 

@@ -8,12 +8,21 @@
 
 use std::net::IpAddr;
 
+use gridrouter_config::address::NOBODY;
 use ipnet::IpNet;
 
 use super::fields::{Fields, Known};
 
 /// The longest request id that is believed.
 const MAX_REQUEST_ID: usize = 128;
+
+/// What is told of a peer that has no address (RFC 7239 §6.2).
+const UNKNOWN: &str = "unknown";
+
+/// A peer's address as it is told.
+pub(super) fn address_text(peer: IpAddr) -> String {
+    if peer == NOBODY { UNKNOWN.to_owned() } else { peer.to_canonical().to_string() }
+}
 
 /// Sets the headers that tell the endpoint who the client is. `scheme` is what the client speaks, `id` makes a new request id.
 pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], scheme: &str, id: impl FnOnce() -> [u8; 32]) {
@@ -38,7 +47,11 @@ pub fn set(headers: &mut Fields, trusted: bool, peer: &[u8], scheme: &str, id: i
             || (disguises && known == Known::Other && is_disguised(name));
         !replaced
     });
-    headers.append_parts(Known::XForwardedFor.as_str(), &[&chain, peer]);
+    match chain.strip_suffix(b", ") {
+        // Nothing is known that could be added.
+        Some(chain) if peer == UNKNOWN.as_bytes() => headers.append_parts(Known::XForwardedFor.as_str(), &[chain]),
+        Some(_) | None => headers.append_parts(Known::XForwardedFor.as_str(), &[&chain, peer]),
+    }
     if !proto_known {
         headers.append(Known::XForwardedProto.as_str(), scheme);
     }

@@ -1,6 +1,7 @@
 //! The body of a request that comes by HTTP/2. What was taken and not passed on yet is not made room for: so the client sends
 //! no faster than the endpoint takes.
 
+use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,13 +17,15 @@ pub(crate) struct Receiving {
     stream: RecvStream,
     /// Bytes that were taken, and passed on when more is asked for.
     taken: usize,
+    /// The router's address that its connection came to.
+    pub(crate) reached: Option<SocketAddr>,
     /// Interim responses, until they are sent.
     pub(crate) interim: Vec<(StatusCode, Fields)>,
 }
 
 impl Receiving {
-    pub(super) fn new(stream: RecvStream) -> Self {
-        Self { stream, taken: 0, interim: Vec::new() }
+    pub(super) fn new(stream: RecvStream, reached: Option<SocketAddr>) -> Self {
+        Self { stream, taken: 0, reached, interim: Vec::new() }
     }
 
     /// The next piece, or the trailers; nothing at the end. The error: it broke off.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) secure: Option<Rc<Secure>>,
     /// The client's address as text.
     pub(crate) address: Rc<[u8]>,
+    /// The router's address that it came to.
+    pub(super) reached: Option<SocketAddr>,
     document: Arc<model::Listener>,
     alarm: Rc<Alarm>,
     pub(super) guard: Rc<RefCell<Guard>>,
@@ -80,12 +83,14 @@ impl Drop for Open {
 pub(crate) async fn run(connection: Rc<Connection>) {
     let (worker, document) = (Rc::clone(connection.worker()), connection.document());
     let http2 = document.http2;
+    let reached = connection.reached();
     let (stream, early) = connection.hand_over();
     let now = worker.read_clock().millis();
     let guard = Rc::new(RefCell::new(Guard::new(now)));
     let session = Rc::new(Session {
         origin: connection.origin,
         secure: connection.secure(),
+        reached,
         address: connection.address(),
         alarm: Alarm::new(),
         guard: Rc::clone(&guard),

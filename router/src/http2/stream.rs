@@ -26,7 +26,7 @@ pub(super) async fn serve(session: Rc<Session>, request: Request<RecvStream>, mu
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_whole = body.is_end_stream();
-    let body = Receiving::new(body);
+    let body = Receiving::new(body, session.reached);
     let (connection, answer) = match headers::request(parts, is_whole) {
         Ok(head) => {
             let connection = Connection::of_stream(&session, body, head.body);

@@ -12,12 +12,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gridrouter_config::model;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-use super::clients;
+use super::clients::{self, Seat, Unwelcome};
+use super::introduction;
+use super::unix;
 use super::worker::{Message, Thread, Worker};
 use crate::http::connection::{self, Connection, Origin};
 use crate::http2;
+use crate::proxy_protocol::Told;
 use crate::telemetry::handshakes::Failed;
 use crate::tls::handshake::{self, Accepted};
 use crate::tls::stream::Stream;
@@ -34,6 +37,27 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: Rc<Cell<u32>>, socket: 
             Ok((stream, peer)) => {
                 worker.counters.shared.accepted.add(1);
                 take_or_hand_over(&worker, listener.get(), stream, peer);
+            }
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(listener = listener.get(), %error, "cannot accept connections");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Accepts connections of a socket in the file system, for all threads: there is only one of it. Those of the others are
+/// handed over.
+pub(super) async fn accept_at_path(worker: Rc<Worker>, listener: Rc<Cell<u32>>, socket: UnixListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                worker.counters.shared.accepted.add(1);
+                match unix::as_tcp(stream) {
+                    Ok(stream) => take_or_hand_over(&worker, listener.get(), stream, unix::PEER),
+                    Err(error) => tracing::warn!(listener = listener.get(), %error, "a connection cannot be served"),
+                }
             }
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
@@ -95,29 +119,31 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     let counted = Counted(Rc::clone(worker));
     let snapshot = worker.snapshot();
     let Some(plan) = snapshot.listener(listener) else { return };
-    let seat = match clients::welcome(&worker.shared, &plan.document, listener, peer.ip()) {
-        Ok(seat) => seat,
-        Err(unwelcome) => {
-            // It is told nothing, which costs nothing.
-            worker.counters.shared.unwelcome(unwelcome).add(1);
-            tracing::debug!(client = %peer, ?unwelcome, "connection refused");
-            return;
-        }
-    };
-    // Without it answers in several writes wait for the client's delayed acknowledgement.
-    if stream.set_nodelay(true).is_err() {
+    let document = &plan.document;
+    let origin = Origin { peer, listener };
+    if introduction::is_due(document, peer.ip()) {
+        let (worker, document) = (Rc::clone(worker), Arc::clone(document));
+        drop(tokio::task::spawn_local(async move {
+            // Boxed, so that a connection's task is small afterwards.
+            if let Some((spoken, seat)) = Box::pin(introduce(worker, stream, origin, document)).await {
+                spoken.serve().await;
+                drop(seat);
+            }
+            drop(counted);
+        }));
         return;
     }
-    let origin = Origin { peer, listener };
-    let (worker, document) = (Rc::clone(worker), &plan.document);
+    let Ok(seat) = welcome(worker, document, &origin) else { return };
+    if send_at_once(&stream, peer).is_err() {
+        return;
+    }
+    let worker = Rc::clone(worker);
     if document.tls.is_some() {
         let document = Arc::clone(document);
         drop(tokio::task::spawn_local(async move {
             // Boxed, so that a connection's task is small afterwards.
-            match Box::pin(shake_hands(worker, stream, origin, document)).await {
-                Some(Spoken::Http1(connection)) => connection::run(connection).await,
-                Some(Spoken::Http2(connection)) => Box::pin(http2::session::run(connection)).await,
-                None => {}
+            if let Some(spoken) = Box::pin(shake_hands(worker, stream, origin, document)).await {
+                spoken.serve().await;
             }
             drop((counted, seat));
         }));
@@ -134,6 +160,65 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
 enum Spoken {
     Http1(Rc<Connection>),
     Http2(Rc<Connection>),
+}
+
+impl Spoken {
+    async fn serve(self) {
+        match self {
+            Self::Http1(connection) => connection::run(connection).await,
+            Self::Http2(connection) => Box::pin(http2::session::run(connection)).await,
+        }
+    }
+}
+
+/// Without it answers in several writes wait for the client's delayed acknowledgement. Sockets in the file system know of no
+/// such thing.
+fn send_at_once(stream: &TcpStream, peer: SocketAddr) -> std::io::Result<()> {
+    if peer == unix::PEER { Ok(()) } else { stream.set_nodelay(true) }
+}
+
+/// Seats a client, unless it is unwelcome. Who is, is told nothing, which costs nothing.
+fn welcome(worker: &Worker, document: &model::Listener, origin: &Origin) -> Result<Option<Seat>, Unwelcome> {
+    let seated = clients::welcome(&worker.shared, document, origin.listener, origin.peer.ip());
+    seated.inspect_err(|unwelcome| turn_away(worker, origin.peer, *unwelcome))
+}
+
+fn turn_away(worker: &Worker, peer: SocketAddr, unwelcome: Unwelcome) {
+    worker.counters.shared.unwelcome(unwelcome).add(1);
+    tracing::debug!(client = %peer, ?unwelcome, "connection refused");
+}
+
+/// Hears from a proxy whose connection it passes on, and then does as with that client's own. What the proxy does not
+/// pass on for an address is its own: it may always come, as a trusted proxy may, and its requests are looked at.
+async fn introduce(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    mut origin: Origin,
+    document: Arc<model::Listener>,
+) -> Option<(Spoken, Option<Seat>)> {
+    let peer = origin.peer;
+    let seat = match introduction::receive(&stream, document.timeouts.head).await {
+        // Nobody comes from there, and whoever says so must not pass for one who comes by a socket in the file system.
+        Ok(Told::Client { client, .. }) if client.ip().to_canonical().is_unspecified() => None,
+        Ok(Told::Client { client, .. }) => {
+            origin.peer = client;
+            welcome(&worker, &document, &origin).ok()?
+        }
+        Ok(Told::Unknown | Told::Local) => None,
+        Err(failed) => {
+            if let Some(unwelcome) = failed.unwelcome() {
+                turn_away(&worker, origin.peer, unwelcome);
+            }
+            return None;
+        }
+    };
+    send_at_once(&stream, peer).ok()?;
+    let spoken = if document.tls.is_some() {
+        shake_hands(worker, stream, origin, document).await?
+    } else {
+        Spoken::Http1(Connection::new(worker, Stream::Plain(stream), None, origin, &document))
+    };
+    Some((spoken, seat))
 }
 
 /// Shakes hands. There is a connection if that goes well.

@@ -99,6 +99,12 @@ pub(crate) enum Unwelcome {
     Denied,
     /// Its address has as many connections as it may.
     TooMany,
+    /// It comes from a proxy that should say whose connection it is, and says nothing of that.
+    Unannounced,
+    /// It comes from such a proxy, and what that says cannot be understood.
+    Misannounced,
+    /// It comes from such a proxy, which did not say it in time.
+    Late,
 }
 
 /// Whether a peer may connect. Trusted proxies may: what counts is whom they bring, which their requests say.

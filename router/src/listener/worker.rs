@@ -88,6 +88,15 @@ pub enum Message {
         /// The listener's stable number.
         listener: u32,
     },
+    /// Accept connections from this socket in the file system, for all threads.
+    ListenAtPath {
+        /// What the socket is known by.
+        id: u32,
+        /// The listener's stable number.
+        listener: u32,
+        /// The socket, non-blocking.
+        socket: std::os::unix::net::UnixListener,
+    },
     /// Accept no more connections on a socket.
     Unlisten {
         /// What the socket is known by.
@@ -327,6 +336,14 @@ async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) 
                 Ok(socket) => {
                     let listener = Rc::new(Cell::new(listener));
                     let task = accept::accept(Rc::clone(&worker), Rc::clone(&listener), socket);
+                    accepting.push(Accepting { id, listener, task: tokio::task::spawn_local(task) });
+                }
+                Err(error) => tracing::error!(listener, %error, "cannot listen"),
+            },
+            Message::ListenAtPath { id, listener, socket } => match tokio::net::UnixListener::from_std(socket) {
+                Ok(socket) => {
+                    let listener = Rc::new(Cell::new(listener));
+                    let task = accept::accept_at_path(Rc::clone(&worker), Rc::clone(&listener), socket);
                     accepting.push(Accepting { id, listener, task: tokio::task::spawn_local(task) });
                 }
                 Err(error) => tracing::error!(listener, %error, "cannot listen"),

@@ -63,8 +63,9 @@ fn identities(model: &Model) -> BTreeMap<SocketAddr, Identity> {
     let mut identities = BTreeMap::new();
     let mut add = |endpoints: &[Endpoint], service: &str, cell: &str| {
         for endpoint in endpoints {
+            let Some(address) = endpoint.address.socket() else { continue };
             let identity = Identity { service: service.to_owned(), cell: cell.to_owned() };
-            identities.insert(endpoint.address, identity);
+            identities.insert(address, identity);
         }
     };
     for service in model.services.values() {

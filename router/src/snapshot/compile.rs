@@ -7,6 +7,7 @@ use std::time::Duration;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Model, Placement};
 use gridrouter_config::registrations::Registrations;
+use gridrouter_config::resolved::{self, Resolved};
 
 use super::fences::Fences;
 use super::limits::{Limits, QuotaCache, quotas_of};
@@ -20,10 +21,11 @@ use super::{
 use crate::placement::ring::{self, Candidate};
 use crate::routing::RouteTable;
 
-/// Compiles a checked model, with the endpoints that registered themselves.
+/// Compiles a checked model, with the endpoints that registered themselves and what names of others were resolved to.
 pub fn compile(
     model: Arc<Model>,
     registrations: Arc<Registrations>,
+    resolved: Arc<Resolved>,
     generation: u64,
     digest: Arc<str>,
     old: Option<&Snapshot>,
@@ -34,7 +36,9 @@ pub fn compile(
     let compiled_in = Duration::ZERO;
     let same_moves = old.filter(|old| Arc::ptr_eq(&old.model.moves, &model.moves));
     let fences = same_moves.map_or_else(|| Fences::of(&model, names), |old| old.fences.clone());
-    if let Some(old) = old.filter(|old| same.all() && Arc::ptr_eq(&old.registrations, &registrations)) {
+    let same_live =
+        |old: &&Snapshot| Arc::ptr_eq(&old.registrations, &registrations) && Arc::ptr_eq(&old.resolved, &resolved);
+    if let Some(old) = old.filter(|_| same.all()).filter(same_live) {
         let (listeners, routes, grids) = (old.listeners.clone(), Arc::clone(&old.routes), old.grids.clone());
         let (cells, runs) = (old.cells.clone(), Arc::clone(&old.runs));
         return Snapshot {
@@ -42,6 +46,7 @@ pub fn compile(
             digest,
             model,
             registrations,
+            resolved,
             listeners,
             routes,
             grids,
@@ -56,7 +61,7 @@ pub fn compile(
     let cells = cells(&model, names);
     let grids = grids(&model, old, same.cells, names);
     let limits = Limits::prepare(&model, names);
-    let routes: Arc<[_]> = routes(&model, &registrations, old, &same, &limits, names).into();
+    let routes: Arc<[_]> = routes(&model, (&registrations, &resolved), old, &same, &limits, names).into();
     let listeners = listeners(&model, old, &routes, &limits, names);
     let runs = old.filter(|_| same.shifts && same.services).map(|old| Arc::clone(&old.runs));
     let runs = runs.unwrap_or_else(|| split::runs(&model, names));
@@ -66,6 +71,7 @@ pub fn compile(
         digest,
         model,
         registrations,
+        resolved,
         listeners,
         routes,
         grids,
@@ -188,7 +194,7 @@ fn place(model: &Model, grid: &Arc<model::Grid>, id: u32, before: Option<&GridPl
 
 fn routes(
     model: &Model,
-    registrations: &Registrations,
+    (registrations, resolved): (&Registrations, &Resolved),
     old: Option<&Snapshot>,
     same: &Unchanged,
     limits: &Limits,
@@ -199,10 +205,13 @@ fn routes(
         .filter(|_| reusable)
         .map(|old| old.routes.iter().map(|plan| (Arc::as_ptr(&plan.document), plan)).collect())
         .unwrap_or_default();
-    let mut targets = TargetCache::new(model, registrations);
+    let mut targets = TargetCache::new(model, registrations, resolved);
     // Of a service whose endpoints come and go by themselves, or whose traffic moves, only the routes to it are compiled
     // again.
     let mut moved = old.map(|old| registrations.differing(&old.registrations)).unwrap_or_default();
+    if let Some(old) = old {
+        moved.extend(resolved::reached_by(model, &resolved.differing(&old.resolved)));
+    }
     if let Some(old) = old.filter(|_| !same.shifts) {
         moved.extend(split::moved(&old.model, model));
     }

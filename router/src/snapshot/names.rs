@@ -1,8 +1,8 @@
 //! Stable numbers for names.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use gridrouter_config::address::Address;
 use hashbrown::HashMap;
 
 /// Gives each name a small number, once, for as long as the process lives.
@@ -73,5 +73,5 @@ pub struct Names {
     /// Tracks of shifts, by `<shift>@<started>/<cell>/<track>`.
     pub tracks: Numbers<Arc<str>>,
     /// Endpoints, by address.
-    pub endpoints: Numbers<(SocketAddr, Option<Arc<str>>)>,
+    pub endpoints: Numbers<(Address, Option<Arc<str>>)>,
 }

@@ -5,25 +5,29 @@ use std::sync::Arc;
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Model};
 use gridrouter_config::registrations::Registrations;
+use gridrouter_config::resolved::Resolved;
 use gridrouter_config::track::Track;
 
 use super::compile::{put, text};
+use super::expand::{Expanded, expand};
 use super::names::Names;
 use super::split::{self, SidePlan, SplitPlan, UnderWay};
 use super::{ActionPlan, EndpointGroup, EndpointPlan, Target, Targets};
-use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
+use crate::balance::smooth_weighted_round_robin::Policy;
+use crate::proxy_protocol::Version;
 
 /// The targets of each service in each grid, made once for all routes that share them.
 pub(super) struct TargetCache<'a> {
     model: &'a Model,
     registrations: &'a Registrations,
+    resolved: &'a Resolved,
     under_way: UnderWay<'a>,
     known: hashbrown::HashMap<(Name, Option<Name>), Targets>,
 }
 
 impl<'a> TargetCache<'a> {
-    pub(super) fn new(model: &'a Model, registrations: &'a Registrations) -> Self {
-        Self { model, registrations, under_way: UnderWay::of(model), known: hashbrown::HashMap::new() }
+    pub(super) fn new(model: &'a Model, registrations: &'a Registrations, resolved: &'a Resolved) -> Self {
+        Self { model, registrations, resolved, under_way: UnderWay::of(model), known: hashbrown::HashMap::new() }
     }
 
     pub(super) fn model(&self) -> &'a Model {
@@ -64,7 +68,7 @@ impl<'a> TargetCache<'a> {
             let target = if let Some(tracks) = service.cells.get(name) {
                 self.in_cell(service, name, tracks, names)
             } else {
-                let group = group(service, Some(name), Track::Blue, &cell.ingress, names);
+                let group = group(service, Some(name), Track::Blue, &expand(&cell.ingress, self.resolved), names);
                 Target { group, host: service.host.clone(), split: None }
             };
             put(&mut table, names.cells.of(text(name)), target);
@@ -96,7 +100,7 @@ impl<'a> TargetCache<'a> {
         names: &mut Names,
     ) -> Arc<EndpointGroup> {
         let endpoints = self.registrations.joined(&service.name, cell, track, tracks.of(track));
-        group(service, cell, track, &endpoints, names)
+        group(service, cell, track, &expand(&endpoints, self.resolved), names)
     }
 }
 
@@ -106,18 +110,30 @@ pub(super) fn label(service: &Name, cell: Option<&Name>, track: Track) -> Arc<st
     format!("{service}/{place}/{}", track.as_str()).into()
 }
 
+/// What a connection is opened under, if that is anything but the address: one that was opened under other terms is not
+/// used again.
+fn terms(service: &model::Service, name: Option<&Arc<str>>) -> Option<Arc<str>> {
+    let (tls, proxy_protocol) = (&service.tls, &service.proxy_protocol);
+    if tls.is_none() && proxy_protocol.is_none() {
+        return None;
+    }
+    // Whom a certificate has to be for.
+    let name = name.filter(|_| tls.is_some());
+    let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?} {proxy_protocol:?} {name:?}").as_bytes());
+    Some(format!("{} {hash:032x}", service.name).into())
+}
+
 fn group(
     service: &model::Service,
     cell: Option<&Name>,
     track: Track,
-    endpoints: &[model::Endpoint],
+    endpoints: &[Expanded],
     names: &mut Names,
 ) -> Arc<EndpointGroup> {
     let label = label(&service.name, cell, track);
-    // A connection that was opened under other terms is not used again.
-    let terms: Option<Arc<str>> = service.tls.as_ref().map(|tls| {
-        let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?}").as_bytes());
-        format!("{} {hash:032x}", service.name).into()
+    let proxy_protocol = service.proxy_protocol.map(|version| match version {
+        model::ProxyVersion::V1 => Version::V1,
+        model::ProxyVersion::V2 => Version::V2,
     });
     Arc::new(EndpointGroup {
         id: names.groups.of(Arc::clone(&label)),
@@ -126,20 +142,14 @@ fn group(
         endpoints: endpoints
             .iter()
             .map(|e| EndpointPlan {
-                address: e.address,
-                id: names.endpoints.of((e.address, terms.clone())),
+                address: e.address.clone(),
+                id: names.endpoints.of((e.address.clone(), terms(service, e.name.as_ref()))),
+                name: e.name.clone(),
                 tls: service.tls.as_ref().map(|_| text(&service.name)),
+                proxy_protocol,
             })
             .collect(),
-        peers: endpoints
-            .iter()
-            .map(|e| PeerConfig {
-                weight: e.weight,
-                backup: e.backup,
-                down: e.down,
-                max_connections: e.max_connections,
-            })
-            .collect(),
+        peers: endpoints.iter().map(|e| e.peer).collect(),
         policy: Policy { max_fails: service.balance.max_fails, fail_timeout_secs: service.balance.fail_timeout_secs },
     })
 }

@@ -137,6 +137,12 @@ pub struct ThreadCounters {
     pub denied: Counter,
     /// Connections closed at once, because their address had as many as it may.
     pub too_many: Counter,
+    /// Connections closed because nothing was said of whose they are.
+    pub unannounced: Counter,
+    /// Connections closed because what was said of whose they are is not the PROXY protocol.
+    pub misannounced: Counter,
+    /// Connections closed because that was not said in time.
+    pub late: Counter,
     /// Connections handed over to a thread with fewer.
     pub handed_over: Counter,
     /// Unused connections to endpoints.
@@ -148,6 +154,9 @@ impl ThreadCounters {
         match why {
             Unwelcome::Denied => &self.denied,
             Unwelcome::TooMany => &self.too_many,
+            Unwelcome::Unannounced => &self.unannounced,
+            Unwelcome::Misannounced => &self.misannounced,
+            Unwelcome::Late => &self.late,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Renders the metrics, on the admin thread: adds up what each thread counted.
 
 mod mirrors;
+mod names;
 mod tls;
 mod tunnels;
 
@@ -48,6 +49,7 @@ impl Collector for Everything {
         out.handshakes(&threads)?;
         out.tunnels(&threads)?;
         out.certificates(&view.shared.tls.load())?;
+        out.names(&view.board.names())?;
         out.requests("route", "route", &labels.routes, &merge(&threads, |t| &t.routes, Requests::add))?;
         out.requests("upstream", "group", &labels.groups, &merge(&threads, |t| &t.groups, Requests::add))?;
         out.limits(&labels.limits, &merge(&threads, |t| &t.limits, Limits::add))?;
@@ -195,7 +197,13 @@ impl Out<'_, '_> {
             "Client connections ended for asking nothing all the time",
             sum(|t| t.http2_floods.get()),
         )?;
-        let refused = [("denied", sum(|t| t.denied.get())), ("too_many", sum(|t| t.too_many.get()))];
+        let refused = [
+            ("denied", sum(|t| t.denied.get())),
+            ("too_many", sum(|t| t.too_many.get())),
+            ("proxy_header_missing", sum(|t| t.unannounced.get())),
+            ("proxy_header_bad", sum(|t| t.misannounced.get())),
+            ("proxy_header_late", sum(|t| t.late.get())),
+        ];
         let help = "Client connections closed at once, by reason";
         let mut metric = self.metric("connections_refused", help, MetricType::Counter)?;
         for (reason, value) in refused {

@@ -1,7 +1,6 @@
 //! TLS with endpoints: whom to believe, what to show, and the handshake.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::stream::{Received, TlsStream};
 use super::table::versions;
+use crate::snapshot::EndpointPlan;
 
 /// How much is received at once.
 const READ: usize = 8192;
@@ -65,8 +65,9 @@ impl ServiceTls {
     }
 
     /// Shakes hands with an endpoint. An error of the kind `InvalidData` says what is wrong with what it sent.
-    pub(crate) async fn connect(&self, mut socket: TcpStream, address: IpAddr) -> io::Result<TlsStream> {
-        let name = self.name.clone().unwrap_or_else(|| ServerName::IpAddress(address.to_canonical().into()));
+    pub(crate) async fn connect(&self, mut socket: TcpStream, endpoint: &EndpointPlan) -> io::Result<TlsStream> {
+        let name = self.name.clone().or_else(|| name_of(endpoint));
+        let name = name.ok_or_else(|| invalid("its certificate has to be for a name; write `tls: {serverName: …}`"))?;
         let mut tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(invalid)?;
         let mut received = BytesMut::new();
         loop {
@@ -98,6 +99,14 @@ impl ServiceTls {
                 }
             }
         }
+    }
+}
+
+/// What an endpoint's certificate has to be for, where the service has no name: the endpoint's own, or its address.
+fn name_of(endpoint: &EndpointPlan) -> Option<ServerName<'static>> {
+    match &endpoint.name {
+        Some(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()).ok(),
+        None => endpoint.address.socket().map(|address| ServerName::IpAddress(address.ip().to_canonical().into())),
     }
 }
 

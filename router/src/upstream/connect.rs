@@ -2,28 +2,36 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use gridrouter_config::address::Address;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpStream, UnixStream};
 
+use super::owner::Owner;
 use crate::clock;
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
 use crate::http1::wire::Wire;
+use crate::listener::unix;
 use crate::listener::worker::Worker;
 use crate::snapshot::EndpointPlan;
 use crate::tls::stream::Stream;
 
 /// Opens a connection within `time`, and before the request's deadline.
-pub(super) async fn connect(connection: &Connection, endpoint: &EndpointPlan, time: Duration) -> Result<Wire, Reject> {
+pub(super) async fn connect(
+    connection: &Connection,
+    endpoint: &EndpointPlan,
+    owner: Option<&Owner>,
+    time: Duration,
+) -> Result<Wire, Reject> {
     let give_up = clock::now_millis().after(time);
     // Boxed: connecting is rare, and its state would make every request's future larger.
-    let mut connecting = Box::pin(open(connection.worker(), endpoint));
+    let mut connecting = Box::pin(open(connection.worker(), endpoint, owner));
     poll_fn(|cx| {
         if let Poll::Ready(opened) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(opened.map_err(|error| reject_for(endpoint.address, &error)));
+            return Poll::Ready(opened.map_err(|error| reject_for(&endpoint.address, &error)));
         }
         let (now, deadline) = (connection.worker().now_millis(), connection.request_deadline.get());
         if now >= deadline {
@@ -39,14 +47,24 @@ pub(super) async fn connect(connection: &Connection, endpoint: &EndpointPlan, ti
 }
 
 /// Opens a connection, and shakes hands where the service speaks TLS. An error of the kind `InvalidData` is of the handshake.
-pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan) -> io::Result<Wire> {
-    let stream = TcpStream::connect(endpoint.address).await?;
-    stream.set_nodelay(true)?;
+/// `owner` is whose it will be, where endpoints are told; without one it is told that it is nobody's.
+pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option<&Owner>) -> io::Result<Wire> {
+    let mut stream = match &endpoint.address {
+        Address::Ip(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            stream
+        }
+        Address::Unix(path) => unix::as_tcp(UnixStream::connect(&**path).await?)?,
+    };
+    if let Some(version) = endpoint.proxy_protocol {
+        stream.write_all(&Owner::header(owner, version)).await?;
+    }
     let Some(service) = &endpoint.tls else { return Ok(Wire::new(Stream::Plain(stream))) };
     let tls = worker.shared.tls.load().services.get(service).cloned();
     let not_ready = || io::Error::new(io::ErrorKind::InvalidData, "what to agree on is not known; see /ready");
     let tls = tls.ok_or_else(not_ready)?;
-    let shaking = Box::pin(tls.connect(stream, endpoint.address.ip())).await;
+    let shaking = Box::pin(tls.connect(stream, endpoint)).await;
     match shaking {
         Ok(tls) => Ok(Wire::new(Stream::Tls(Box::new(tls)))),
         Err(error) => {
@@ -56,7 +74,7 @@ pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan) -> io::Result
     }
 }
 
-pub(super) fn reject_for(address: SocketAddr, error: &io::Error) -> Reject {
+pub(super) fn reject_for(address: &Address, error: &io::Error) -> Reject {
     if error.kind() == io::ErrorKind::TimedOut {
         return Reject::UpstreamConnectTimeout;
     }

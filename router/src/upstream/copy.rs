@@ -71,9 +71,9 @@ pub(crate) async fn send(
             outcome => return verdict(outcome).map(received),
         }
     }
-    let wire = match timeout(timeouts.connect, Box::pin(open(worker, endpoint))).await {
+    let wire = match timeout(timeouts.connect, Box::pin(open(worker, endpoint, None))).await {
         Ok(Ok(wire)) => wire,
-        Ok(Err(error)) => return Err(reject_for(endpoint.address, &error)),
+        Ok(Err(error)) => return Err(reject_for(&endpoint.address, &error)),
         Err(_) => return Err(Reject::UpstreamConnectTimeout),
     };
     verdict(attempt(worker, Exchange::on(wire), request, body, timeouts.response_head).await).map(received)

@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gridrouter_config::address::Address;
 use gridrouter_config::model::RouteTimeouts;
 use http::{Method, StatusCode, Uri};
 use http_body::Frame;
 
 use super::connect::connect;
 use super::exchange::{EARLY_HINTS, Exchange, Failed, Progress, Sending, Wants};
+use super::owner::Owner;
 use crate::balance::smooth_weighted_round_robin::{Outcome, Tried};
 use crate::clock::Millis;
 use crate::http::answer;
@@ -45,7 +47,12 @@ impl Choice {
 
     /// The endpoint's address as a `Host`.
     pub(crate) fn authority(&self) -> Option<String> {
-        self.plan().map(|endpoint| endpoint.address.to_string())
+        self.plan().map(|endpoint| match (&endpoint.address, &endpoint.name) {
+            (Address::Ip(address), Some(name)) => format!("{name}:{}", address.port()),
+            (Address::Ip(address), None) => address.to_string(),
+            // A path would be no host.
+            (Address::Unix(_), _) => "localhost".to_owned(),
+        })
     }
 
     fn plan(&self) -> Option<&EndpointPlan> {
@@ -74,6 +81,7 @@ pub(crate) struct Lease {
     choice: Choice,
     exchange: Box<Exchange>,
     endpoint: u32,
+    owner: Option<Box<Owner>>,
     idle: Duration,
 }
 
@@ -106,9 +114,12 @@ impl Lease {
 
     /// The answer was read to its end: the connection may serve another request.
     pub(crate) fn release(self, now: Millis) {
-        let Lease { choice, mut exchange, endpoint, idle } = self;
+        let Lease { choice, mut exchange, endpoint, owner, idle } = self;
         if exchange.is_reusable(&choice.worker.spare) {
-            choice.worker.pool.put(endpoint, exchange, now.after(idle));
+            match owner {
+                None => choice.worker.pool.put(endpoint, exchange, now.after(idle)),
+                Some(owner) => choice.worker.pool.put_owned(endpoint, owner, exchange, now.after(idle)),
+            }
         }
     }
 }
@@ -174,11 +185,16 @@ impl Journey {
             };
             let endpoint = plan.id;
             let worker = connection.worker();
-            let pooled = if fresh { None } else { worker.pool.take(endpoint, worker.now_millis()) };
+            let owner = Owner::of(connection, plan);
+            let pooled = match &owner {
+                _ if fresh => None,
+                None => worker.pool.take(endpoint, worker.now_millis()),
+                Some(owner) => worker.pool.take_owned(endpoint, owner, worker.now_millis()),
+            };
             let reused = pooled.is_some();
             let exchange = match pooled {
                 Some(exchange) => Ok(exchange),
-                None => connect(connection, plan, timeouts.connect).await.map(Exchange::on),
+                None => connect(connection, plan, owner.as_deref(), timeouts.connect).await.map(Exchange::on),
             };
             let then = match exchange {
                 Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Then::Over(reject),
@@ -186,7 +202,7 @@ impl Journey {
                 Ok(exchange) => match self.attempt(connection, timeouts, exchange, reused).await {
                     Ok((head, exchange)) => {
                         let choice = self.choice.take().ok_or(Reject::NoEndpoint)?;
-                        let lease = Lease { choice, exchange, endpoint, idle: timeouts.upstream_idle };
+                        let lease = Lease { choice, exchange, endpoint, owner, idle: timeouts.upstream_idle };
                         return Ok((head, lease));
                     }
                     Err(then) => then,

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 
 use super::exchange::Exchange;
+use super::owner::Owner;
 use crate::clock::Millis;
 
 /// Unused connections kept for one endpoint by one thread. More than that were opened by a burst and would only cost
@@ -16,6 +17,8 @@ const MAX_IDLE: usize = 256;
 struct Idle {
     connection: Box<Exchange>,
     expires: Millis,
+    /// Whose it is, where the endpoint was told.
+    owner: Option<Box<Owner>>,
 }
 
 /// One thread's unused connections, by the endpoint's stable number.
@@ -25,7 +28,37 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// An unused connection to the endpoint, if there is one that is not too old and was not closed.
+    /// An unused connection of this owner to the endpoint, if there is one that is not too old and was not closed.
+    pub(super) fn take_owned(&self, endpoint: u32, owner: &Owner, now: Millis) -> Option<Box<Exchange>> {
+        let mut idle = self.idle.borrow_mut();
+        let connections = idle.get_mut(endpoint as usize)?;
+        while let Some(at) = connections.iter().rposition(|idle| idle.owner.as_deref() == Some(owner)) {
+            let mut newest = connections.remove(at);
+            if newest.expires > now && newest.connection.is_open() {
+                return Some(newest.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that may serve another request of its owner. Owners go: one that is new is more likely to come
+    /// again than the oldest.
+    pub(super) fn put_owned(&self, endpoint: u32, owner: Box<Owner>, connection: Box<Exchange>, expires: Millis) {
+        let mut idle = self.idle.borrow_mut();
+        let index = endpoint as usize;
+        if idle.len() <= index {
+            idle.resize_with(index + 1, Vec::new);
+        }
+        if let Some(connections) = idle.get_mut(index) {
+            if connections.len() >= MAX_IDLE {
+                connections.remove(0);
+            }
+            connections.push(Idle { connection, expires, owner: Some(owner) });
+        }
+    }
+
+    /// An unused connection to the endpoint, if there is one that is not too old and was not closed. For endpoints that are
+    /// not told whose connections are.
     pub(crate) fn take(&self, endpoint: u32, now: Millis) -> Option<Box<Exchange>> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(endpoint as usize)?;
@@ -47,7 +80,7 @@ impl Pool {
         if let Some(connections) = idle.get_mut(index)
             && connections.len() < MAX_IDLE
         {
-            connections.push(Idle { connection, expires });
+            connections.push(Idle { connection, expires, owner: None });
         }
     }
 

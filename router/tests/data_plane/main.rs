@@ -28,19 +28,27 @@ mod http2;
 #[cfg(test)]
 mod interim;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod late;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod moves;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod normal_form;
+#[cfg(test)]
+mod owners;
 #[cfg(test)]
 mod parking;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
 mod pool;
+#[cfg(test)]
+mod proxied;
 #[cfg(test)]
 mod registered;
 #[cfg(test)]
@@ -49,6 +57,8 @@ mod reload;
 mod routes;
 #[cfg(test)]
 mod shift;
+#[cfg(test)]
+mod sockets;
 #[cfg(test)]
 mod streaming;
 #[cfg(test)]

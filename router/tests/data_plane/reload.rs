@@ -207,6 +207,7 @@ fn without_documents_and_without_a_last_good_generation_a_router_does_not_start(
         drain: std::time::Duration::ZERO,
         limit_bytes: gridrouter::lifecycle::LIMIT_BYTES,
         tls_ticket_keys: None,
+        nameservers: Vec::new(),
     };
     let error = gridrouter::lifecycle::Router::start(&options).unwrap_err();
     assert!(error.contains("nowhere"), "{error}");

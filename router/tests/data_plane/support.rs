@@ -1,5 +1,6 @@
 //! What the tests are written with: a site (a router with its documents), clients and endpoints.
 
+pub(crate) mod dns;
 pub(crate) mod etcd;
 pub(crate) mod frames;
 mod site;

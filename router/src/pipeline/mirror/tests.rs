@@ -6,7 +6,13 @@ use super::*;
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 
 fn group(peers: &[PeerConfig]) -> Arc<EndpointGroup> {
-    let endpoint = |id| EndpointPlan { address: SocketAddr::from(([127, 0, 0, 1], 1)), id, tls: None };
+    let endpoint = |id| EndpointPlan {
+        address: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
+        id,
+        tls: None,
+        proxy_protocol: None,
+        name: None,
+    };
     Arc::new(EndpointGroup {
         id: 0,
         label: "a".into(),

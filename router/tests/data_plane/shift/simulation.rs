@@ -80,7 +80,7 @@ impl Simulation {
         let in_force = in_force(None, shift);
         let mut names = Names::default();
         let model = Arc::clone(in_force.model());
-        let snapshot = compile(model, Arc::default(), 1, "".into(), None, &mut names);
+        let snapshot = compile(model, Arc::default(), Arc::default(), 1, "".into(), None, &mut names);
         Self { in_force, names, snapshot, limits: LimitTable::new(1 << 20) }
     }
 
@@ -89,7 +89,7 @@ impl Simulation {
         self.in_force = in_force(Some(&self.in_force), shift);
         let model = Arc::clone(self.in_force.model());
         let registrations = Arc::clone(&self.snapshot.registrations);
-        let next = compile(model, registrations, 2, "".into(), Some(&self.snapshot), &mut self.names);
+        let next = compile(model, registrations, Arc::default(), 2, "".into(), Some(&self.snapshot), &mut self.names);
         std::mem::replace(&mut self.snapshot, next)
     }
 

@@ -79,6 +79,7 @@ impl InEtcd {
             drain: PATIENCE,
             limit_bytes: gridrouter::lifecycle::LIMIT_BYTES,
             tls_ticket_keys: None,
+            nameservers: Vec::new(),
         };
         Self(Some(Router::start(&options).unwrap()))
     }

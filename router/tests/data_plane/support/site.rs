@@ -20,6 +20,7 @@ pub(crate) struct Builder {
     state: Option<PathBuf>,
     drain: Duration,
     keys: Option<PathBuf>,
+    nameserver: Option<SocketAddr>,
 }
 
 impl Builder {
@@ -62,6 +63,12 @@ impl Builder {
         self
     }
 
+    /// Who is asked for names.
+    pub(crate) fn nameserver(mut self, address: SocketAddr) -> Self {
+        self.nameserver = Some(address);
+        self
+    }
+
     /// How long answers under way may take when the router is stopped.
     pub(crate) fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
@@ -73,14 +80,21 @@ impl Builder {
         let listener = format!("kind: Listener\nname: web\naddress: 127.0.0.1:0\n{}", self.listener);
         std::fs::write(directory.path().join("listener.yaml"), listener).unwrap();
         std::fs::write(directory.path().join("documents.yaml"), self.documents).unwrap();
-        let router = boot(directory.path(), self.state, self.threads.max(1), self.drain, self.keys);
+        let router = boot(directory.path(), self.state, self.threads.max(1), self.drain, (self.keys, self.nameserver));
         let site = Site { router: Some(router), directory: Some(directory) };
         assert_eq!(site.ready()["quarantined"], serde_json::json!([]), "the documents of a test have to be good");
         site
     }
 }
 
-fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration, keys: Option<PathBuf>) -> Router {
+fn boot(
+    config: &Path,
+    state: Option<PathBuf>,
+    threads: usize,
+    drain: Duration,
+    told: (Option<PathBuf>, Option<SocketAddr>),
+) -> Router {
+    let (keys, nameserver) = told;
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     Router::start(&Options {
         config: config.to_owned(),
@@ -92,6 +106,7 @@ fn boot(config: &Path, state: Option<PathBuf>, threads: usize, drain: Duration, 
         drain,
         limit_bytes: LIMIT_BYTES,
         tls_ticket_keys: keys,
+        nameservers: nameserver.into_iter().collect(),
     })
     .unwrap()
 }
@@ -121,7 +136,7 @@ impl Site {
 
     /// Boots with a directory of documents that may not be there.
     pub(crate) fn boot_from(directory: &Path, state: &Path) -> Site {
-        let router = boot(directory, Some(state.to_owned()), 1, Duration::ZERO, None);
+        let router = boot(directory, Some(state.to_owned()), 1, Duration::ZERO, (None, None));
         Site { router: Some(router), directory: None }
     }
 

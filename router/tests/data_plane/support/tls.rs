@@ -122,10 +122,16 @@ impl Trusting {
 
     /// Shakes hands.
     pub(crate) fn try_connect(&self, address: SocketAddr, host: &str) -> std::io::Result<Secured> {
+        self.try_connect_behind(b"", address, host)
+    }
+
+    /// Sends something and shakes hands then.
+    pub(crate) fn try_connect_behind(&self, first: &[u8], address: SocketAddr, host: &str) -> std::io::Result<Secured> {
         let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.set_nodelay(true)?;
+        socket.write_all(first)?;
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let mut tls = ClientConnection::new(Arc::clone(&self.0), name).map_err(std::io::Error::other)?;
         while tls.is_handshaking() {

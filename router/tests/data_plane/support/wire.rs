@@ -95,6 +95,11 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::at(stream)
+    }
+
+    /// One whose socket is set up.
+    pub(crate) fn at(stream: TcpStream) -> Self {
         Self { stream, unread: Vec::new() }
     }
 
