@@ -30,7 +30,7 @@ pub use route::{
     Action, CertificateField, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch,
     QueryMatch, Redirect, RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, ValueMatch,
 };
-pub use service::{Balance, Endpoint, Service, ServiceTls, Tracks};
+pub use service::{Balance, Endpoint, Service, ServiceTls, Tracks, UpstreamProtocol};
 pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
 pub use tenant_move::{Move, MoveState};

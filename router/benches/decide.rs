@@ -180,6 +180,7 @@ fn model(shift: bool) -> model::Model {
                 endpoints: model::Tracks::default(),
                 limits: vec![],
                 tls: None,
+                protocol: model::UpstreamProtocol::Http1,
             }),
             |service| &service.name,
         ),

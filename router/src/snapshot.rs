@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model;
+use gridrouter_config::model::{self, UpstreamProtocol};
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::track::Track;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -190,10 +190,12 @@ pub struct EndpointGroup {
 pub struct EndpointPlan {
     /// The address.
     pub address: SocketAddr,
-    /// The stable number of the address, and of what is agreed on by TLS: what connections are pooled under.
+    /// The stable number of the address, of what is agreed on by TLS, and of the protocol: what connections are pooled under.
     pub id: u32,
     /// The service whose settings of TLS apply; in clear without.
     pub tls: Option<Arc<str>>,
+    /// What is spoken; in clear never `Auto`.
+    pub protocol: UpstreamProtocol,
 }
 
 /// Limits that are asked together.

@@ -8,7 +8,7 @@ use super::Check;
 use super::host::{authority, exact};
 use super::listener::authorities;
 use super::value::all;
-use crate::model::{Balance, Service, ServiceTls, TlsVersion, Tracks};
+use crate::model::{Balance, Service, ServiceTls, TlsVersion, Tracks, UpstreamProtocol};
 use crate::path::Path;
 use crate::raw;
 use crate::track::Track;
@@ -41,6 +41,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
         endpoints: endpoints.unwrap_or_else(|| Some(Tracks::default()))?,
         limits: limits?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+        protocol: raw.protocol.unwrap_or(UpstreamProtocol::Http1),
     })
 }
 

@@ -5,6 +5,7 @@ use http::HeaderValue;
 
 use super::{Authorities, TlsVersion};
 use crate::ids::Name;
+pub use crate::raw::UpstreamProtocol;
 use crate::track::Track;
 
 /// A named backend that every cell has.
@@ -25,6 +26,8 @@ pub struct Service {
     pub limits: Vec<Name>,
     /// Speaks TLS, as this says; HTTP in clear without.
     pub tls: Option<ServiceTls>,
+    /// The version of HTTP that is spoken.
+    pub protocol: UpstreamProtocol,
 }
 
 /// TLS with endpoints.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model::{self, Model};
+use gridrouter_config::model::{self, Model, UpstreamProtocol};
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::track::Track;
 
@@ -115,10 +115,17 @@ fn group(
 ) -> Arc<EndpointGroup> {
     let label = label(&service.name, cell, track);
     // A connection that was opened under other terms is not used again.
-    let terms: Option<Arc<str>> = service.tls.as_ref().map(|tls| {
-        let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?}").as_bytes());
-        format!("{} {hash:032x}", service.name).into()
-    });
+    let protocol = match service.protocol {
+        UpstreamProtocol::Auto if service.tls.is_none() => UpstreamProtocol::Http1,
+        UpstreamProtocol::Http1 | UpstreamProtocol::H2 | UpstreamProtocol::Auto => service.protocol,
+    };
+    let terms: Option<Arc<str>> = match &service.tls {
+        Some(tls) => {
+            let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?}{protocol:?}").as_bytes());
+            Some(format!("{} {hash:032x}", service.name).into())
+        }
+        None => (protocol == UpstreamProtocol::H2).then(|| "h2 in clear".into()),
+    };
     Arc::new(EndpointGroup {
         id: names.groups.of(Arc::clone(&label)),
         label,
@@ -129,6 +136,7 @@ fn group(
                 address: e.address,
                 id: names.endpoints.of((e.address, terms.clone())),
                 tls: service.tls.as_ref().map(|_| text(&service.name)),
+                protocol,
             })
             .collect(),
         peers: endpoints

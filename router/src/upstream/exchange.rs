@@ -19,7 +19,7 @@ use crate::http1::wire::{Spare, Wire};
 use crate::http1::{Scan, encode};
 
 /// How many interim responses (1xx) may come before the answer.
-const MAX_INTERIM: u32 = 32;
+pub(super) const MAX_INTERIM: u32 = 32;
 
 /// How the sending of a request gets on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

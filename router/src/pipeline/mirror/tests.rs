@@ -1,12 +1,18 @@
 use std::net::SocketAddr;
 
+use gridrouter_config::model::UpstreamProtocol;
 use gridrouter_config::track::Track;
 
 use super::*;
 use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 
 fn group(peers: &[PeerConfig]) -> Arc<EndpointGroup> {
-    let endpoint = |id| EndpointPlan { address: SocketAddr::from(([127, 0, 0, 1], 1)), id, tls: None };
+    let endpoint = |id| EndpointPlan {
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        id,
+        tls: None,
+        protocol: UpstreamProtocol::Http1,
+    };
     Arc::new(EndpointGroup {
         id: 0,
         label: "a".into(),
