@@ -306,8 +306,8 @@ impl Journey {
         Sending { out, body, chunked }
     }
 
-    /// Begins with the request. What an endpoint took nothing of over HTTP/1.1 is written already: over HTTP/2 it is of no use,
-    /// and all of it that there is still is the body that nobody has begun to read.
+    /// Begins with the request. What an endpoint took nothing of over HTTP/1.1 is written already, pieces of its body among it,
+    /// and cannot be sent over HTTP/2: the next endpoint of a service that speaks either may be one that wants that.
     fn begin(&mut self, worker: &Worker, way: Way, now: Millis) -> Result<Carrier, Then> {
         match way {
             Way::Own(mut exchange) => {
