@@ -30,7 +30,7 @@ pub use route::{
     Action, CertificateField, FixedResponse, Forward, HeaderEdits, HeaderMatch, HostPattern, Otherwise, PathMatch,
     QueryMatch, Redirect, RedirectPath, Route, RouteTimeouts, TenantRule, TenantSource, Upgrade, ValueMatch,
 };
-pub use service::{Balance, Endpoint, ProxyVersion, Service, ServiceTls, Tracks};
+pub use service::{Balance, Endpoint, ProxyVersion, Service, ServiceTls, Tracks, UpstreamProtocol};
 pub use shift::{Analysis, Mirror, Prometheus, PrometheusQuery, Shift, ShiftState, ShiftStep, Testers, Wave};
 pub use tenant::{LimitOverride, Pin, Tenant, TenantLimits};
 pub use tenant_move::{Move, MoveState};

@@ -31,7 +31,7 @@ pub use route::{
     CertificateField, FixedResponse, HeaderEdits, HeaderMatch, Otherwise, PathMatch, QueryMatch, Redirect, Rewrite,
     Route, RouteTimeouts, Scheme, TenantRule, TenantSource,
 };
-pub use service::{Balance, BalanceAlgorithm, Endpoint, ProxyVersion, Service, ServiceTls, Tracks};
+pub use service::{Balance, BalanceAlgorithm, Endpoint, ProxyVersion, Service, ServiceTls, Tracks, UpstreamProtocol};
 pub use shift::{
     Analysis, Mirror, OnFailure, OnNoEndpoint, Prometheus, PrometheusQuery, RollbackPace, Shift, ShiftBy, ShiftPhase,
     ShiftReport, ShiftState, ShiftStep, TesterHeader, Testers, Wave,

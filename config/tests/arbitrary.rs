@@ -19,7 +19,7 @@ const DOCUMENTS: [&str; 15] = [
     "{\"kind\": \"Cell\", \"name\": \"eu-2\", \"ingress\": [{\"address\": \"10.0.0.9:80\"}]}\n",
     "kind: Grid\nname: shop\ncells: [eu-1, eu-2]\nplacement: {boundedLoad: 1.5}\n",
     "kind: Service\nname: checkout\nhost: checkout.internal\ncells:\n  eu-1:\n    blue:\n      - address: 10.0.0.1:80\n        weight: 3\n    green: []\nlimits: [bytes]\n\
-     tls: {serverName: a.b, verify: true, clientCertificate: shop, minimumVersion: tls1.2, authorities: {file: /ca.pem}}\n",
+     tls: {serverName: a.b, verify: true, clientCertificate: shop, minimumVersion: tls1.2, authorities: {file: /ca.pem}}\nprotocol: h2\n",
     "kind: Route\nname: checkout\nhosts: [shop.example.com]\npaths: [{regex: '/a/[0-9]+'}]\ngrid: shop\nservice: checkout\n\
      tenant: {from: [{header: x-tenant-id}]}\nlimits: [per-tenant]\n",
     "kind: Limit\nname: per-tenant\ntokenBucket: {rate: 100/s, burst: 200}\ncandidate: {rate: 50/s}\n\

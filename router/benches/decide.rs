@@ -184,6 +184,7 @@ fn model(shift: bool) -> model::Model {
                 limits: vec![],
                 tls: None,
                 proxy_protocol: None,
+                protocol: model::UpstreamProtocol::Http1,
             }),
             |service| &service.name,
         ),

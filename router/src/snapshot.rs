@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use gridrouter_config::address::Address;
 use gridrouter_config::ids::Name;
-use gridrouter_config::model;
+use gridrouter_config::model::{self, UpstreamProtocol};
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::resolved::Resolved;
 use gridrouter_config::track::Track;
@@ -195,7 +195,8 @@ pub struct EndpointGroup {
 pub struct EndpointPlan {
     /// The address.
     pub address: Address,
-    /// The stable number of the address, of what is agreed on by TLS and of what is said ahead of it: what connections are pooled under.
+    /// The stable number of the address, of what is agreed on by TLS, of what is said ahead of it,
+    /// and of the protocol: what connections are pooled under.
     pub id: u32,
     /// The service whose settings of TLS apply; in clear without.
     pub tls: Option<Arc<str>>,
@@ -203,6 +204,8 @@ pub struct EndpointPlan {
     pub(crate) proxy_protocol: Option<Version>,
     /// The name that has the address.
     pub(crate) name: Option<Arc<str>>,
+    /// What is spoken; in clear never `Auto`.
+    pub protocol: UpstreamProtocol,
 }
 
 /// Limits that are asked together.

@@ -8,7 +8,7 @@ use super::Check;
 use super::host::{authority, exact};
 use super::listener::authorities;
 use super::value::all;
-use crate::model::{Balance, Service, ServiceTls, TlsVersion, Tracks};
+use crate::model::{Balance, Service, ServiceTls, TlsVersion, Tracks, UpstreamProtocol};
 use crate::path::Path;
 use crate::raw;
 use crate::track::Track;
@@ -33,6 +33,14 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
     }
     let limits = check.references(&Path::Root.key("limits"), &raw.limits);
     let tls = raw.tls.as_ref().map(|tls| self::tls(check, tls, raw.host.as_deref()));
+    let protocol = raw.protocol.unwrap_or(UpstreamProtocol::Http1);
+    if raw.proxy_protocol.is_some() && protocol != UpstreamProtocol::Http1 {
+        check.wrong_but(
+            &Path::Root.key("proxyProtocol"),
+            "a connection that speaks HTTP/2 is shared by clients, and the PROXY protocol tells of one",
+            "write `protocol: http1`, or leave `proxyProtocol` out and let endpoints read `X-Forwarded-For`",
+        );
+    }
     Some(Service {
         name: check.source.id.name.clone(),
         host: host.map_or(Some(None), |host| host.map(Some))?,
@@ -42,6 +50,7 @@ pub(super) fn check(check: &mut Check<'_>, raw: &raw::Service) -> Option<Service
         limits: limits?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         proxy_protocol: raw.proxy_protocol,
+        protocol,
     })
 }
 

@@ -5,7 +5,7 @@ use http::HeaderValue;
 use super::{Authorities, TlsVersion};
 use crate::address::EndpointAddress;
 use crate::ids::Name;
-pub use crate::raw::ProxyVersion;
+pub use crate::raw::{ProxyVersion, UpstreamProtocol};
 use crate::track::Track;
 
 /// A named backend that every cell has.
@@ -28,6 +28,8 @@ pub struct Service {
     pub tls: Option<ServiceTls>,
     /// The version of the PROXY protocol by which endpoints are told of the client; nothing is said without.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// The version of HTTP that is spoken.
+    pub protocol: UpstreamProtocol,
 }
 
 /// TLS with endpoints.

@@ -35,6 +35,21 @@ pub struct Service {
     /// is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyVersion>,
+    /// The version of HTTP that is spoken with its endpoints, and with the ingress of cells. Default `http1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<UpstreamProtocol>,
+}
+
+/// The version of HTTP that is spoken with endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: with `tls` the endpoint has to agree to it (ALPN), and in clear it has to know (prior knowledge).
+    H2,
+    /// With `tls`, HTTP/2 where the endpoint agrees to it, else HTTP/1.1. In clear it is HTTP/1.1.
+    Auto,
 }
 
 /// TLS with endpoints.

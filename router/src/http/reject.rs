@@ -89,6 +89,8 @@ rejects! {
     UpstreamConnectTimeout GATEWAY_TIMEOUT "upstream_connect_timeout" "the service could not be reached in time";
     /// The handshake with the endpoint failed: its certificate is not good, or it does not speak TLS.
     UpstreamTlsFailed BAD_GATEWAY "upstream_tls_failed" "the service could not be reached securely";
+    /// The service says that its endpoints speak HTTP/2, and this one does not.
+    UpstreamNoHttp2 BAD_GATEWAY "upstream_no_http2" "the service could not be spoken with";
     /// The endpoint closed the connection without an answer.
     UpstreamClosed BAD_GATEWAY "upstream_closed" "the service closed the connection without an answer";
     /// The endpoint's answer is not HTTP, or ambiguous.

@@ -61,9 +61,20 @@ pub(crate) fn parse(input: &mut BytesMut, scan: &mut Scan, to_head: bool) -> Res
 
 fn understand(parsed: &httparse::Response<'_, '_>, bytes: &[u8], to_head: bool) -> Result<Head, Malformed> {
     let (Some(code), Some(version)) = (parsed.code, parsed.version) else { return Err(Malformed::NotHttp) };
-    // RFC 9110 §15: beyond 599 there is nothing that a client could make sense of.
-    let status = StatusCode::from_u16(code).ok().filter(|status| status.as_u16() < 600).ok_or(Malformed::NotHttp)?;
-    let mut fields = Fields::of_head(bytes, parsed.headers, ADDED_LINES);
+    let status = StatusCode::from_u16(code).map_err(|_| Malformed::NotHttp)?;
+    head(status, Fields::of_head(bytes, parsed.headers, ADDED_LINES), version, to_head)
+}
+
+/// The head of an answer that came over HTTP/2: its body lasts until the stream ends, where nothing says how long it is.
+pub(crate) fn delimited(status: StatusCode, fields: Fields, to_head: bool) -> Result<Head, Malformed> {
+    head(status, fields, 1, to_head)
+}
+
+fn head(status: StatusCode, mut fields: Fields, version: u8, to_head: bool) -> Result<Head, Malformed> {
+    if status.as_u16() >= 600 {
+        // RFC 9110 §15: beyond 599 there is nothing that a client could make sense of.
+        return Err(Malformed::NotHttp);
+    }
     let delimiting = Delimiting::of(&fields, version)?;
     if status == StatusCode::SWITCHING_PROTOCOLS && version == 0 {
         // There is no such thing in HTTP/1.0 (RFC 9110 §7.8).

@@ -40,6 +40,10 @@ impl Io {
         }
     }
 
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Hands out what was received already.
     fn take_early(&mut self, into: &mut ReadBuf<'_>) {
         let length = self.early.len().min(into.remaining());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model::{self, Model};
+use gridrouter_config::model::{self, Model, UpstreamProtocol};
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::resolved::Resolved;
 use gridrouter_config::track::Track;
@@ -113,14 +113,22 @@ pub(super) fn label(service: &Name, cell: Option<&Name>, track: Track) -> Arc<st
 /// What a connection is opened under, if that is anything but the address: one that was opened under other terms is not
 /// used again.
 fn terms(service: &model::Service, name: Option<&Arc<str>>) -> Option<Arc<str>> {
-    let (tls, proxy_protocol) = (&service.tls, &service.proxy_protocol);
+    let (tls, proxy_protocol, protocol) = (&service.tls, &service.proxy_protocol, spoken(service));
     if tls.is_none() && proxy_protocol.is_none() {
-        return None;
+        return (protocol == UpstreamProtocol::H2).then(|| "h2 in clear".into());
     }
     // Whom a certificate has to be for.
     let name = name.filter(|_| tls.is_some());
-    let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?} {proxy_protocol:?} {name:?}").as_bytes());
+    let hash = xxhash_rust::xxh3::xxh3_128(format!("{tls:?} {proxy_protocol:?} {protocol:?} {name:?}").as_bytes());
     Some(format!("{} {hash:032x}", service.name).into())
+}
+
+/// The protocol of a service. In clear nobody can be asked which it is.
+fn spoken(service: &model::Service) -> UpstreamProtocol {
+    match service.protocol {
+        UpstreamProtocol::Auto if service.tls.is_none() => UpstreamProtocol::Http1,
+        UpstreamProtocol::Http1 | UpstreamProtocol::H2 | UpstreamProtocol::Auto => service.protocol,
+    }
 }
 
 fn group(
@@ -135,6 +143,7 @@ fn group(
         model::ProxyVersion::V1 => Version::V1,
         model::ProxyVersion::V2 => Version::V2,
     });
+    let protocol = spoken(service);
     Arc::new(EndpointGroup {
         id: names.groups.of(Arc::clone(&label)),
         label,
@@ -147,6 +156,7 @@ fn group(
                 name: e.name.clone(),
                 tls: service.tls.as_ref().map(|_| text(&service.name)),
                 proxy_protocol,
+                protocol,
             })
             .collect(),
         peers: endpoints.iter().map(|e| e.peer).collect(),

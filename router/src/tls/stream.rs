@@ -73,6 +73,24 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has closed the connection, as far as that shows without reading anything.
+    pub(crate) fn is_ended(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let Some(socket) = self.socket() else { return true };
+        match recv(socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, received)) => received == 0,
+            Err(error) => error != rustix::io::Errno::AGAIN,
+        }
+    }
+
+    /// Whether HTTP/2 was agreed on.
+    pub(crate) fn agreed_on_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Gone => false,
+            Self::Tls(tls) => tls.tls.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Says that nothing more will be sent, if that needs words and the socket takes them at once. For connections that end
     /// without an answer being sent.
     pub(crate) fn say_goodbye(&mut self) {

@@ -4,13 +4,15 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use gridrouter_config::model::ServiceTls as Document;
+use gridrouter_config::model::{ServiceTls as Document, UpstreamProtocol};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, ClientConnection, Connection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Connection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -35,6 +37,7 @@ impl ServiceTls {
     /// `roots` are those that the document says, or the system's.
     pub(crate) fn new(
         document: &Document,
+        protocol: UpstreamProtocol,
         provider: &Arc<CryptoProvider>,
         roots: Arc<RootCertStore>,
         own: Option<Arc<CertifiedKey>>,
@@ -58,8 +61,12 @@ impl ServiceTls {
             Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*own).clone()))),
             None => builder.with_no_client_auth(),
         };
-        // HTTP/2 will come before it, where the service wants that.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let names: &[&[u8]] = match protocol {
+            UpstreamProtocol::Http1 => &[b"http/1.1"],
+            UpstreamProtocol::H2 => &[b"h2"],
+            UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+        };
+        config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(Self { config: Arc::new(config), name: name.transpose()? })
     }
@@ -108,6 +115,18 @@ fn name_of(endpoint: &EndpointPlan) -> Option<ServerName<'static>> {
         Some(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()).ok(),
         None => endpoint.address.socket().map(|address| ServerName::IpAddress(address.ip().to_canonical().into())),
     }
+}
+
+/// Whether a handshake failed because the endpoint speaks nothing of what it was offered.
+pub(crate) fn has_no_common_protocol(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + Send + Sync + 'static)> = error.get_ref().map(|cause| cause as _);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) = error.downcast_ref() {
+            return true;
+        }
+        cause = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|cause| cause as _);
+    }
+    false
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gridrouter_config::address::Address;
@@ -26,12 +26,22 @@ pub(super) async fn connect(
     owner: Option<&Owner>,
     time: Duration,
 ) -> Result<Wire, Reject> {
-    let give_up = clock::now_millis().after(time);
     // Boxed: connecting is rare, and its state would make every request's future larger.
     let mut connecting = Box::pin(open(connection.worker(), endpoint, owner));
+    let reject = |error| reject_for(&endpoint.address, &error);
+    within(connection, time, |cx| connecting.as_mut().poll(cx).map(|opened| opened.map_err(reject))).await
+}
+
+/// Waits for a connection no longer than `time`, nor beyond the request's deadline.
+pub(super) async fn within<T>(
+    connection: &Connection,
+    time: Duration,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Reject>>,
+) -> Result<T, Reject> {
+    let give_up = clock::now_millis().after(time);
     poll_fn(|cx| {
-        if let Poll::Ready(opened) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(opened.map_err(|error| reject_for(&endpoint.address, &error)));
+        if let Poll::Ready(opened) = poll(cx) {
+            return Poll::Ready(opened);
         }
         let (now, deadline) = (connection.worker().now_millis(), connection.request_deadline.get());
         if now >= deadline {

@@ -3,16 +3,20 @@
 //! Copies have connections of their own, so that none takes one that a client's request would have had.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gridrouter_config::model::RouteTimeouts;
+use gridrouter_config::model::{RouteTimeouts, UpstreamProtocol};
 use http::Method;
 use tokio::time::timeout;
 
+use super::carrier::Carrier;
 use super::connect::{open, reject_for};
 use super::exchange::{Exchange, Failed, Sending};
+use super::http2::{hub, stream};
 use super::journey::Outgoing;
+use super::payload::Payload;
 use crate::clock;
 use crate::http::reject::Reject;
 use crate::http1::encode;
@@ -25,7 +29,7 @@ use crate::snapshot::EndpointPlan;
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) head: Head,
-    exchange: Box<Exchange>,
+    carrier: Carrier,
     endpoint: u32,
     idle: Duration,
 }
@@ -34,7 +38,7 @@ impl Received {
     /// The next piece of the answer's body. The error: it broke off.
     pub(crate) async fn next(&mut self, worker: &Worker) -> Option<Result<Bytes, ()>> {
         loop {
-            match poll_fn(|cx| self.exchange.poll_frame(cx, &worker.spare)).await? {
+            match poll_fn(|cx| self.carrier.poll_frame(cx, &worker.spare)).await? {
                 Ok(frame) => {
                     if let Ok(data) = frame.into_data() {
                         return Some(Ok(data));
@@ -46,59 +50,98 @@ impl Received {
     }
 
     /// The answer was read to its end: the connection may serve another copy.
-    pub(crate) fn release(mut self, worker: &Worker) {
-        if self.exchange.is_reusable(&worker.spare) {
-            worker.mirrors.pool.put(self.endpoint, self.exchange, clock::now_millis().after(self.idle));
+    pub(crate) fn release(self, worker: &Worker) {
+        if let Some(exchange) = self.carrier.into_reusable(&worker.spare) {
+            worker.mirrors.pool.put(self.endpoint, exchange, clock::now_millis().after(self.idle));
         }
     }
 }
 
 /// Sends a copy with its body, if it has one, and waits for the head of its answer. It is sent once; only where the endpoint
-/// closed an unused connection meanwhile, it is sent on a fresh one.
+/// closed an unused connection meanwhile, or took nothing of it over a shared one, it is sent on another one.
 pub(crate) async fn send(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     endpoint: &EndpointPlan,
     request: &Outgoing,
     body: &Bytes,
     timeouts: &RouteTimeouts,
 ) -> Result<Received, Reject> {
-    let received = |(head, exchange)| Received { head, exchange, endpoint: endpoint.id, idle: timeouts.upstream_idle };
+    let received = |(head, carrier)| Received { head, carrier, endpoint: endpoint.id, idle: timeouts.upstream_idle };
     // Whether an endpoint that closes the connection has done what it was asked to is not known.
-    let pooled = request.method.is_idempotent().then(|| worker.mirrors.pool.take(endpoint.id, clock::now_millis()));
+    let may_repeat = request.method.is_idempotent();
+    let pooled = may_repeat.then(|| worker.mirrors.pool.take(endpoint.id, clock::now_millis()));
     if let Some(exchange) = pooled.flatten() {
-        match attempt(worker, exchange, request, body, timeouts.response_head).await {
+        match attempt(worker, begin(worker, exchange, request, body), timeouts.response_head).await {
             Ok(Err(Failed::Unsent | Failed::Silent)) => {}
             outcome => return verdict(outcome).map(received),
         }
+    }
+    let is_shared = match endpoint.protocol {
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::H2 | UpstreamProtocol::Auto => true,
+    };
+    if is_shared {
+        return Box::pin(send_shared(worker, endpoint, request, body, timeouts)).await.map(received);
     }
     let wire = match timeout(timeouts.connect, Box::pin(open(worker, endpoint, None))).await {
         Ok(Ok(wire)) => wire,
         Ok(Err(error)) => return Err(reject_for(&endpoint.address, &error)),
         Err(_) => return Err(Reject::UpstreamConnectTimeout),
     };
-    verdict(attempt(worker, Exchange::on(wire), request, body, timeouts.response_head).await).map(received)
+    let carrier = begin(worker, Exchange::on(wire), request, body);
+    verdict(attempt(worker, carrier, timeouts.response_head).await).map(received)
 }
 
-/// The answer over one connection; the outer error says that it did not come in time.
-type Attempt = Result<Result<(Head, Box<Exchange>), Failed>, tokio::time::error::Elapsed>;
-
-async fn attempt(
-    worker: &Worker,
-    mut exchange: Box<Exchange>,
+/// Sends a copy over a connection that is shared with other copies.
+async fn send_shared(
+    worker: &Rc<Worker>,
+    endpoint: &EndpointPlan,
     request: &Outgoing,
     body: &Bytes,
-    time: Duration,
-) -> Attempt {
+    timeouts: &RouteTimeouts,
+) -> Result<(Head, Carrier), Reject> {
+    let hub = worker.mirrors.pool.hub(endpoint.id);
+    for _ in 0..MOST_TIMES {
+        let way = timeout(timeouts.connect, hub.way(worker, endpoint, timeouts)).await;
+        let carrier = match way.unwrap_or(Err(Reject::UpstreamConnectTimeout))? {
+            hub::Way::Own(wire) => begin(worker, Exchange::on(wire), request, body),
+            hub::Way::Shared(place) => {
+                match stream::Exchange::begin(place, request, Payload::of_bytes(body), clock::now_millis()) {
+                    Ok(exchange) => Carrier::Http2(exchange),
+                    Err((Failed::Unsent, _)) => continue,
+                    Err(_) => return Err(Reject::BadHost),
+                }
+            }
+        };
+        match attempt(worker, carrier, timeouts.response_head).await {
+            Ok(Err(Failed::Unsent)) => {}
+            outcome => return verdict(outcome),
+        }
+    }
+    Err(Reject::UpstreamClosed)
+}
+
+/// How often a copy is sent where a shared connection takes nothing of it.
+const MOST_TIMES: usize = 3;
+
+/// The answer over one connection; the outer error says that it did not come in time.
+type Attempt = Result<Result<(Head, Carrier), Failed>, tokio::time::error::Elapsed>;
+
+fn begin(worker: &Worker, mut exchange: Box<Exchange>, request: &Outgoing, body: &Bytes) -> Carrier {
     let mut out = Out::new(worker.spare.output());
     encode::request_head(out.end(), &request.method, &request.target, &request.fields);
     out.push(body.clone());
     let sending = Sending { out, body: None, chunked: false };
     exchange.begin(sending, request.method == Method::HEAD, clock::now_millis());
-    let head = timeout(time, poll_fn(|cx| exchange.poll_head(cx, &worker.spare))).await?;
-    Ok(head.map(|head| (head, exchange)))
+    Carrier::Http1(exchange)
 }
 
-fn verdict(outcome: Attempt) -> Result<(Head, Box<Exchange>), Reject> {
+async fn attempt(worker: &Worker, mut carrier: Carrier, time: Duration) -> Attempt {
+    let head = timeout(time, poll_fn(|cx| carrier.poll_head(cx, &worker.spare))).await?;
+    Ok(head.map(|head| (head, carrier)))
+}
+
+fn verdict(outcome: Attempt) -> Result<(Head, Carrier), Reject> {
     match outcome {
         Ok(Ok(received)) => Ok(received),
         Ok(Err(Failed::Unsent | Failed::Silent | Failed::CutShort)) => Err(Reject::UpstreamClosed),

@@ -19,7 +19,7 @@ use crate::http1::wire::{Spare, Wire};
 use crate::http1::{Scan, encode};
 
 /// How many interim responses (1xx) may come before the answer.
-const MAX_INTERIM: u32 = 32;
+pub(super) const MAX_INTERIM: u32 = 32;
 /// How many of them are passed on, at the most.
 const MAX_HINTS: u32 = 8;
 

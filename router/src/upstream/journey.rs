@@ -1,25 +1,30 @@
 //! Sending one request to an endpoint, or to one after another, until one answers.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gridrouter_config::address::Address;
-use gridrouter_config::model::RouteTimeouts;
+use gridrouter_config::model::{RouteTimeouts, UpstreamProtocol};
 use http::{Method, StatusCode, Uri};
 use http_body::Frame;
 
-use super::connect::connect;
+use super::carrier::Carrier;
+use super::connect::{connect, within};
 use super::exchange::{EARLY_HINTS, Exchange, Failed, Progress, Sending, Wants};
+use super::http2::hub::{self, Place};
+use super::http2::stream;
 use super::owner::Owner;
+use super::payload::Payload;
 use crate::balance::smooth_weighted_round_robin::{Outcome, Tried};
 use crate::clock::Millis;
 use crate::http::answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, Known};
 use crate::http::reject::Reject;
 use crate::http1::encode;
 use crate::http1::out::Out;
@@ -79,7 +84,7 @@ impl Drop for Choice {
 #[derive(Debug)]
 pub(crate) struct Lease {
     choice: Choice,
-    exchange: Box<Exchange>,
+    carrier: Carrier,
     endpoint: u32,
     owner: Option<Box<Owner>>,
     idle: Duration,
@@ -88,34 +93,39 @@ pub(crate) struct Lease {
 impl Lease {
     /// What is left of the answer's body, where that is known.
     pub(crate) fn left(&self) -> Option<u64> {
-        self.exchange.left()
+        self.carrier.left()
+    }
+
+    /// Whether the answer was read to its end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.carrier.is_over()
     }
 
     /// Whether all of the answer's body was received.
     pub(crate) fn has_come(&self) -> bool {
-        self.exchange.has_come()
+        self.carrier.has_come()
     }
 
     /// The next piece of the answer's body. The error: it broke off.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
-        self.exchange.poll_frame(cx, &self.choice.worker.spare)
+        self.carrier.poll_frame(cx, &self.choice.worker.spare)
     }
 
     /// The endpoint has changed to another protocol: what is left is its connection, and whom to tell when that ends.
     pub(crate) fn into_wire(self) -> (Choice, Wire) {
-        (self.choice, self.exchange.into_wire())
+        (self.choice, self.carrier.into_wire())
     }
 
     /// Sends what there is of the request, where that is still on its way.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         // Whoever reads the answer learns of an error.
-        let _broken = self.exchange.drive(cx, &self.choice.worker.spare);
+        let _broken = self.carrier.drive(cx, &self.choice.worker.spare);
     }
 
     /// The answer was read to its end: the connection may serve another request.
     pub(crate) fn release(self, now: Millis) {
-        let Lease { choice, mut exchange, endpoint, owner, idle } = self;
-        if exchange.is_reusable(&choice.worker.spare) {
+        let Lease { choice, carrier, endpoint, owner, idle } = self;
+        if let Some(exchange) = carrier.into_reusable(&choice.worker.spare) {
             match owner {
                 None => choice.worker.pool.put(endpoint, exchange, now.after(idle)),
                 Some(owner) => choice.worker.pool.put_owned(endpoint, owner, exchange, now.after(idle)),
@@ -124,14 +134,30 @@ impl Lease {
     }
 }
 
+/// How often a request is sent to the same endpoint again because a connection that others share took nothing of it.
+const MOST_AGAIN: u8 = 2;
+
+/// How a request is sent.
+enum Way {
+    /// On a connection of its own.
+    Own(Box<Exchange>),
+    /// On one that others use, too.
+    Shared(Place),
+}
+
 /// What is to be done when an attempt failed.
 #[derive(Debug, Clone, Copy)]
 enum Then {
     /// Nothing was sent: another attempt is safe whatever the request.
     Elsewhere(Reject),
+    /// The same, but the endpoint is only full.
+    Beside(Reject),
     /// The connection had been used before and ended before any answer: the endpoint closed it while the request was
     /// on its way. Another attempt is safe for idempotent requests without a body.
     Afresh,
+    /// A connection that others share took nothing of it, because it ends or has too much to do: another attempt is safe,
+    /// and the endpoint as good as before.
+    Again,
     /// It is over.
     Over(Reject),
 }
@@ -156,6 +182,10 @@ pub(crate) struct Journey {
     body: Option<ClientBody>,
     /// What an endpoint took nothing of.
     unsent: Option<Sending>,
+    /// The same, if it was over HTTP/2.
+    returned: Option<Box<Payload>>,
+    /// How often a shared connection took nothing of it.
+    again: u8,
     has_body: bool,
     /// The change to another protocol that it asks for.
     pub(crate) switch: Option<Box<Switch>>,
@@ -167,7 +197,18 @@ impl Journey {
     /// `body` is `None` for a request without one.
     pub(crate) fn new(choice: Choice, tried: Tried, request: Outgoing, body: Option<ClientBody>) -> Self {
         let has_body = body.is_some();
-        Self { choice: Some(choice), tried, request, body, unsent: None, has_body, switch: None, takes_hints: false }
+        Self {
+            choice: Some(choice),
+            tried,
+            request,
+            body,
+            unsent: None,
+            returned: None,
+            again: 0,
+            has_body,
+            switch: None,
+            takes_hints: false,
+        }
     }
 
     /// Sends the request to one endpoint of the group after another until one answers, as far as that is safe. If none of
@@ -186,23 +227,39 @@ impl Journey {
             let endpoint = plan.id;
             let worker = connection.worker();
             let owner = Owner::of(connection, plan);
-            let pooled = match &owner {
+            let pooled = match (&owner, plan.protocol) {
+                (_, UpstreamProtocol::H2) => None,
                 _ if fresh => None,
-                None => worker.pool.take(endpoint, worker.now_millis()),
-                Some(owner) => worker.pool.take_owned(endpoint, owner, worker.now_millis()),
+                (None, UpstreamProtocol::Http1 | UpstreamProtocol::Auto) => {
+                    worker.pool.take(endpoint, worker.now_millis())
+                }
+                (Some(owner), UpstreamProtocol::Http1 | UpstreamProtocol::Auto) => {
+                    worker.pool.take_owned(endpoint, owner, worker.now_millis())
+                }
             };
-            let reused = pooled.is_some();
-            let exchange = match pooled {
-                Some(exchange) => Ok(exchange),
-                None => connect(connection, plan, owner.as_deref(), timeouts.connect).await.map(Exchange::on),
+            let mut reused = pooled.is_some();
+            let way = match (pooled, plan.protocol) {
+                (Some(exchange), _) => Ok(Way::Own(exchange)),
+                (None, UpstreamProtocol::Http1) => {
+                    connect(connection, plan, owner.as_deref(), timeouts.connect).await.map(|wire| Way::Own(Exchange::on(wire)))
+                }
+                // Boxed: of no use to those who speak HTTP/1.1, whose futures it would make larger.
+                (None, UpstreamProtocol::H2 | UpstreamProtocol::Auto) => {
+                    Box::pin(share(connection, plan, timeouts)).await
+                }
             };
-            let then = match exchange {
+            let mut is_own = true;
+            if let Ok(Way::Shared(place)) = &way {
+                (is_own, reused) = (false, !fresh && place.is_reused());
+            }
+            let then = match way {
                 Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Then::Over(reject),
+                Err(reject) if is_busy(worker, endpoint, reject) => Then::Beside(reject),
                 Err(reject) => Then::Elsewhere(reject),
-                Ok(exchange) => match self.attempt(connection, timeouts, exchange, reused).await {
-                    Ok((head, exchange)) => {
+                Ok(way) => match self.attempt(connection, timeouts, way, reused).await {
+                    Ok((head, carrier)) => {
                         let choice = self.choice.take().ok_or(Reject::NoEndpoint)?;
-                        let lease = Lease { choice, exchange, endpoint, owner, idle: timeouts.upstream_idle };
+                        let lease = Lease { choice, carrier, endpoint, owner, idle: timeouts.upstream_idle };
                         return Ok((head, lease));
                     }
                     Err(then) => then,
@@ -214,11 +271,14 @@ impl Journey {
                     return Err(reject);
                 }
                 Then::Afresh => fresh = true,
+                Then::Again => {}
                 // A pooled connection that was closed before anything was written: the endpoint is as good as before.
-                Then::Elsewhere(Reject::UpstreamClosed) if reused => {}
-                Then::Elsewhere(reject) => {
-                    fresh = false;
-                    self.endpoint_failed(reject);
+                Then::Elsewhere(Reject::UpstreamClosed) if reused && is_own => {}
+                Then::Elsewhere(reject) | Then::Beside(reject) => {
+                    (fresh, self.again) = (false, 0);
+                    if matches!(then, Then::Elsewhere(_)) {
+                        self.endpoint_failed(reject);
+                    }
                     self.choice = self.choice.take().and_then(|failed| failed.next(&mut self.tried));
                     if self.choice.is_none() {
                         self.fall_back(worker, flight);
@@ -253,6 +313,9 @@ impl Journey {
 
     /// What is to be sent: what the last endpoint did not take, or all of it.
     fn sending(&mut self, worker: &Worker) -> Sending {
+        if let Some(returned) = self.returned.take() {
+            return self.sending_again(worker, *returned);
+        }
         self.unsent.take().unwrap_or_else(|| {
             let mut out = Out::new(worker.spare.output());
             encode::request_head(out.end(), &self.request.method, &self.request.target, &self.request.fields);
@@ -267,21 +330,72 @@ impl Journey {
             || self.switch.as_ref().is_some_and(|switch| switch.is_confirmed(&head.fields))
     }
 
+    /// What an endpoint took nothing of over HTTP/2, to be sent over HTTP/1.1.
+    #[cold]
+    fn sending_again(&self, worker: &Worker, payload: Payload) -> Sending {
+        let mut out = Out::new(worker.spare.output());
+        encode::request_head(out.end(), &self.request.method, &self.request.target, &self.request.fields);
+        let chunked = self.request.fields.has(Known::TransferEncoding);
+        let (ahead, body, trailers) = payload.into_parts();
+        for data in ahead {
+            if chunked {
+                encode::chunk_size(out.end(), data.len());
+            }
+            out.end().extend_from_slice(&data);
+            if chunked {
+                out.end().extend_from_slice(b"\r\n");
+            }
+        }
+        if chunked && body.is_none() {
+            encode::last_chunk(out.end(), trailers.as_ref());
+        }
+        Sending { out, body, chunked }
+    }
+
+    /// Begins with the request. What an endpoint took nothing of over HTTP/1.1 is written already, pieces of its body among it,
+    /// and cannot be sent over HTTP/2: the next endpoint of a service that speaks either may be one that wants that.
+    fn begin(&mut self, worker: &Worker, way: Way, now: Millis) -> Result<Carrier, Then> {
+        match way {
+            Way::Own(mut exchange) => {
+                exchange.begin(self.sending(worker), self.request.method == Method::HEAD, now);
+                exchange.wants(Wants { hints: self.takes_hints, switch: self.switch.is_some() });
+                Ok(Carrier::Http1(exchange))
+            }
+            Way::Shared(place) => {
+                let payload = match (self.returned.take(), self.unsent.take()) {
+                    (Some(returned), _) => *returned,
+                    (None, Some(_)) if self.has_body => return Err(Then::Over(Reject::UpstreamClosed)),
+                    (None, _) => Payload::of_client(self.body.take()),
+                };
+                match stream::Exchange::begin(place, &self.request, payload, now) {
+                    Ok(exchange) => Ok(Carrier::Http2(exchange)),
+                    Err((Failed::Unsent, payload)) => Err(self.unsent_over_http2(payload)),
+                    // Only a head that HTTP/2 has no form for.
+                    Err(_) => Err(Then::Over(Reject::BadHost)),
+                }
+            }
+        }
+    }
+
+    fn unsent_over_http2(&mut self, payload: Box<Payload>) -> Then {
+        self.returned = Some(payload);
+        self.again += 1;
+        if self.again <= MOST_AGAIN { Then::Again } else { Then::Elsewhere(Reject::UpstreamClosed) }
+    }
+
     /// One attempt over one connection.
     async fn attempt(
         &mut self,
         connection: &Connection,
         timeouts: &RouteTimeouts,
-        mut exchange: Box<Exchange>,
+        way: Way,
         reused: bool,
-    ) -> Result<(Head, Box<Exchange>), Then> {
+    ) -> Result<(Head, Carrier), Then> {
         let worker = connection.worker();
         let began = worker.now_millis();
-        let to_head = self.request.method == Method::HEAD;
-        exchange.begin(self.sending(worker), to_head, began);
-        exchange.wants(Wants { hints: self.takes_hints, switch: self.switch.is_some() });
+        let mut carrier = self.begin(worker, way, began)?;
         let outcome = poll_fn(|cx| {
-            while let Poll::Ready(outcome) = exchange.poll_head(cx, &worker.spare) {
+            while let Poll::Ready(outcome) = carrier.poll_head(cx, &worker.spare) {
                 match outcome {
                     Ok(head) if head.status.as_u16() == EARLY_HINTS => answer::hint(connection, &head.fields),
                     outcome => return Poll::Ready(Ok(outcome)),
@@ -289,7 +403,7 @@ impl Journey {
             }
             // Asked only when there is nothing else to do, with the time the thread last saw: no clock is read for it.
             let (now, deadline) = (worker.now_millis(), connection.request_deadline.get());
-            let (at, reject) = due(exchange.progress(), began, connection, timeouts);
+            let (at, reject) = due(carrier.progress(), began, connection, timeouts);
             if now >= at.min(deadline) {
                 return Poll::Ready(Err(if now >= at { reject } else { Reject::RequestTimeout }));
             }
@@ -298,11 +412,14 @@ impl Journey {
         })
         .await;
         Err(match outcome {
-            Ok(Ok(head)) if self.is_as_asked(&head) => return Ok((head, exchange)),
-            Ok(Err(Failed::Unsent)) => {
-                self.unsent = Some(exchange.into_sending());
-                Then::Elsewhere(Reject::UpstreamClosed)
-            }
+            Ok(Ok(head)) if self.is_as_asked(&head) => return Ok((head, carrier)),
+            Ok(Err(Failed::Unsent)) => match carrier {
+                Carrier::Http1(exchange) => {
+                    self.unsent = Some(exchange.into_sending());
+                    Then::Elsewhere(Reject::UpstreamClosed)
+                }
+                Carrier::Http2(exchange) => self.unsent_over_http2(Box::new(exchange.into_payload())),
+            },
             Ok(Err(Failed::Silent)) if reused && !self.has_body && self.request.method.is_idempotent() => Then::Afresh,
             Ok(Err(Failed::Silent | Failed::CutShort)) => Then::Over(Reject::UpstreamClosed),
             Ok(Ok(_) | Err(Failed::Protocol)) => Then::Over(Reject::UpstreamProtocolError),
@@ -310,6 +427,22 @@ impl Journey {
             Err(reject) => Then::Over(reject),
         })
     }
+}
+
+/// A place on a connection that others use, too, or a connection of its own where the endpoint does not speak HTTP/2.
+async fn share(connection: &Connection, endpoint: &EndpointPlan, timeouts: &RouteTimeouts) -> Result<Way, Reject> {
+    let worker = connection.worker();
+    let hub = worker.pool.hub(endpoint.id);
+    let mut sharing = pin!(hub.way(worker, endpoint, timeouts));
+    within(connection, timeouts.connect, |cx| sharing.as_mut().poll(cx)).await.map(|way| match way {
+        hub::Way::Shared(place) => Way::Shared(place),
+        hub::Way::Own(wire) => Way::Own(Exchange::on(wire)),
+    })
+}
+
+/// Whether nothing is wrong with an endpoint but that all places on its connections are taken.
+fn is_busy(worker: &Worker, endpoint: u32, reject: Reject) -> bool {
+    reject == Reject::UpstreamConnectTimeout && worker.pool.is_shared(endpoint)
 }
 
 /// Until when the answer's head is waited for, and what it means when it has not come. Its time runs from when the

@@ -4,9 +4,11 @@
 //! that surplus connections age and close. A connection goes back only when the response was read to its end.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::exchange::Exchange;
 use super::owner::Owner;
+use super::http2::hub::Hub;
 use crate::clock::Millis;
 
 /// Unused connections kept for one endpoint by one thread. More than that were opened by a burst and would only cost
@@ -25,6 +27,8 @@ struct Idle {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Vec<Idle>>>,
+    /// Connections that are shared, of endpoints that speak HTTP/2.
+    hubs: RefCell<Vec<Option<Rc<Hub>>>>,
 }
 
 impl Pool {
@@ -84,6 +88,25 @@ impl Pool {
         }
     }
 
+    /// The connections to an endpoint that requests share.
+    pub(super) fn hub(&self, endpoint: u32) -> Rc<Hub> {
+        let mut hubs = self.hubs.borrow_mut();
+        let index = endpoint as usize;
+        if hubs.len() <= index {
+            hubs.resize(index + 1, None);
+        }
+        match hubs.get_mut(index) {
+            Some(hub) => Rc::clone(hub.get_or_insert_default()),
+            None => Rc::default(),
+        }
+    }
+
+    /// Whether there are any that take requests.
+    pub(super) fn is_shared(&self, endpoint: u32) -> bool {
+        let hubs = self.hubs.borrow();
+        hubs.get(endpoint as usize).is_some_and(|hub| hub.as_ref().is_some_and(|hub| hub.has_sessions()))
+    }
+
     /// Closes what has been unused for too long, and what the endpoint has closed.
     pub(crate) fn sweep(&self, now: Millis) {
         for connections in self.idle.borrow_mut().iter_mut() {
@@ -92,10 +115,14 @@ impl Pool {
                 connections.shrink_to_fit();
             }
         }
+        for hub in self.hubs.borrow().iter().flatten() {
+            hub.sweep(now);
+        }
     }
 
     /// How many connections are kept.
     pub(crate) fn len(&self) -> usize {
-        self.idle.borrow().iter().map(Vec::len).sum()
+        let shared: usize = self.hubs.borrow().iter().flatten().map(|hub| hub.unused()).sum();
+        self.idle.borrow().iter().map(Vec::len).sum::<usize>() + shared
     }
 }

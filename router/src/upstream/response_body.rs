@@ -163,7 +163,7 @@ impl ResponseBody {
     /// Gives the endpoint's connection back as soon as the answer was read to its end: before the client has taken it.
     fn release_if_over(&mut self) {
         if let Source::Upstream { lease, .. } = &self.source
-            && lease.left() == Some(0)
+            && lease.is_over()
         {
             self.release();
         }

@@ -26,6 +26,8 @@ mod hostile;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod http2_upstream;
+#[cfg(test)]
 mod interim;
 #[cfg(test)]
 mod ipv6;

@@ -3,6 +3,7 @@
 pub(crate) mod dns;
 pub(crate) mod etcd;
 pub(crate) mod frames;
+pub(crate) mod http2;
 mod site;
 pub(crate) mod tls;
 mod upstream;

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use gridrouter_config::model::UpstreamProtocol;
 use gridrouter_config::track::Track;
 
 use super::*;
@@ -12,6 +13,7 @@ fn group(peers: &[PeerConfig]) -> Arc<EndpointGroup> {
         tls: None,
         proxy_protocol: None,
         name: None,
+        protocol: UpstreamProtocol::Http1,
     };
     Arc::new(EndpointGroup {
         id: 0,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model::{self, Authorities, ServiceTls as Document};
+use gridrouter_config::model::{self, Authorities, ServiceTls as Document, UpstreamProtocol};
 use hashbrown::HashMap;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -34,6 +34,7 @@ struct Service {
 #[derive(Debug)]
 struct Made {
     document: Document,
+    protocol: UpstreamProtocol,
     roots: Arc<RootCertStore>,
     own: Option<Arc<CertifiedKey>>,
     tls: Result<Arc<ServiceTls>, String>,
@@ -76,8 +77,9 @@ impl Services {
         own: impl Fn(&Name) -> Option<Arc<CertifiedKey>>,
     ) -> (HashMap<Arc<str>, Arc<ServiceTls>>, Vec<String>) {
         let (mut table, mut faults) = (HashMap::new(), Vec::new());
-        for (name, document) in services.iter().filter_map(|(name, one)| Some((name, one.tls.as_ref()?))) {
-            match self.make(name, document, provider, &own) {
+        for (name, service) in services.iter() {
+            let Some(document) = &service.tls else { continue };
+            match self.make(name, (document, service.protocol), provider, &own) {
                 Ok(tls) => drop(table.insert(Arc::from(name.as_str()), tls)),
                 Err(why) => faults.push(format!("service {name} reaches no endpoint by TLS: {why}")),
             }
@@ -92,7 +94,7 @@ impl Services {
     fn make(
         &mut self,
         name: &Name,
-        document: &Document,
+        (document, protocol): (&Document, UpstreamProtocol),
         provider: &Arc<CryptoProvider>,
         own: &impl Fn(&Name) -> Option<Arc<CertifiedKey>>,
     ) -> Result<Arc<ServiceTls>, String> {
@@ -122,13 +124,16 @@ impl Services {
                 (Some(_), None) | (None, Some(_)) => false,
             };
             // Without authorities of its own the roots may be empty, and new each time.
-            same_own && made.document == *document && (Arc::ptr_eq(&made.roots, &roots) || roots.is_empty())
+            same_own
+                && made.document == *document
+                && made.protocol == protocol
+                && (Arc::ptr_eq(&made.roots, &roots) || roots.is_empty())
         };
         if let Some(made) = one.made.as_ref().filter(|made| is_same(made)) {
             return made.tls.clone();
         }
-        let tls = ServiceTls::new(document, provider, Arc::clone(&roots), own.clone()).map(Arc::new);
-        one.made = Some(Made { document: document.clone(), roots, own, tls: tls.clone() });
+        let tls = ServiceTls::new(document, protocol, provider, Arc::clone(&roots), own.clone()).map(Arc::new);
+        one.made = Some(Made { document: document.clone(), protocol, roots, own, tls: tls.clone() });
         tls
     }
 }

@@ -265,6 +265,19 @@ fn serve(
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
         stream.read_exact(&mut body)?;
+        let mut is_over = !head.contains("\r\ntransfer-encoding: chunked\r\n");
+        while !is_over {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") {
+                stream.read_exact(&mut byte)?;
+                line.push(byte[0]);
+            }
+            let mut chunk = vec![0; usize::from_str_radix(str::from_utf8(&line).unwrap().trim_end(), 16).unwrap()];
+            stream.read_exact(&mut chunk)?;
+            stream.read_exact(&mut [0; 2])?;
+            is_over = chunk.is_empty();
+            body.append(&mut chunk);
+        }
         let answer = if head.starts_with("GET /large") { vec![7; 1_000_000] } else { b"hi".to_vec() };
         let answer = if body.is_empty() { answer } else { body };
         let connection = if keeps { "" } else { "connection: close\r\n" };

@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// Reads exactly `n` bytes; none if the connection ends before.
-    fn try_bytes(&mut self, n: usize) -> Option<Vec<u8>> {
+    pub(crate) fn try_bytes(&mut self, n: usize) -> Option<Vec<u8>> {
         while self.unread.len() < n {
             self.fill().ok().filter(|more| *more)?;
         }
