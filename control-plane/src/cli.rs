@@ -26,6 +26,7 @@ mod store;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead};

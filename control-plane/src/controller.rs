@@ -11,13 +11,12 @@ mod seat;
 pub mod shift;
 pub mod tenant_move;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridrouter_config::codec::SourceDocument;
 use gridrouter_config::ids::{DocumentId, Kind, Name};
 use gridrouter_config::raw;
+use gridrouter_config::store::etcd::writer::Documents;
 
 /// The kinds of documents that the controllers look at. Others are not even read where a store can tell them apart.
 pub const KINDS: &[Kind] = &[Kind::Service, Kind::Shift, Kind::Move];
@@ -30,8 +29,8 @@ pub const KEEP_MOVES: Duration = Duration::from_hours(24);
 pub struct View {
     /// The generation; 0 where nothing was published or there are none.
     pub generation: u64,
-    /// The documents that can be read.
-    pub documents: BTreeMap<DocumentId, Arc<SourceDocument>>,
+    /// The documents that can be read, shared with whoever has read them.
+    pub documents: Arc<Documents>,
     /// Those that cannot. A router may have an earlier version of one in force, which nobody here knows.
     pub unreadable: Vec<Unreadable>,
 }

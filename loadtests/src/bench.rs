@@ -17,6 +17,9 @@
 //! Three scenarios are about limits: the same small GET with none, one and four. What they cost is measured once more,
 //! each proxy against itself: see `cost`. Envoy is left out there.
 //!
+//! With TLS all do the same: one kind of certificate, one version, one cipher and one curve (see `tls`). What the handshakes of a
+//! scenario are to be is seen of each.
+//!
 //! GridRouter does all its work in it: routes and pins by the thousand, a tenant and a cell looked up and a limit
 //! checked on every request, metrics on. The others only forward.
 
@@ -37,6 +40,7 @@ use crate::output;
 use crate::process::{self, Memory, Process};
 use crate::proxies::Kind;
 use crate::site::{Pin, Site};
+use crate::tls::Client;
 use crate::tools::{self, Cores, Tool};
 
 use cost::Cost;
@@ -110,8 +114,8 @@ struct Contestant {
 impl Contestant {
     /// The site and the directory of the scenario's configuration.
     fn configured(&self, scenario: Scenario) -> Result<(&Site, &Path)> {
-        let limits = scenario.limits(self.kind);
-        let configured = self.configured.iter().find(|(site, _)| site.limits == limits);
+        let wanted = (scenario.limits(self.kind), scenario.tls().is_some());
+        let configured = self.configured.iter().find(|(site, _)| (site.limits, site.tls) == wanted);
         let (site, directory) = configured.ok_or_else(|| Error::new("the scenario was not configured"))?;
         Ok((site, directory.path()))
     }
@@ -210,7 +214,7 @@ fn site(arguments: &Arguments) -> Result<Site> {
 
 fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
     // Each configuration has its own, so that they can run side by side.
-    let ports = crate::ports::free(arguments.proxies.len() * 6 + 16)?;
+    let ports = crate::ports::free(arguments.proxies.len() * 8 + 16)?;
     let used: Vec<_> = site.endpoints().map(|label| label.address).chain([site.listen, site.admin]).collect();
     let mut ports = ports.into_iter().filter(|port| !used.contains(port));
     let mut contestants = Vec::new();
@@ -222,8 +226,8 @@ fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
             (own.pins, own.idle_routes) = (Vec::new(), 0);
         }
         for scenario in arguments.scenarios.iter().filter(|scenario| scenario.has(*kind)) {
-            own.limits = scenario.limits(*kind);
-            if configured.iter().all(|(site, _)| site.limits != own.limits) {
+            (own.limits, own.tls) = (scenario.limits(*kind), scenario.tls().is_some());
+            if configured.iter().all(|(site, _)| (site.limits, site.tls) != (own.limits, own.tls)) {
                 let mut port = || ports.next().ok_or_else(|| Error::new("ran out of ports"));
                 (own.listen, own.admin) = (port()?, port()?);
                 let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -262,7 +266,7 @@ async fn measure(
 ) -> Result<Sample> {
     let (site, directory) = of.configured(scenario)?;
     let mut proxy = of.kind.start(site, directory, Some(core)).await?;
-    let plan = measured_plan(scenario, site, arguments).await?;
+    let plan = measured_plan(scenario, site, directory, arguments).await?;
     let family = process::tree(proxy.id());
     let cpu = || process::cpu_time(&family);
     let window = Duration::from_secs_f64(arguments.seconds);
@@ -274,9 +278,11 @@ async fn measure(
 }
 
 /// The load of a scenario, of which every answer was seen to be right.
-async fn measured_plan(scenario: Scenario, site: &Site, arguments: &Arguments) -> Result<Plan> {
+async fn measured_plan(scenario: Scenario, site: &Site, directory: &Path, arguments: &Arguments) -> Result<Plan> {
+    let tls = scenario.tls().map(|sessions| Client::new(directory, site.host(), sessions)).transpose()?;
     let mut plan = Plan {
         target: site.listen,
+        tls,
         body: 0,
         connections: scenario.connections(arguments.connections),
         reconnect: scenario.reconnects(),
@@ -290,7 +296,10 @@ async fn measured_plan(scenario: Scenario, site: &Site, arguments: &Arguments) -
 async fn verify(plan: &Plan, scenario: Scenario, site: &Site, pins: usize) -> Result<usize> {
     let mut length = None;
     for (number, request) in plan.requests.iter().take(24).enumerate() {
-        let asked = async { Connection::open(plan.target).await?.exchange(request).await.map(|answer| owned(&answer)) };
+        let tls = plan.tls.as_ref();
+        let asked = async {
+            Connection::open_with(plan.target, tls).await?.exchange(request).await.map(|answer| owned(&answer))
+        };
         let answer = timeout(Duration::from_secs(5), asked).await.context("no answer")?.context("no answer")?;
         if answer.status != 200 {
             let body = String::from_utf8_lossy(&answer.body).into_owned();

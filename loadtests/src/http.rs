@@ -5,8 +5,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::Client;
 
 /// A head longer than this is no answer of any server used here.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -130,24 +134,47 @@ impl Answer<'_> {
 /// A client's connection. After a failure it must be dropped.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     body: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection {
     /// Connects to `address`.
     pub async fn open(address: SocketAddr) -> Result<Self, Failed> {
+        Self::open_with(address, None).await
+    }
+
+    /// Connects to `address`, by TLS if there is a client of it.
+    pub async fn open_with(address: SocketAddr, tls: Option<&Client>) -> Result<Self, Failed> {
         let stream = TcpStream::connect(address).await.map_err(Failed::Connect)?;
         stream.set_nodelay(true).map_err(Failed::Connect)?;
+        let stream = match tls {
+            None => Stream::Clear(stream),
+            Some(client) => Stream::Tls(Box::new(client.handshake(stream).await.map_err(Failed::Connect)?)),
+        };
         Ok(Self { stream, buffer: Vec::new(), body: Vec::new() })
+    }
+
+    /// What kind of handshake there was; nothing without TLS.
+    pub fn handshake(&self) -> Option<HandshakeKind> {
+        match &self.stream {
+            Stream::Clear(_) => None,
+            Stream::Tls(stream) => stream.get_ref().1.handshake_kind(),
+        }
     }
 
     /// Sends a whole request and reads the whole answer.
     pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>, Failed> {
         self.buffer.clear();
         self.body.clear();
-        self.stream.write_all(request).await.map_err(Failed::Broken)?;
+        self.write(request).await.map_err(Failed::Broken)?;
         let head = loop {
             if self.read().await? == 0 {
                 return Err(if self.buffer.is_empty() { Failed::Closed } else { Failed::CutShort(0) });
@@ -196,7 +223,21 @@ impl Connection {
 
     async fn read(&mut self) -> Result<usize, Failed> {
         self.buffer.reserve(READ);
-        self.stream.read_buf(&mut self.buffer).await.map_err(Failed::Broken)
+        let read = match &mut self.stream {
+            Stream::Clear(stream) => stream.read_buf(&mut self.buffer).await,
+            Stream::Tls(stream) => stream.read_buf(&mut self.buffer).await,
+        };
+        read.map_err(Failed::Broken)
+    }
+
+    async fn write(&mut self, request: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Clear(stream) => stream.write_all(request).await,
+            Stream::Tls(stream) => {
+                stream.write_all(request).await?;
+                stream.flush().await
+            }
+        }
     }
 
     /// Reads more of a body. However the connection ends within one, closed or reset, it cuts it short.

@@ -27,6 +27,7 @@ pub mod process;
 pub mod program;
 pub mod proxies;
 pub mod site;
+pub mod tls;
 pub mod tools;
 pub mod traffic;
 pub mod upstream;

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::HandshakeKind;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
 use crate::http::{Connection, Failed};
+use crate::tls::{Client, Sessions};
 
 /// A request that takes longer than this has failed.
 const STALLED: Duration = Duration::from_secs(2);
@@ -28,6 +30,8 @@ const OPENING: Duration = Duration::from_secs(20);
 pub struct Plan {
     /// The proxy.
     pub target: SocketAddr,
+    /// How clients come that come by TLS. Each connection remembers its own sessions.
+    pub tls: Option<Client>,
     /// Whole requests, sent in turn.
     pub requests: Arc<Vec<Vec<u8>>>,
     /// How many bytes the body of every answer has.
@@ -146,7 +150,9 @@ pub async fn run(
 }
 
 /// One connection, until it is aborted.
-async fn client(number: usize, plan: Plan, start: Instant, pace: Option<(Instant, Duration)>, shared: Arc<Shared>) {
+async fn client(number: usize, mut plan: Plan, start: Instant, pace: Option<(Instant, Duration)>, shared: Arc<Shared>) {
+    // Sessions of its own: what others have resumed, nobody can resume again.
+    plan.tls = plan.tls.map(Client::apart);
     let mut connection = None;
     let mut next = number * 31;
     let mut first_answer = true;
@@ -169,7 +175,7 @@ async fn client(number: usize, plan: Plan, start: Instant, pace: Option<(Instant
         }
         let request = plan.requests.get(next % plan.requests.len()).map(Vec::as_slice).unwrap_or_default();
         next += 1;
-        match once(&mut connection, &plan, request).await {
+        match once(&mut connection, &plan, request, first_answer).await {
             Ok(()) => {
                 shared.good.fetch_add(1, Relaxed);
                 if shared.recording.load(Relaxed) {
@@ -182,6 +188,9 @@ async fn client(number: usize, plan: Plan, start: Instant, pace: Option<(Instant
             }
             Err(Trouble::Answer(status, length)) => {
                 shared.complain(&shared.bad, || format!("status {status} with {length} bytes"));
+            }
+            Err(Trouble::Handshake(kind)) => {
+                shared.complain(&shared.bad, || format!("a handshake of another kind: {kind:?}"));
             }
             Err(Trouble::Failed(failed)) => {
                 connection = None;
@@ -199,12 +208,31 @@ async fn client(number: usize, plan: Plan, start: Instant, pace: Option<(Instant
 enum Trouble {
     Answer(u16, usize),
     Failed(Failed),
+    /// Another handshake than the one that is measured.
+    Handshake(Option<HandshakeKind>),
 }
 
-async fn once(connection: &mut Option<Connection>, plan: &Plan, request: &[u8]) -> std::result::Result<(), Trouble> {
+/// A new connection. Its handshake has to be the one that is measured, but that none can be resumed before there was one.
+async fn opened(plan: &Plan, first: bool) -> std::result::Result<Connection, Trouble> {
+    let connection = Connection::open_with(plan.target, plan.tls.as_ref()).await.map_err(Trouble::Failed)?;
+    let kind = connection.handshake();
+    let right = match plan.tls.as_ref().map(|client| client.sessions) {
+        None => true,
+        Some(Sessions::Full) => kind == Some(HandshakeKind::Full),
+        Some(Sessions::Resumed) => first || kind == Some(HandshakeKind::Resumed),
+    };
+    if right { Ok(connection) } else { Err(Trouble::Handshake(kind)) }
+}
+
+async fn once(
+    connection: &mut Option<Connection>,
+    plan: &Plan,
+    request: &[u8],
+    first: bool,
+) -> std::result::Result<(), Trouble> {
     let mut current = match connection.take() {
         Some(open) => open,
-        None => Connection::open(plan.target).await.map_err(Trouble::Failed)?,
+        None => opened(plan, first).await?,
     };
     let answer = current.exchange(request).await.map_err(Trouble::Failed)?;
     let (status, length, keeps_alive) = (answer.status, answer.body.len(), answer.keeps_alive);

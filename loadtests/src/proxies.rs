@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::http::Connection;
 use crate::process::Process;
 use crate::site::{Site, TENANT_HEADER};
+use crate::tls::{self, Client, Sessions};
 use crate::tools::Tool;
 
 /// How long a proxy may take to start: reading 100,000 pins on a busy machine is the longest.
@@ -63,6 +64,9 @@ impl Kind {
 
     /// Writes the configuration for `site` into `directory`.
     pub fn write(self, site: &Site, directory: &Path) -> Result<()> {
+        if site.tls {
+            tls::write(directory, site.host())?;
+        }
         match self {
             Kind::Gridrouter => gridrouter::write(site, directory),
             Kind::Nginx => nginx::write(site, directory),
@@ -91,7 +95,7 @@ impl Kind {
                 Kind::Nginx | Kind::Haproxy | Kind::Envoy => Ok((200, String::new())),
             };
             let trouble = match ready {
-                Ok((200, _)) => match first_answer(site).await {
+                Ok((200, _)) => match first_answer(site, directory).await {
                     Ok((200, _)) => return Ok(process),
                     Ok((status, body)) => {
                         listens_since.get_or_insert_with(Instant::now);
@@ -113,14 +117,15 @@ impl Kind {
 }
 
 /// Status and body of the answer to a request for the first route.
-async fn first_answer(site: &Site) -> Result<(u16, String)> {
+async fn first_answer(site: &Site, directory: &Path) -> Result<(u16, String)> {
+    let client = site.tls.then(|| Client::new(directory, site.host(), Sessions::Full)).transpose()?;
     let route = site.routes.first().ok_or_else(|| Error::new("the site has no route"))?;
     let request = format!(
         "GET {}/ready HTTP/1.1\r\nhost: {}\r\n{TENANT_HEADER}: ready\r\nconnection: close\r\n\r\n",
         route.prefix, route.host
     );
     let asked = async {
-        let mut connection = Connection::open(site.listen).await?;
+        let mut connection = Connection::open_with(site.listen, client.as_ref()).await?;
         let answer = connection.exchange(request.as_bytes()).await?;
         Ok::<_, crate::http::Failed>((answer.status, String::from_utf8_lossy(answer.body).into_owned()))
     };

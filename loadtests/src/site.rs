@@ -31,6 +31,8 @@ pub struct Site {
     pub idle_routes: usize,
     /// What is checked on every request.
     pub limits: Limits,
+    /// Whether clients come by TLS: the certificate is beside the configuration.
+    pub tls: bool,
     /// A number that every answer carries in the header [`STAMP_HEADER`], to see which configuration is in force.
     pub stamp: Option<usize>,
 }
@@ -131,6 +133,7 @@ impl Site {
             pins: Vec::new(),
             idle_routes: 0,
             limits: Limits::None,
+            tls: false,
             stamp: None,
         })
     }
@@ -138,6 +141,11 @@ impl Site {
     /// Every endpoint of every service.
     pub fn endpoints(&self) -> impl Iterator<Item = &Label> {
         self.services.iter().flat_map(|service| &service.endpoints)
+    }
+
+    /// The host of the first route.
+    pub fn host(&self) -> &str {
+        self.routes.first().map(|route| route.host.as_str()).unwrap_or_default()
     }
 
     /// The cell that a tenant is pinned to.

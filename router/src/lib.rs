@@ -9,6 +9,9 @@ mod admin;
 pub mod balance;
 pub mod cli;
 pub mod clock;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod http1;
 mod http2;

@@ -20,6 +20,8 @@
 
 mod conditions;
 mod index;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod one_by_one;
 mod query;
 mod text;
 

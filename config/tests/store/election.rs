@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gridrouter_config::ids::Kind;
+use gridrouter_config::ids::{DocumentId, Kind};
 use gridrouter_config::live::LiveId;
 use gridrouter_config::store::etcd::election::{Candidacy, Candidate, Leadership, Standing};
 use gridrouter_config::store::etcd::writer::{About, Change, PublishError};
@@ -303,7 +303,7 @@ fn documents_of_a_few_kinds_are_read_as_they_are_in_force() {
     publish(&mut writer, &[put("a", "1"), put("b", "1"), Change::put(&cell).unwrap()]);
     let names = |writer: &mut gridrouter_config::store::etcd::writer::Writer, kinds: &[Kind]| {
         let read = writer.read_kinds(kinds).unwrap();
-        let names: Vec<String> = read.documents.iter().map(|document| document.id.to_string()).collect();
+        let names: Vec<String> = read.documents.keys().map(DocumentId::to_string).collect();
         let why: Vec<String> = read.unreadable.iter().map(|one| one.problems[0].message.clone()).collect();
         (names, why)
     };
@@ -349,7 +349,7 @@ fn documents_that_are_staged_are_among_those_of_their_kind() {
     }
     let read = writer.read_kinds(&[Kind::Route]).unwrap();
     assert!(read.base.head().unwrap().staged.is_some());
-    let has = |name: &str| read.documents.iter().any(|document| document.id.name.as_str() == name);
+    let has = |name: &str| read.documents.keys().any(|id| id.name.as_str() == name);
     assert_eq!((read.documents.len(), has("a"), has("r7"), has("gone")), (301, true, true, false));
     let published = writer.publish(&read.base, &[put("a", "3")], &by("me")).unwrap();
     let view = writer.read().unwrap();

@@ -5,6 +5,8 @@ mod contract;
 #[cfg(test)]
 mod election;
 #[cfg(test)]
+mod etcd_again;
+#[cfg(test)]
 mod etcd_faults;
 #[cfg(test)]
 mod etcd_gate;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::consent::{Asks, confirm};
 use super::format::{Format, print_yaml};
+use super::wish::Wish;
 use super::{Status, refusal};
 use crate::acknowledge::{self, Outcome, Standing, names};
 use crate::directory::{self, WriteError};
@@ -34,18 +35,8 @@ const ROWS: usize = 100;
 /// The flags of every verb that changes a store.
 #[derive(Debug, Args)]
 pub(super) struct ChangeFlags {
-    /// Why, for the history
-    #[arg(short, long, value_name = "TEXT")]
-    pub(super) message: Option<String>,
-    /// Who, for the history [default: that of the context, or $USER@host]
-    #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
-    author: Option<String>,
-    /// Show what would change, and change nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Go on without asking
-    #[arg(short, long)]
-    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) wish: Wish,
     /// Return when every live router acknowledged the generation; after 30s, or this time, name those that did not
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
           value_parser = parse_duration)]
@@ -113,7 +104,7 @@ impl Job<'_> {
             }
             let nothing = plan.is_empty() && self.adopt.is_none();
             if attempt == 1 {
-                if self.flags.dry_run {
+                if self.flags.wish.dry_run {
                     self.show(&plan, output);
                     return self.end_dry(&site, &plan, output);
                 }
@@ -161,10 +152,8 @@ impl Job<'_> {
     }
 
     fn about(&self) -> About {
-        let named = || self.place.context.as_ref().and_then(|context| context.author.clone());
-        let author = self.flags.author.clone().filter(|name| !name.is_empty()).or_else(named);
-        let author = author.unwrap_or_else(default_author);
-        let message = self.flags.message.clone().unwrap_or_else(|| self.reason.clone());
+        let author = self.flags.wish.author(self.place.context.as_ref());
+        let message = self.flags.wish.message.clone().unwrap_or_else(|| self.reason.clone());
         About { author, message, adopt: self.adopt.clone(), ..About::default() }
     }
 
@@ -373,12 +362,4 @@ pub(super) fn some(ids: &[DocumentId]) -> String {
         Some(more) => format!("{} and {more} more", shown.join(", ")),
         None => shown.join(", "),
     }
-}
-
-/// Who somebody is who does not say it.
-pub(super) fn default_author() -> String {
-    let user =
-        ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
-    let system = rustix::system::uname();
-    format!("{}@{}", user.unwrap_or_else(|| "somebody".to_owned()), system.nodename().to_string_lossy())
 }

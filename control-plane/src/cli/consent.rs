@@ -21,7 +21,7 @@ pub(super) enum Asks {
 
 /// Asks where it has to be asked. Without somebody to answer, nothing is changed.
 pub(super) fn confirm(job: &Job<'_>, plan: &Plan, input: &mut dyn BufRead, output: &mut Output) -> Result<(), Status> {
-    if job.flags.yes {
+    if job.flags.wish.yes {
         return Ok(());
     }
     if let Some(outcome) = protected(job.place.context.as_ref(), &plan.summary(), input, output) {

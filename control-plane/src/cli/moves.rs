@@ -20,7 +20,6 @@ pub(super) use self::begin::Begin;
 use self::forget::ForgetRouter;
 use self::resume::Resume;
 use self::rollback::Rollback;
-use super::change::default_author;
 use super::format::{Shown, print_yaml};
 use super::{Status as Exit, attempt};
 use crate::controller::desk::Refused;
@@ -42,23 +41,6 @@ struct Course {
     /// How to print each phase; for tools, each is one object
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     output: Shown,
-}
-
-/// How somebody wants something done, and who that is.
-#[derive(Debug, Args)]
-struct Wish {
-    /// Why, for the history
-    #[arg(short, long, value_name = "TEXT")]
-    message: Option<String>,
-    /// Who, for the history [default: that of the context, or $USER@host]
-    #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
-    author: Option<String>,
-    /// Show what would be done, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Go on without asking
-    #[arg(short, long)]
-    yes: bool,
 }
 
 /// See and steer the moves of tenants; `gridctl tenant move` begins one.
@@ -101,17 +83,6 @@ Exit code: 0 none waits for a router, 1 one does, 2 wrong usage or the store can
 Examples:
   gridctl move list
   gridctl move list --all -o json";
-
-impl Wish {
-    fn author(&self, target: &Target) -> String {
-        author(self.author.as_ref(), target)
-    }
-}
-
-fn author(given: Option<&String>, target: &Target) -> String {
-    let named = || target.context.as_ref().and_then(|context| context.author.clone());
-    given.filter(|name| !name.is_empty()).cloned().or_else(named).unwrap_or_else(default_author)
-}
 
 /// Says why nothing was done.
 fn say(refused: &Refused, output: &mut Output) -> Exit {

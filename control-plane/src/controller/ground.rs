@@ -10,7 +10,7 @@ use gridrouter_config::problem::Problem;
 use gridrouter_config::raw;
 use gridrouter_config::store::directory::DirectoryStore;
 use gridrouter_config::store::etcd::Random;
-use gridrouter_config::store::etcd::writer::{About, Base, Change, OfKinds, PublishError, Writer};
+use gridrouter_config::store::etcd::writer::{About, Change, Documents, OfKinds, PublishError, Writer};
 use gridrouter_config::store::{Store, StoreError};
 
 use super::driver::Moment;
@@ -30,7 +30,8 @@ pub(super) enum Ground {
 pub(super) struct InEtcd {
     writer: Writer,
     wants: Wants,
-    read: Option<(Base, View)>,
+    /// What was read last. It is kept when a change of it loses: only what is new is read then.
+    read: Option<(OfKinds, View)>,
 }
 
 pub(super) struct InFiles {
@@ -155,15 +156,19 @@ impl Ground {
 impl InEtcd {
     fn look(&mut self) -> Result<&View, Failure> {
         let away = |error: StoreError| Failure::Away(error.explain());
-        let now = self.writer.base().map_err(away)?;
-        let same = self.read.take().filter(|(base, _)| base.head() == now.head());
-        let fresh = if let Some(same) = same {
-            same
-        } else {
-            let wants = &self.wants;
-            let read = self.writer.read_kinds_and(&wants.kinds, |documents| wants.single(documents));
-            view_of_kinds(read.map_err(away)?)
+        let wants = &self.wants;
+        let single = |documents: &Documents| wants.single(documents.values());
+        let read = match self.read.take() {
+            // The view goes first, so that the documents are changed where they are.
+            Some((before, view)) => {
+                drop(view);
+                self.writer.read_kinds_again(before, single)
+            }
+            None => self.writer.read_kinds_and(&wants.kinds, single),
         };
+        let read = read.map_err(away)?;
+        let view = view_of_kinds(&read);
+        let fresh = (read, view);
         Ok(&self.read.insert(fresh).1)
     }
 
@@ -176,9 +181,9 @@ impl InEtcd {
         let changes: Result<Vec<Change>, String> = put.iter().map(|one| Change::put(one)).collect();
         let mut changes = changes.map_err(Failure::Refused)?;
         changes.extend(delete.iter().cloned().map(Change::delete));
-        let Some((base, _)) = self.read.take() else { return Err(Failure::Lost("nothing was read".to_owned())) };
+        let Some((read, _)) = &self.read else { return Err(Failure::Lost("nothing was read".to_owned())) };
         guard.before()?;
-        let published = self.writer.publish(&base, &changes, about)?;
+        let published = self.writer.publish(&read.base, &changes, about)?;
         guard.after()?;
         Ok((published.changed > 0).then_some(published.generation))
     }
@@ -241,14 +246,13 @@ fn documents(put: &[raw::Document]) -> Result<Vec<Arc<SourceDocument>>, String> 
     put.iter().map(source).collect()
 }
 
-fn view_of_kinds(read: OfKinds) -> (Base, View) {
-    let documents = read.documents.into_iter().map(|document| (document.id.clone(), document)).collect();
-    let unreadable = read.unreadable.into_iter().flat_map(|one| {
-        let id = one.id;
-        one.problems.into_iter().map(move |problem| unreadable(id.clone(), &problem))
+fn view_of_kinds(read: &OfKinds) -> View {
+    let unreadable = read.unreadable.iter().flat_map(|one| {
+        let id = &one.id;
+        one.problems.iter().map(move |problem| unreadable(id.clone(), problem))
     });
-    let view = View { generation: read.base.generation(), documents, unreadable: unreadable.collect() };
-    (read.base, view)
+    let (generation, documents) = (read.base.generation(), Arc::clone(&read.documents));
+    View { generation, documents, unreadable: unreadable.collect() }
 }
 
 fn view_of_site(site: &Site, wants: &Wants) -> View {
@@ -265,7 +269,7 @@ fn view_of_site(site: &Site, wants: &Wants) -> View {
         broken.problems.into_iter().map(move |problem| unreadable(id.clone(), &problem))
     });
     let faults = site.faults.iter().map(|(place, why)| Unreadable { id: None, why: format!("{place}: {why}") });
-    View { generation: 0, documents, unreadable: texts.chain(faults).collect() }
+    View { generation: 0, documents: Arc::new(documents), unreadable: texts.chain(faults).collect() }
 }
 
 fn unreadable(id: Option<DocumentId>, problem: &Problem) -> Unreadable {

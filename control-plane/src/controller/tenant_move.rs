@@ -74,7 +74,7 @@ impl Moves {
 
     /// What is to be done now.
     pub fn step(&mut self, view: &View, now: u64) -> Decision {
-        let under_way: Vec<_> = all(view).filter(|(_, one)| !one.has_ended()).collect();
+        let under_way: Vec<_> = those(view, |one| !one.state.phase.is_last()).collect();
         if under_way.is_empty() {
             return Decision::default();
         }
@@ -105,8 +105,8 @@ const TIDIED: usize = 100;
 /// Deletes moves that have ended so long ago that nobody looks for them any more: every router holds what is there.
 pub(super) fn tidy(view: &View, keep: Duration, now: u64) -> Option<Proposal> {
     let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
-    let is_old = |one: &model::Move| one.has_ended() && now.saturating_sub(one.state.since) >= keep;
-    let old = all(view).filter(|(_, one)| is_old(one)).take(TIDIED);
+    let is_old = |one: &raw::Move| one.state.phase.is_last() && now.saturating_sub(one.state.since) >= keep;
+    let old = those(view, is_old).take(TIDIED);
     let delete: Vec<DocumentId> = old.map(|(_, one)| DocumentId { kind: Kind::Move, name: one.name.clone() }).collect();
     if delete.is_empty() {
         return None;
@@ -117,9 +117,17 @@ pub(super) fn tidy(view: &View, keep: Duration, now: u64) -> Option<Proposal> {
 
 /// The moves that can be read, those that have ended among them. What is wrong with one is told by whoever reads the store.
 pub fn all(view: &View) -> impl Iterator<Item = (&raw::Move, Arc<model::Move>)> {
-    view.documents.values().filter_map(|source| match (&source.raw, convert(source)) {
-        (Document::Move(raw), Ok(ModelDocument::Move(one))) => Some((&**raw, one)),
-        _ => None,
+    those(view, |_| true)
+}
+
+/// Those of them that are wanted. The others are not checked, either: there may be thousands.
+fn those(view: &View, wanted: impl Fn(&raw::Move) -> bool) -> impl Iterator<Item = (&raw::Move, Arc<model::Move>)> {
+    view.documents.values().filter_map(move |source| {
+        let Document::Move(raw) = &source.raw else { return None };
+        match wanted(raw).then(|| convert(source))? {
+            Ok(ModelDocument::Move(one)) => Some((&**raw, one)),
+            _ => None,
+        }
     })
 }
 

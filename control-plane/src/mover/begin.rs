@@ -1,5 +1,7 @@
 //! What a move begins with: whether it can, and its document. Pure.
 
+use std::sync::Arc;
+
 use gridrouter_config::check::{ModelDocument, convert};
 use gridrouter_config::codec::{Parsed, SourceDocument};
 use gridrouter_config::generation::advance;
@@ -31,8 +33,8 @@ fn planned(view: &View, order: &Order, driver: &MoveDriver, now: u64) -> Result<
     if view.generation == 0 {
         return Err("nothing was published in the store yet".to_owned());
     }
-    let placement: Vec<_> = view.documents.values().filter(|one| one.id.kind != Kind::Tenant).cloned().collect();
-    let placement = placement.into_iter().filter(|one| one.id.kind != Kind::Move).collect();
+    let places = |one: &&Arc<SourceDocument>| matches!(one.id.kind, Kind::Grid | Kind::Cell);
+    let placement = view.documents.values().filter(places).cloned().collect();
     let advanced = advance(None, &[Parsed::from_documents("", placement)], &TenantTable::default());
     let model = advanced.in_force.model();
     let grid = grid(model, order.grid.as_ref())?;

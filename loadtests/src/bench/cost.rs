@@ -66,7 +66,7 @@ pub(super) async fn measure(of: &Contestant, arguments: &Arguments, core: usize)
     for scenario in scenarios {
         let (site, directory) = of.configured(scenario)?;
         let process = of.kind.start(site, directory, Some(core)).await?;
-        let plan = measured_plan(scenario, site, arguments).await?;
+        let plan = measured_plan(scenario, site, directory, arguments).await?;
         all.push(Running { scenario, process, plan, per_cpu_second: Vec::new() });
     }
     let slices = arguments.rounds as u32 * SLICES;

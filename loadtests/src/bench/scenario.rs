@@ -5,9 +5,11 @@ use clap::ValueEnum;
 use crate::error::{Context, Error, Result};
 use crate::proxies::Kind;
 use crate::site::{Limits, Site, TENANT_HEADER};
+use crate::tls::Sessions;
 
 const LARGE: usize = 64 * 1024;
 const POST: usize = 16 * 1024;
+const LARGEST: usize = 1024 * 1024;
 
 /// One kind of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -18,10 +20,20 @@ pub enum Scenario {
     Response64k,
     /// POST of 16 KiB, connections kept.
     Post16k,
+    /// GET with an answer of 1 MiB, connections kept.
+    Response1m,
+    /// POST of 1 MiB, connections kept.
+    Post1m,
     /// Small GET, a new connection for each.
     NewConnection,
     /// Small GET over 1,000 kept connections.
     Connections1000,
+    /// Small GET by TLS, connections kept.
+    TlsKeepAlive,
+    /// Small GET, a new connection by TLS for each, with a full handshake.
+    TlsHandshake,
+    /// The same, with a session that is resumed.
+    TlsResumed,
     /// Small GET without a limit, and the next two with limits: what they cost.
     NoLimit,
     /// Small GET with one limit.
@@ -32,12 +44,17 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Scenario; 8] = [
+    pub const ALL: [Scenario; 13] = [
         Scenario::SmallGet,
         Scenario::Response64k,
         Scenario::Post16k,
+        Scenario::Response1m,
+        Scenario::Post1m,
         Scenario::NewConnection,
         Scenario::Connections1000,
+        Scenario::TlsKeepAlive,
+        Scenario::TlsHandshake,
+        Scenario::TlsResumed,
         Scenario::NoLimit,
         Scenario::OneLimit,
         Scenario::FourLimits,
@@ -49,8 +66,13 @@ impl Scenario {
             Scenario::SmallGet => "small GET",
             Scenario::Response64k => "64 KiB response",
             Scenario::Post16k => "16 KiB POST",
+            Scenario::Response1m => "1 MiB response",
+            Scenario::Post1m => "1 MiB POST",
             Scenario::NewConnection => "new connection per request",
             Scenario::Connections1000 => "1,000 connections",
+            Scenario::TlsKeepAlive => "TLS, connections kept",
+            Scenario::TlsHandshake => "TLS, full handshake per request",
+            Scenario::TlsResumed => "TLS, resumed handshake per request",
             Scenario::NoLimit => "small GET, no limit",
             Scenario::OneLimit => "small GET, one limit",
             Scenario::FourLimits => "small GET, four limits",
@@ -64,9 +86,20 @@ impl Scenario {
             | Scenario::Response64k
             | Scenario::Post16k
             | Scenario::NewConnection
+            | Scenario::TlsKeepAlive
+            | Scenario::TlsHandshake
+            | Scenario::TlsResumed
             | Scenario::NoLimit
             | Scenario::OneLimit
             | Scenario::FourLimits => usual,
+            // Enough to keep a proxy busy: more only fill the sockets' buffers.
+            Scenario::Response1m | Scenario::Post1m => {
+                if usual < 8 {
+                    usual
+                } else {
+                    8
+                }
+            }
             Scenario::Connections1000 => 1_000,
         }
     }
@@ -78,6 +111,24 @@ impl Scenario {
             (Scenario::FourLimits, _) => Limits::Four,
             (Scenario::OneLimit, _) | (_, Kind::Gridrouter) => Limits::One,
             (_, Kind::Nginx | Kind::Haproxy | Kind::Envoy) => Limits::None,
+        }
+    }
+
+    /// What clients do who come by TLS; nothing where they do not.
+    pub const fn tls(self) -> Option<Sessions> {
+        match self {
+            Scenario::TlsKeepAlive | Scenario::TlsHandshake => Some(Sessions::Full),
+            Scenario::TlsResumed => Some(Sessions::Resumed),
+            Scenario::SmallGet
+            | Scenario::Response64k
+            | Scenario::Post16k
+            | Scenario::Response1m
+            | Scenario::Post1m
+            | Scenario::NewConnection
+            | Scenario::Connections1000
+            | Scenario::NoLimit
+            | Scenario::OneLimit
+            | Scenario::FourLimits => None,
         }
     }
 
@@ -93,7 +144,7 @@ impl Scenario {
 
     /// Whether each request has a connection of its own.
     pub const fn reconnects(self) -> bool {
-        matches!(self, Scenario::NewConnection)
+        matches!(self, Scenario::NewConnection | Scenario::TlsHandshake | Scenario::TlsResumed)
     }
 
     /// Requests a second for the latencies: a third or less of what the slowest proxy does on an ordinary core.
@@ -104,24 +155,32 @@ impl Scenario {
             | Scenario::NoLimit
             | Scenario::OneLimit
             | Scenario::FourLimits => 8_000,
+            Scenario::TlsKeepAlive => 6_000,
             Scenario::Response64k | Scenario::Post16k => 4_000,
             Scenario::NewConnection => 2_000,
+            Scenario::TlsHandshake | Scenario::TlsResumed => 500,
+            Scenario::Response1m | Scenario::Post1m => 200,
         }
     }
 
     /// Whole requests, of many tenants.
     pub fn requests(self, site: &Site, pins: usize) -> Vec<Vec<u8>> {
-        let host = site.routes.first().map(|route| route.host.as_str()).unwrap_or_default();
+        let host = site.host();
         // As many tenants as there may be without the requests themselves filling the generator's caches.
         let (tenants, method, path, body) = match self {
             Scenario::SmallGet
             | Scenario::NewConnection
             | Scenario::Connections1000
+            | Scenario::TlsKeepAlive
+            | Scenario::TlsHandshake
+            | Scenario::TlsResumed
             | Scenario::NoLimit
             | Scenario::OneLimit
             | Scenario::FourLimits => (4_096, "GET", "/api/small", 0),
             Scenario::Response64k => (4_096, "GET", "/api/bytes/65536", 0),
+            Scenario::Response1m => (4_096, "GET", "/api/bytes/1048576", 0),
             Scenario::Post16k => (64, "POST", "/api/small", POST),
+            Scenario::Post1m => (4, "POST", "/api/small", LARGEST),
         };
         let close = if self.reconnects() { "connection: close\r\n" } else { "" };
         let length = if body > 0 { format!("content-length: {body}\r\n") } else { String::new() };
@@ -144,13 +203,18 @@ impl Scenario {
             Scenario::SmallGet
             | Scenario::NewConnection
             | Scenario::Connections1000
+            | Scenario::TlsKeepAlive
+            | Scenario::TlsHandshake
+            | Scenario::TlsResumed
             | Scenario::NoLimit
             | Scenario::OneLimit
             | Scenario::FourLimits => 0,
             Scenario::Post16k => POST,
-            Scenario::Response64k => {
-                let right = body.len() == LARGE && body.iter().zip((b'a'..=b'z').cycle()).all(|(got, is)| *got == is);
-                return if right { Ok(()) } else { Err(Error::new(format!("{} bytes, not the 64 KiB", body.len()))) };
+            Scenario::Post1m => LARGEST,
+            Scenario::Response64k | Scenario::Response1m => {
+                let wanted = if self == Scenario::Response1m { LARGEST } else { LARGE };
+                let right = body.len() == wanted && body.iter().zip((b'a'..=b'z').cycle()).all(|(got, is)| *got == is);
+                return if right { Ok(()) } else { Err(Error::new(format!("{} bytes, not the {wanted}", body.len()))) };
             }
         };
         let json: serde_json::Value = serde_json::from_slice(body).context("not JSON")?;

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::save;
 use crate::error::Result;
 use crate::site::Site;
+use crate::tls;
 
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
-    save(directory, "envoy.json", &format!("{:#}", configuration(site)))
+    save(directory, "envoy.json", &format!("{:#}", configuration(site, directory)))
 }
 
 pub(super) fn arguments(directory: &Path) -> Vec<OsString> {
@@ -22,7 +23,7 @@ fn address(of: std::net::SocketAddr) -> Value {
     json!({"socket_address": {"address": of.ip().to_string(), "port_value": of.port()}})
 }
 
-fn configuration(site: &Site) -> Value {
+fn configuration(site: &Site, directory: &Path) -> Value {
     let hosts: Vec<Value> = site
         .routes
         .iter()
@@ -61,16 +62,36 @@ fn configuration(site: &Site) -> Value {
             "dynamic_stats": false, "suppress_envoy_headers": true,
         }}],
     });
+    let filters = json!([{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]);
+    let chain = if site.tls {
+        json!({"filters": filters, "transport_socket": transport(directory)})
+    } else {
+        json!({"filters": filters})
+    };
     json!({
         "stats_config": {"stats_matcher": {"reject_all": true}},
         "static_resources": {
             "listeners": [{
                 "name": "web", "address": address(site.listen), "tcp_backlog_size": 4096,
-                "filter_chains": [{"filters": [
-                    {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
-                ]}],
+                "filter_chains": [chain],
             }],
             "clusters": clusters,
+        },
+    })
+}
+
+/// TLS with clients.
+fn transport(directory: &Path) -> Value {
+    let [chain, key] =
+        [tls::CHAIN, tls::KEY].map(|name| json!({"filename": directory.join(name).display().to_string()}));
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+                "tls_certificates": [{"certificate_chain": chain, "private_key": key}],
+            },
         },
     })
 }

@@ -12,6 +12,7 @@ use super::save;
 use crate::error::{Context, Result};
 use crate::http::Connection;
 use crate::site::{GRID, Limits, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
+use crate::tls;
 
 /// The file of all pins: many documents in one.
 pub const TENANTS: &str = "documents/tenants.yaml";
@@ -23,7 +24,7 @@ const DOCUMENTS: &str = "documents";
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
     let folder = directory.join(DOCUMENTS);
     std::fs::create_dir_all(&folder).context(format_args!("cannot create {}", folder.display()))?;
-    save(&folder, "grid.yaml", &grid(site))?;
+    save(&folder, "grid.yaml", &(grid(site) + &certificate(site, directory)))?;
     save(&folder, "services.yaml", &documents(site.services.iter().map(service)))?;
     save(directory, ROUTES, &routes(site))?;
     save(&folder, "limits.yaml", &documents(limits(site).iter().map(limit)))?;
@@ -115,12 +116,22 @@ fn documents(parts: impl Iterator<Item = String>) -> String {
 
 fn grid(site: &Site) -> String {
     let mut text = format!("kind: Listener\nname: web\naddress: {}\n", site.listen);
+    if site.tls {
+        text.push_str("tls: {default: bench, minimumVersion: tls1.3}\n");
+    }
     // Writing to a string cannot fail.
     let _ = write!(text, "---\nkind: Grid\nname: {GRID}\ncells: [{}]\n", site.cells.join(", "));
     for cell in &site.cells {
         let _ = write!(text, "---\nkind: Cell\nname: {cell}\n");
     }
     text
+}
+
+/// The document of the certificate, where there is one.
+fn certificate(site: &Site, directory: &Path) -> String {
+    let [chain, key] = [tls::CHAIN, tls::KEY].map(|name| directory.join(name).display().to_string());
+    let text = format!("---\nkind: Certificate\nname: bench\nfiles: {{chain: '{chain}', key: '{key}'}}\n");
+    if site.tls { text } else { String::new() }
 }
 
 fn service(service: &Service) -> String {

@@ -10,9 +10,10 @@ use std::path::Path;
 use super::save;
 use crate::error::Result;
 use crate::site::{Limits, Site, TENANT_HEADER};
+use crate::tls;
 
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
-    save(directory, "haproxy.cfg", &configuration(site))
+    save(directory, "haproxy.cfg", &configuration(site, directory))
 }
 
 pub(super) fn arguments(directory: &Path) -> Vec<OsString> {
@@ -20,12 +21,14 @@ pub(super) fn arguments(directory: &Path) -> Vec<OsString> {
     vec!["-db".into(), "-f".into(), directory.join("haproxy.cfg").into_os_string()]
 }
 
-fn configuration(site: &Site) -> String {
+fn configuration(site: &Site, directory: &Path) -> String {
+    let certificate = directory.join(tls::BOTH);
+    let tls = if site.tls { format!(" ssl crt {} ssl-min-ver TLSv1.3", certificate.display()) } else { String::new() };
     let mut text = format!(
         "global\n  nbthread 1\n  maxconn 9500\n  tune.bufsize 20480\n\
          defaults\n  mode http\n  maxconn 9500\n  http-reuse always\n  timeout client 75s\n  timeout server 60s\n\
          \x20 timeout connect 5s\n  timeout http-keep-alive 75s\n\
-         frontend web\n  bind {} backlog 4096\n",
+         frontend web\n  bind {} backlog 4096{tls}\n",
         site.listen
     );
     text.push_str(&limits(site));

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::save;
 use crate::error::Result;
 use crate::site::{Limits, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
+use crate::tls;
 use crate::upstream::Label;
 
 /// The file that maps tenants to cells.
@@ -43,7 +44,7 @@ pub fn configuration(site: &Site, directory: &Path) -> String {
          access_log off;\nserver_tokens off;\nkeepalive_timeout 75s;\nkeepalive_requests 1000000000;\ntcp_nodelay on;\n\
          client_body_temp_path {directory}/body;\nproxy_temp_path {directory}/proxy;\n\
          fastcgi_temp_path {directory}/other;\nuwsgi_temp_path {directory}/other;\nscgi_temp_path {directory}/other;\n\
-         client_body_buffer_size 64k;\nclient_max_body_size 0;\n\
+         client_body_buffer_size 1m;\nclient_max_body_size 0;\n\
          proxy_buffer_size 16k;\nproxy_buffers 8 16k;\nproxy_max_temp_file_size 0;\n\
          proxy_http_version 1.1;\nproxy_set_header Connection \"\";\nproxy_set_header Host $http_host;\n"
     );
@@ -60,6 +61,14 @@ pub fn configuration(site: &Site, directory: &Path) -> String {
         );
     }
     let by_cell = !site.pins.is_empty();
+    if site.tls {
+        let _ = writeln!(
+            text,
+            "ssl_certificate {directory}/{};\nssl_certificate_key {directory}/{};\nssl_protocols TLSv1.3;\nssl_buffer_size 16k;",
+            tls::CHAIN,
+            tls::KEY
+        );
+    }
     if by_cell {
         text.push_str("map_hash_max_size 262144;\nmap_hash_bucket_size 128;\n");
         let _ = writeln!(text, "split_clients $http_{} $placed {{", TENANT_HEADER.replace('-', "_"));
@@ -102,8 +111,9 @@ fn upstream(service: &Service, cell: Option<&str>) -> String {
 
 fn server(site: &Site, route: &Route, by_cell: bool) -> String {
     let Route { host, prefix, service, timeouts, .. } = route;
+    let ssl = if site.tls { " ssl" } else { "" };
     let mut text =
-        format!("server {{\nlisten {} backlog=4096;\nserver_name {host};\nlocation {prefix} {{\n", site.listen);
+        format!("server {{\nlisten {}{ssl} backlog=4096;\nserver_name {host};\nlocation {prefix} {{\n", site.listen);
     if site.routes.first().is_none_or(|first| first.host != *host) {
         // Options of a listener may stand only once.
         text = text.replace(" backlog=4096", "");

@@ -19,8 +19,9 @@ use crate::http::tempo::Tempo;
 use crate::http1::response::has_no_body;
 use crate::upstream::response_body::ResponseBody;
 
-/// What the client has to have room for before more of the answer is asked for.
-const ROOM: usize = 16 * 1024;
+/// What the client has to have room for before more of the answer is asked for: any at all. What is reserved is taken from all
+/// streams of the connection, and an answer may be quiet for long.
+const ROOM: usize = 1;
 
 /// Sends an answer. Returns whether it was sent whole.
 pub(super) async fn send(
@@ -116,7 +117,7 @@ impl Sending<'_> {
         }
     }
 
-    /// Whether the client takes something now. It is asked for room for all that is here.
+    /// Whether the client takes something now. Room is reserved for all that is here, and for no more.
     fn has_room(&mut self) -> bool {
         let has = self.stream.capacity();
         if has < self.piece.len() || has == 0 {

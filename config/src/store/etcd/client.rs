@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Error, GetOptions, KeyValue, KvClient, ResponseHeader, Txn, TxnResponse, WatchOptions, WatchStream,
+    Client, Error, GetOptions, GetResponse, KeyValue, KvClient, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    WatchOptions, WatchStream,
 };
 
 use super::chunk::{self, Bytes};
@@ -270,6 +271,26 @@ impl Etcd {
     pub(super) async fn txn(&self, txn: Txn) -> Result<TxnResponse, Trouble> {
         let mut kv = self.kv.clone();
         limited("write to", &self.endpoint, self.patience, kv.txn(txn)).await
+    }
+
+    /// Several reads at once, and nothing else: an answer to each.
+    pub(super) async fn gets(&self, gets: Vec<TxnOp>) -> Result<Vec<GetResponse>, Trouble> {
+        let asked = gets.len();
+        if asked == 0 {
+            return Ok(Vec::new());
+        }
+        let answers = self.txn(Txn::new().and_then(gets)).await?.op_responses().into_iter();
+        let answers: Vec<GetResponse> = answers
+            .filter_map(|answer| match answer {
+                TxnOpResponse::Get(found) => Some(found),
+                TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
+            })
+            .collect();
+        if answers.len() == asked {
+            Ok(answers)
+        } else {
+            Err(Trouble::new(Kind::Failed, format!("etcd answered {} of {asked} questions", answers.len())))
+        }
     }
 
     /// Watches documents and head, from a revision on.

@@ -16,7 +16,7 @@ mod settle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use etcd_client::GetOptions;
+use etcd_client::{GetOptions, TxnOp};
 
 use super::backoff::Random;
 use super::chunk::{Bytes, Changed};
@@ -32,7 +32,7 @@ use crate::ids::{self, DocumentId};
 use crate::store::{Listing, StoreError};
 
 pub use self::error::{Lost, PublishError};
-pub use self::kinds::{OfKinds, Unreadable};
+pub use self::kinds::{Documents, OfKinds, Unreadable};
 pub use self::record::History;
 
 /// Documents with more bytes than this, as JSON, are not published: they would not fit into a request in quotes.
@@ -397,26 +397,17 @@ impl Session {
         let mut texts = Vec::with_capacity(ids.len());
         for ids in ids.chunks(OPERATIONS) {
             let read = |at: i64| {
-                let get = |id: &&DocumentId| {
-                    etcd_client::TxnOp::get(etcd.keys().document(id), Some(GetOptions::new().with_revision(at)))
-                };
-                etcd.txn(etcd_client::Txn::new().and_then(ids.iter().map(get).collect::<Vec<_>>()))
+                let get =
+                    |id: &&DocumentId| TxnOp::get(etcd.keys().document(id), Some(GetOptions::new().with_revision(at)));
+                etcd.gets(ids.iter().map(get).collect())
             };
-            let answer = match read(at).await {
+            let answers = match read(at).await {
                 Err(trouble) if trouble.kind == Kind::Compacted => read(0).await?,
                 other => other?,
             };
-            for response in answer.op_responses() {
-                if let etcd_client::TxnOpResponse::Get(found) = response {
-                    texts.push(found.kvs().first().and_then(|kv| write(kv).value));
-                }
-            }
+            texts.extend(answers.iter().map(|found| found.kvs().first().and_then(|kv| write(kv).value)));
         }
-        if texts.len() == ids.len() {
-            Ok(texts)
-        } else {
-            Err(Trouble::new(Kind::Failed, format!("etcd answered {} of {} questions", texts.len(), ids.len())))
-        }
+        Ok(texts)
     }
 
     async fn history(&mut self, most: usize) -> Result<Vec<History>, Trouble> {

@@ -123,7 +123,7 @@ impl Filter {
         let Some(id) = self.document.as_ref().filter(|_| found.entries.is_empty()) else { return Ok(()) };
         let there = writer.read_kinds(&[id.kind]).map_err(|error| in_our_words(&error.explain()))?;
         let unreadable = there.unreadable.iter().filter_map(|one| one.id.as_ref());
-        let there: BTreeSet<&DocumentId> = there.documents.iter().map(|one| &one.id).chain(unreadable).collect();
+        let there: BTreeSet<&DocumentId> = there.documents.keys().chain(unreadable).collect();
         if there.contains(id) {
             return Ok(());
         }

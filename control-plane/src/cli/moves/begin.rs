@@ -8,8 +8,9 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::raw::MoveFence;
 
 use super::drive::{Work, drive};
-use super::{Course, Exit, Wish, dry, say};
+use super::{Course, Exit, dry, say};
 use crate::cli::consent::consent;
+use crate::cli::wish::Wish;
 use crate::cli::{attempt, complete};
 use crate::mover::{self, Mover, Order};
 use crate::output::Output;
@@ -107,7 +108,7 @@ impl Begin {
                 return Ok(status);
             }
         }
-        let (author, message) = (self.wish.author(target), self.wish.message.as_deref());
+        let (author, message) = (self.wish.author(target.context.as_ref()), self.wish.message.as_deref());
         let hook = self.course.hook.as_deref();
         let work = Work { hook, copied: hook.is_none(), before: None, shown: self.course.output };
         Ok(match Mover::begin(target, &author, message, &order, mover::now()) {

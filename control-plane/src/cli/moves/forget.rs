@@ -6,9 +6,10 @@ use clap::Args;
 use gridrouter_config::store::etcd::writer::{About, PublishError, Writer};
 use serde_json::json;
 
-use super::{Exit, Wish};
+use super::Exit;
 use crate::cli::consent::consent;
 use crate::cli::format::{Shown, print_yaml};
+use crate::cli::wish::Wish;
 use crate::controller::tenant_move::Watch;
 use crate::output::Output;
 use crate::site::in_our_words;
@@ -83,7 +84,8 @@ impl ForgetRouter {
     /// A generation that changes nothing, and says who has said what.
     fn note(&self, writer: &mut Writer, target: &Target, what: &str, output: &mut Output) -> Result<(), Exit> {
         let message = self.wish.message.as_ref().map_or_else(|| what.to_owned(), |why| format!("{what}: {why}"));
-        let about = About { author: self.wish.author(target), message, note: true, ..About::default() };
+        let about =
+            About { author: self.wish.author(target.context.as_ref()), message, note: true, ..About::default() };
         let mut lost = String::new();
         for _ in 0..ATTEMPTS {
             let base = writer.base().map_err(PublishError::Store);

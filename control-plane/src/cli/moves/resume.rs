@@ -8,9 +8,10 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 
 use super::drive::{Work, drive};
-use super::{Course, Exit, Wish, dry, say};
+use super::{Course, Exit, dry, say};
 use crate::cli::complete;
 use crate::cli::consent::consent;
+use crate::cli::wish::Wish;
 use crate::controller::desk::Refused;
 use crate::mover::{self, Mover};
 use crate::output::Output;
@@ -46,7 +47,7 @@ Examples:
 
 impl Resume {
     pub(super) fn run(&self, target: &Target, input: &mut dyn BufRead, output: &mut Output) -> Result<Exit, String> {
-        let (hook, author) = (self.course.hook.as_deref(), self.wish.author(target));
+        let (hook, author) = (self.course.hook.as_deref(), self.wish.author(target.context.as_ref()));
         let (timeout, data) = (self.course.timeout, hook.is_some() || self.copied);
         let found = Mover::find(target, &author, &self.name).and_then(|mut mover| {
             let next = mover.would_take_up(timeout, data)?;

@@ -8,10 +8,11 @@ use gridrouter_config::ids::Name;
 use gridrouter_config::model;
 
 use super::drive::{Work, drive};
-use super::{Exit, author, dry, say};
+use super::{Exit, dry, say};
 use crate::cli::complete;
 use crate::cli::consent::consent;
 use crate::cli::format::Shown;
+use crate::cli::wish::Wish;
 use crate::controller::desk::Refused;
 use crate::mover::{self, Mover};
 use crate::output::Output;
@@ -27,18 +28,8 @@ pub(super) struct Rollback {
     /// The move
     #[arg(value_name = "NAME", value_parser = Name::parse, add = ArgValueCompleter::new(complete::moves))]
     name: Name,
-    /// Why, for the history
-    #[arg(short, long, value_name = "TEXT", default_value = "rolled back by hand")]
-    message: String,
-    /// Who, for the history [default: $USER@host]
-    #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
-    author: Option<String>,
-    /// Say whether it can be rolled back, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Go on without asking
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    wish: Wish,
     /// How to print each phase; for tools, each is one object
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     output: Shown,
@@ -52,8 +43,9 @@ Examples:
 
 impl Rollback {
     pub(super) fn run(&self, target: &Target, input: &mut dyn BufRead, output: &mut Output) -> Result<Exit, String> {
-        let author = author(self.author.as_ref(), target);
-        let back = Command::RollBack { why: self.message.clone() };
+        let author = self.wish.author(target.context.as_ref());
+        let why = self.wish.message.clone().unwrap_or_else(|| "rolled back by hand".to_owned());
+        let back = Command::RollBack { why };
         let found = Mover::find(target, &author, &self.name).and_then(|mut mover| {
             let next = mover.would(&back)?;
             let one = mover.look().map_err(Refused::Away)?.one;
@@ -63,12 +55,12 @@ impl Rollback {
             Ok(found) => found,
             Err(refused) => return Ok(say(&refused, output)),
         };
-        if self.dry_run {
+        if self.wish.dry_run {
             dry(&after, &what, self.output, output);
             return Ok(Exit::Fine);
         }
         let what = format!("rolls move {} back", self.name);
-        if !self.yes
+        if !self.wish.yes
             && let Err(status) = consent(target.context.as_ref(), &what, None, input, output)
         {
             return Ok(status);

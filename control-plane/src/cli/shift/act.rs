@@ -12,9 +12,10 @@ use serde_json::json;
 
 use super::danger::{danger, is_dangerous};
 use super::scene::{RouterFlags, Scene, find, now};
-use crate::cli::change::{acknowledged, default_author};
+use crate::cli::change::acknowledged;
 use crate::cli::consent::consent;
 use crate::cli::format::{Shown, print_yaml};
+use crate::cli::wish::Wish;
 use crate::cli::{Status, complete, open_place};
 use crate::controller::desk::Refused;
 use crate::controller::driver::leader;
@@ -32,18 +33,8 @@ pub(super) struct Flags {
     /// The shift
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::shifts))]
     name: String,
-    /// Why, for the history and the shift itself
-    #[arg(short, long, value_name = "TEXT")]
-    message: Option<String>,
-    /// Who, for the history [default: that of the context, or $USER@host]
-    #[arg(long, value_name = "NAME", env = "GRIDCTL_AUTHOR")]
-    author: Option<String>,
-    /// Say what would happen, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Go on without asking
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    wish: Wish,
     /// Return when every live router acknowledged the change; after 30s, or this time, name those that did not
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
           value_parser = parse_duration)]
@@ -177,22 +168,21 @@ impl Flags {
             Ok(act) => act,
             Err(why) => return fail(Status::Problems, &why, output),
         };
-        let asks = !self.yes && is_dangerous(&act.shift, command, &act.next);
+        let asks = !self.wish.yes && is_dangerous(&act.shift, command, &act.next);
         let danger = asks.then(|| danger(&mut scene, &act.shift, &act.next));
-        if self.dry_run {
+        if self.wish.dry_run {
             let words = danger.as_ref().map(|danger| format!(": this {danger}")).unwrap_or_default();
             if !self.answer(&act.next, None, danger.as_deref(), output) {
                 output.line(format_args!("dry run, nothing was changed: {}{words}", printable(&act.next.what)));
             }
             return Status::Fine;
         }
-        let context = target.context.as_ref().filter(|_| !self.yes);
+        let context = target.context.as_ref().filter(|_| !self.wish.yes);
         if let Err(status) = consent(context, &act.next.what, danger, input, output) {
             return status;
         }
         output.progress("writing");
-        let author = self.author.clone().filter(|name| !name.is_empty());
-        let author = author.or_else(|| target.context.as_ref()?.author.clone()).unwrap_or_else(default_author);
+        let author = self.wish.author(target.context.as_ref());
         let (mut next, seen) = (act.next, act.shift);
         let done = scene.desk.change(&author, |view| {
             let act = self.decide(view, command)?;
@@ -217,7 +207,7 @@ impl Flags {
             tracks.is_some_and(|tracks| tracks.active.unwrap_or_default() == shift.to)
         };
         let in_use = raw.waves.iter().flat_map(|wave| &wave.cells).all(in_use);
-        let why = self.message.as_deref().unwrap_or_default();
+        let why = self.wish.message.as_deref().unwrap_or_default();
         let next = obey(&shift, command, why, in_use, now())?;
         // Without its service, a shift can only be ended.
         if next.active.is_some() && service.is_none() && command != Command::Abort {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use gridrouter_config::codec::parse;
 
 use super::*;
@@ -14,7 +16,7 @@ fn view(shift: &str, service: &str) -> View {
         parsed.documents
     });
     let documents = documents.map(|document| (document.id.clone(), document)).collect();
-    View { documents, ..View::default() }
+    View { documents: Arc::new(documents), ..View::default() }
 }
 
 fn controller() -> Shifts {
@@ -72,7 +74,7 @@ fn while_a_service_is_not_right_a_shift_goes_back_only() {
     // The same where it cannot even be read.
     let unreadable = || super::super::Unreadable { id: None, why: "a.yaml:1: not YAML".to_owned() };
     let mut gone = view(&at("RollingBack", "a: 100%"), &service("blue"));
-    gone.documents.retain(|id, _| id.kind == Kind::Shift);
+    Arc::make_mut(&mut gone.documents).retain(|id, _| id.kind == Kind::Shift);
     gone.unreadable.push(unreadable());
     assert_eq!(written(controller.step(&gone, 100_000)).map(|(phase, ..)| phase), Some(ShiftPhase::RollingBack));
 }

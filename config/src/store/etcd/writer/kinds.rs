@@ -1,29 +1,38 @@
 //! The documents of a few kinds, for those who change them again and again: a million tenants are not read for that.
 
+mod again;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use etcd_client::GetOptions;
+use etcd_client::{GetOptions, TxnOp};
 
-use super::{Base, Writer};
+use super::{Base, OPERATIONS, Writer};
 use crate::codec::{SourceDocument, parse_entry};
 use crate::ids::{DocumentId, Kind};
-use crate::keys::end_of;
+use crate::keys::{Keys, end_of};
 use crate::problem::Problem;
 use crate::store::etcd::chunk::Bytes;
-use crate::store::etcd::client::{self, Etcd, Trouble};
+use crate::store::etcd::client::{self, Etcd, Trouble, write};
 use crate::store::etcd::election::Leader;
+use crate::store::etcd::head::Head;
 use crate::store::{Entry, Key, StoreError};
+
+/// Documents by kind and name.
+pub type Documents = BTreeMap<DocumentId, Arc<SourceDocument>>;
 
 /// The documents of a few kinds that are in force.
 #[derive(Debug)]
 pub struct OfKinds {
     /// What a change of them starts from.
     pub base: Base,
-    /// Those that can be read, sorted by kind and name.
-    pub documents: Vec<Arc<SourceDocument>>,
+    /// Those that can be read. Shared, so that whoever looks at them and whoever reads them again need no copy.
+    pub documents: Arc<Documents>,
     /// Those that cannot.
     pub unreadable: Vec<Unreadable>,
+    kinds: Vec<Kind>,
+    /// Documents of other kinds that were asked for.
+    single: BTreeSet<DocumentId>,
 }
 
 /// A document that cannot be read, or that nobody may rely on.
@@ -38,16 +47,14 @@ pub struct Unreadable {
 impl Writer {
     /// The documents of these kinds that are in force, from one moment, and what a change of them starts from.
     pub fn read_kinds(&mut self, kinds: &[Kind]) -> Result<OfKinds, StoreError> {
-        Ok(self
-            .runtime
-            .block_on(self.session.read(async |etcd: &Etcd| of_kinds(etcd, kinds, &|_| BTreeSet::new()).await))?)
+        self.read_kinds_and(kinds, |_| BTreeSet::new())
     }
 
     /// The same, with single documents of other kinds: `more` is asked which, given those of these kinds.
     pub fn read_kinds_and(
         &mut self,
         kinds: &[Kind],
-        more: impl Fn(&[Arc<SourceDocument>]) -> BTreeSet<DocumentId>,
+        more: impl Fn(&Documents) -> BTreeSet<DocumentId>,
     ) -> Result<OfKinds, StoreError> {
         Ok(self.runtime.block_on(self.session.read(async |etcd: &Etcd| of_kinds(etcd, kinds, &more).await))?)
     }
@@ -68,35 +75,70 @@ type Found = (Bytes, i64);
 async fn of_kinds(
     etcd: &Etcd,
     kinds: &[Kind],
-    more: &impl Fn(&[Arc<SourceDocument>]) -> BTreeSet<DocumentId>,
+    more: &impl Fn(&Documents) -> BTreeSet<DocumentId>,
 ) -> Result<OfKinds, Trouble> {
     let read = etcd.head().await?;
     let Some((head, head_revision)) = read.head else {
         // What is there has not been published.
-        return Ok(OfKinds { base: Base::at(read.revision), documents: Vec::new(), unreadable: Vec::new() });
+        return Ok(OfKinds::new(Base::at(read.revision), kinds));
     };
     // The keys as they were when the head was written are what is in force, but for what is staged over them. That moment
     // may have been compacted away; then what was written later without a head shows by its revision.
-    let (mut found, mut strange) = match listed(etcd, kinds, head_revision).await {
+    let (mut found, strange) = match listed(etcd, kinds, head_revision).await {
         Err(trouble) if trouble.kind == client::Kind::Compacted => listed(etcd, kinds, read.revision).await?,
         other => other?,
     };
     let staged = etcd.staged(&head, head_revision).await?;
     lay_over(&mut found, &staged, head_revision, |id| kinds.contains(&id.kind));
-    let mut documents = parsed(etcd, found, head_revision, &mut strange);
-    let mut single = more(&documents);
-    single.retain(|id| !kinds.contains(&id.kind));
-    if !single.is_empty() {
-        let mut found = match each(etcd, &single, head_revision).await {
-            Err(trouble) if trouble.kind == client::Kind::Compacted => each(etcd, &single, read.revision).await?,
-            other => other?,
-        };
-        lay_over(&mut found, &staged, head_revision, |id| single.contains(id));
-        documents.extend(parsed(etcd, found, head_revision, &mut strange));
-        documents.sort_by(|one, other| one.id.cmp(&other.id));
+    let mut all = OfKinds { unreadable: strange, ..OfKinds::new(base(head, head_revision), kinds) };
+    all.add(etcd.keys(), found);
+    let single = all.ask(more);
+    let mut found = match each(etcd, &single, head_revision).await {
+        Err(trouble) if trouble.kind == client::Kind::Compacted => each(etcd, &single, read.revision).await?,
+        other => other?,
+    };
+    lay_over(&mut found, &staged, head_revision, |id| single.contains(id));
+    all.add(etcd.keys(), found);
+    Ok(OfKinds { single, ..all })
+}
+
+/// What a change of a few documents starts from.
+fn base(head: Head, revision: i64) -> Base {
+    Base { digest: head.digest, documents: head.documents, head: Some(head), ..Base::at(revision) }
+}
+
+impl OfKinds {
+    fn new(base: Base, kinds: &[Kind]) -> Self {
+        let (documents, unreadable, single) = (Arc::default(), Vec::new(), BTreeSet::new());
+        Self { base, documents, unreadable, kinds: kinds.to_vec(), single }
     }
-    let base = Base { digest: head.digest, documents: head.documents, head: Some(head), ..Base::at(head_revision) };
-    Ok(OfKinds { base, documents, unreadable: strange })
+
+    /// The single documents that are wanted besides.
+    fn ask(&self, more: &impl Fn(&Documents) -> BTreeSet<DocumentId>) -> BTreeSet<DocumentId> {
+        let mut single = more(&self.documents);
+        single.retain(|id| !self.kinds.contains(&id.kind));
+        single
+    }
+
+    /// Reads what was found, in the place of what was there. What cannot be relied on goes to what is unreadable.
+    fn add(&mut self, keys: &Keys, found: BTreeMap<DocumentId, Found>) {
+        let documents = Arc::make_mut(&mut self.documents);
+        for (id, (bytes, revision)) in found {
+            documents.remove(&id);
+            let path = keys.document(&id);
+            let Some(bytes) = bytes.filter(|_| revision <= self.base.at) else {
+                let why =
+                    format!("was written at revision {revision} without a head, over what etcd remembers no more");
+                self.unreadable.push(unreadable(Some(id), &path, why));
+                continue;
+            };
+            let key = Some(Key { id: id.clone(), revision });
+            let parsed = parse_entry(&Entry { path: path.into(), bytes, key });
+            documents.extend(parsed.documents.into_iter().map(|document| (document.id.clone(), document)));
+            let broken = parsed.broken.into_iter();
+            self.unreadable.extend(broken.map(|broken| Unreadable { id: Some(id.clone()), problems: broken.problems }));
+        }
+    }
 }
 
 /// Lays what is staged over what the keys have.
@@ -114,37 +156,17 @@ fn lay_over(
     }
 }
 
-/// What was found, read. What cannot be relied on goes to what is strange.
-fn parsed(
-    etcd: &Etcd,
-    found: BTreeMap<DocumentId, Found>,
-    head_revision: i64,
-    strange: &mut Vec<Unreadable>,
-) -> Vec<Arc<SourceDocument>> {
-    let mut documents = Vec::new();
-    for (id, (bytes, revision)) in found {
-        let path = etcd.keys().document(&id);
-        let Some(bytes) = bytes.filter(|_| revision <= head_revision) else {
-            let why = format!("was written at revision {revision} without a head, over what etcd remembers no more");
-            strange.push(unreadable(Some(id), &path, why));
-            continue;
-        };
-        let key = Some(Key { id: id.clone(), revision });
-        let parsed = parse_entry(&Entry { path: path.into(), bytes, key });
-        documents.extend(parsed.documents);
-        let broken = parsed.broken.into_iter();
-        strange.extend(broken.map(|broken| Unreadable { id: Some(id.clone()), problems: broken.problems }));
-    }
-    documents
-}
-
 /// Single documents as they were at a revision.
 async fn each(etcd: &Etcd, ids: &BTreeSet<DocumentId>, revision: i64) -> Result<BTreeMap<DocumentId, Found>, Trouble> {
     let mut found = BTreeMap::new();
-    for id in ids {
-        let key = etcd.keys().document(id);
-        let (writes, _) = etcd.range(&key, &format!("{key}\0"), revision).await?;
-        found.extend(writes.into_iter().map(|write| (id.clone(), (write.value, write.revision))));
+    let ids: Vec<&DocumentId> = ids.iter().collect();
+    for ids in ids.chunks(OPERATIONS) {
+        let get =
+            |id: &&DocumentId| TxnOp::get(etcd.keys().document(id), Some(GetOptions::new().with_revision(revision)));
+        let answers = etcd.gets(ids.iter().map(get).collect()).await?;
+        for (id, answer) in ids.iter().zip(answers) {
+            found.extend(answer.kvs().iter().map(write).map(|write| ((*id).clone(), (write.value, write.revision))));
+        }
     }
     Ok(found)
 }
