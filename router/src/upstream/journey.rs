@@ -240,9 +240,9 @@ impl Journey {
             let mut reused = pooled.is_some();
             let way = match (pooled, plan.protocol) {
                 (Some(exchange), _) => Ok(Way::Own(exchange)),
-                (None, UpstreamProtocol::Http1) => {
-                    connect(connection, plan, owner.as_deref(), timeouts.connect).await.map(|wire| Way::Own(Exchange::on(wire)))
-                }
+                (None, UpstreamProtocol::Http1) => connect(connection, plan, owner.as_deref(), timeouts.connect)
+                    .await
+                    .map(|wire| Way::Own(Exchange::on(wire))),
                 // Boxed: of no use to those who speak HTTP/1.1, whose futures it would make larger.
                 (None, UpstreamProtocol::H2 | UpstreamProtocol::Auto) => {
                     Box::pin(share(connection, plan, timeouts)).await

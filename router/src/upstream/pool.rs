@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::exchange::Exchange;
-use super::owner::Owner;
 use super::http2::hub::Hub;
+use super::owner::Owner;
 use crate::clock::Millis;
 
 /// Unused connections kept for one endpoint by one thread. More than that were opened by a burst and would only cost

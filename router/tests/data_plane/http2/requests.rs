@@ -367,3 +367,20 @@ fn a_router_that_stops_lets_requests_end() {
     assert_eq!(client.join().unwrap(), b"late");
     assert_eq!(stopping.join().unwrap(), 0, "nobody was cut off");
 }
+
+#[test]
+fn early_hints_come_before_the_answer() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Own: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    );
+    let site = Site::of(&upstream);
+    with_client(&site, async |client| {
+        let mut ready = client.ready().await.unwrap();
+        let (mut answer, _) = ready.send_request(request("GET", "/"), true).unwrap();
+        let hint = std::future::poll_fn(|cx| answer.poll_informational(cx)).await.unwrap().unwrap();
+        assert_eq!((hint.status(), hint.headers().len()), (StatusCode::EARLY_HINTS, 1));
+        assert_eq!(hint.headers().get("link").unwrap(), "</a.css>; rel=preload");
+        let mut answer = answer.await.unwrap();
+        assert_eq!(read(answer.body_mut()).await.unwrap().0, b"hi");
+    });
+}

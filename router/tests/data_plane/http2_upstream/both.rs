@@ -20,10 +20,7 @@ fn with_client<T>(address: SocketAddr, act: impl AsyncFnOnce(SendRequest<Bytes>)
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let socket = TcpStream::connect(address).await.unwrap();
-        let mut builder = h2::client::Builder::new();
-        // Each stream of an answer holds some of it.
-        let handshake = builder.initial_connection_window_size(4 << 20).handshake(socket);
-        let (send, connection) = handshake.await.unwrap();
+        let (send, connection) = h2::client::handshake(socket).await.unwrap();
         let moving = tokio::spawn(connection);
         let done = tokio::time::timeout(3 * PATIENCE, act(send)).await.expect("a client waits forever");
         moving.abort();
