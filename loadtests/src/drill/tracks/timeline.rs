@@ -203,10 +203,19 @@ fn note(keys: &Keys, message: &WatchResponse, seen: &Mutex<Seen>) {
         } else if kv.key().starts_with(keys.documents_of(Kind::Shift).as_bytes())
             && let Some(generation) = heads.get(&kv.mod_revision())
             && let Some(change) = change(kv.value(), *generation, at)
+            && is_news(&seen.changes, &change)
         {
             seen.changes.push(change);
         }
     }
+}
+
+/// Whether a change says something new of where the traffic goes. A shift that has ended is written once more for its closing
+/// report, maybe while the next one is under way.
+fn is_news(before: &[Change], change: &Change) -> bool {
+    let known = before.iter().rev().find(|known| known.shift == change.shift);
+    let says = |change: &Change| (change.phase, change.share, change.since, change.stopped);
+    known.is_none_or(|known| says(known) != says(change))
 }
 
 /// Reads a shift's document. One that was not started yet moves nothing.
@@ -236,6 +245,23 @@ mod tests {
         let read = change(&running, 4, at).unwrap();
         assert_eq!((read.generation, read.phase, read.share, read.since), (4, ShiftPhase::Running, 100, 9));
         assert_eq!(change(b"{}", 1, at), None);
+    }
+
+    #[test]
+    fn a_closing_report_is_no_change() {
+        let at = Moment::now();
+        let read = |generation, state: &str| {
+            let text = r#"{"kind":"Shift","name":"x","service":"s","to":"green","waves":[{"cells":["a"]}],"steps":[{"weight":"100%"}],"state":"#;
+            change(format!("{text}{state}}}").as_bytes(), generation, at).unwrap()
+        };
+        let running = r#"{"phase":"Running","shares":{"a":"1%"},"started":7,"since":9}"#;
+        let ended = r#"{"phase":"Succeeded","shares":{"a":"100%"},"started":7,"since":9,"stopped":11}"#;
+        let report = r#"{"phase":"Succeeded","shares":{"a":"100%"},"started":7,"since":9,"stopped":11,"report":{"requests":3,"failed":0,"oldRequests":1,"oldFailed":0}}"#;
+        let before = [read(1, running), read(2, ended)];
+        assert!(is_news(&before[..1], &before[1]) && is_news(&[], &before[0]));
+        assert!(!is_news(&before, &read(3, report)));
+        // Begun again.
+        assert!(is_news(&before, &read(4, running)));
     }
 
     #[test]
