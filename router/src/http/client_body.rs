@@ -116,7 +116,12 @@ impl Incoming {
             return Poll::Pending;
         };
         let is_over = stream.is_over();
-        let Ok(frame) = came.transpose() else { return Poll::Ready(Some(Err(BrokenBody))) };
+        let frame = match came.transpose() {
+            Ok(frame) => frame,
+            Err(error) if error.is_library() => return Poll::Ready(Some(Err(BrokenBody))),
+            // The client has taken its request back, or has gone: whoever answers it finds that out now.
+            Err(_) => return Poll::Pending,
+        };
         let Some(data) = frame.as_ref().and_then(Frame::data_ref) else {
             // Trailers, or the end.
             self.body = Decoder::Done;

@@ -1,5 +1,6 @@
 //! Sending an answer by HTTP/2, no faster than the client takes it.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 
+use super::guard::Guard;
 use super::headers;
 use crate::clock;
 use crate::http::answer::Answer;
@@ -26,6 +28,7 @@ const ROOM: usize = 1;
 /// Sends an answer. Returns whether it was sent whole.
 pub(super) async fn send(
     connection: &Rc<Connection>,
+    guard: &RefCell<Guard>,
     answer: Answer,
     mut respond: SendResponse<Bytes>,
     is_head: bool,
@@ -44,7 +47,7 @@ pub(super) async fn send(
         return true;
     }
     let mut sending =
-        Sending { connection, stream, body, piece: Bytes::new(), is_last: false, tempo: Tempo::default() };
+        Sending { connection, guard, stream, body, piece: Bytes::new(), is_last: false, tempo: Tempo::default() };
     sending.stream.reserve_capacity(ROOM);
     poll_fn(|cx| {
         connection.register(cx);
@@ -73,6 +76,7 @@ fn complete(connection: &Connection, map: &mut HeaderMap, body: &ResponseBody, i
 /// An answer on its way.
 struct Sending<'a> {
     connection: &'a Rc<Connection>,
+    guard: &'a RefCell<Guard>,
     stream: SendStream<Bytes>,
     body: ResponseBody,
     /// What was taken from the body and waits for room.
@@ -144,6 +148,7 @@ impl Sending<'_> {
         let piece = self.piece.split_to(length);
         let ends = self.is_last && self.piece.is_empty();
         self.stream.send_data(piece, ends).map_err(|_| Reason::INTERNAL_ERROR)?;
+        self.guard.borrow_mut().sent(length);
         let timeouts = self.connection.timeouts();
         if self.tempo.gets_on(length as u64, timeouts.body_write, timeouts.min_rate, clock::now_millis) {
             Ok(ends)

@@ -16,9 +16,11 @@ const MANAGING_A_SECOND: u32 = 100;
 /// The same for requests that are taken back.
 const RESETS: u32 = 200;
 const RESETS_A_SECOND: u32 = 20;
-/// What each request, and each piece that the client was sent, may cost in such frames.
+/// What each request, and each frame of an answer, may cost in such frames.
 const FOR_A_REQUEST: u32 = 8;
-const FOR_A_PIECE: u32 = 4;
+const FOR_A_FRAME: u32 = 4;
+/// The most bytes of an answer in one frame, where the client says nothing else.
+const FRAME: usize = 16 * 1024;
 
 /// What a frame is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +121,10 @@ impl Guard {
                 self.skip -= skipped as u64;
                 bytes = bytes.get(skipped..).unwrap_or_default();
             } else {
+                if self.has == 0 && !self.is_in_list() {
+                    // What was begun before has come whole.
+                    self.unfinished = None;
+                }
                 let taken = (HEAD - self.has).min(bytes.len());
                 let (of_head, rest) = bytes.split_at(taken);
                 if let Some(into) = self.head.get_mut(self.has..self.has + taken) {
@@ -148,19 +154,24 @@ impl Guard {
         }
     }
 
+    /// Whether the last frame was a part of a list of fields that goes on.
+    fn is_in_list(&self) -> bool {
+        matches!(self.frame, Frame::Headers(false) | Frame::Continuation(false))
+    }
+
     fn note_unfinished(&mut self, now: Millis) {
         let in_frame = self.skip > 0 && self.frame != Frame::Data;
-        let in_list = matches!(self.frame, Frame::Headers(false) | Frame::Continuation(false));
-        if in_frame || in_list || self.has > 0 {
+        if in_frame || self.is_in_list() || self.has > 0 {
             self.unfinished.get_or_insert(now);
         } else {
             self.unfinished = None;
         }
     }
 
-    /// Something was written to the client, who may have to say that it has taken it.
-    pub(crate) fn wrote(&mut self) {
-        self.managing = (self.managing + FOR_A_PIECE).min(MANAGING);
+    /// So many bytes of an answer were sent to the client, who may have to say that it has taken them.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        let frames = u32::try_from(bytes / FRAME).unwrap_or(MANAGING).saturating_add(1);
+        self.managing = frames.saturating_mul(FOR_A_FRAME).saturating_add(self.managing).min(MANAGING);
     }
 
     /// A request was answered to its end. Who has so much answered may take some back.
@@ -218,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_answered_by_itself_pays_for_nothing() {
+        let mut guard = begun();
+        let ping = frame(6, 0, 8);
+        // Who takes an answer now and then, and pings in between.
+        (0..=MANAGING).for_each(|_| guard.came(&ping, Millis(0)));
+        assert_eq!(guard.flood(), Some(Flood::Managing));
+        let mut guard = begun();
+        for _ in 0..1_000 {
+            guard.sent(64 * 1024);
+            (0..8).for_each(|_| guard.came(&frame(8, 0, 4), Millis(0)));
+        }
+        assert_eq!(guard.flood(), None);
+    }
+
+    #[test]
     fn floods_are_found_and_use_is_not() {
         for (kind, why, most) in [
             (2, Flood::Managing, MANAGING),
@@ -244,7 +270,7 @@ mod tests {
             // A client that takes its answers, and takes back every second request.
             guard.came(&[frame(1, 4, 30), frame(1, 4, 30), frame(8, 0, 4), frame(8, 0, 4)].concat(), Millis(0));
             guard.came(&frame(3, 0, 4), Millis(0));
-            guard.wrote();
+            guard.sent(10);
             guard.answered();
         }
         (0..10_000).for_each(|_| guard.came(&frame(0, 0, 1), Millis(0)));
@@ -266,5 +292,13 @@ mod tests {
         assert_eq!(guard.unfinished(), None);
         guard.came(&frame(0, 0, 100)[..50], Millis(12));
         assert_eq!(guard.unfinished(), None, "a body has bounds of its own");
+        // Each piece ends in the middle of a frame, and none is late.
+        let mut guard = begun();
+        let (one, cut) = (frame(1, 4, 10), 5);
+        guard.came(&one[..cut], Millis(0));
+        for n in 1..100 {
+            guard.came(&[&one[cut..], &one[..cut]].concat(), Millis(n));
+            assert_eq!(guard.unfinished(), Some(Millis(n)));
+        }
     }
 }

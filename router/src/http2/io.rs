@@ -29,15 +29,9 @@ impl Io {
         Self { stream, early, worker, guard: None }
     }
 
-    /// The same, with everything seen by a guard that comes and goes. When there is a flood, nothing more is read.
+    /// The same, with everything seen by a guard that comes. When there is a flood, nothing more is read.
     pub(super) fn guarded(self, guard: Rc<RefCell<Guard>>) -> Self {
         Self { guard: Some(guard), ..self }
-    }
-
-    fn wrote(&self) {
-        if let Some(guard) = &self.guard {
-            guard.borrow_mut().wrote();
-        }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
@@ -101,7 +95,6 @@ impl Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.wrote();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -110,7 +103,6 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.wrote();
         Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
     }
 

@@ -24,9 +24,10 @@ use crate::listener::worker::Worker;
 use crate::tls::handshake::Secure;
 
 /// What a client may send of one body before the router has passed on any of it, and of all bodies of a connection. All of
-/// that may have to be kept, so it is not much: an upload over a long way takes the speed that this allows.
+/// that may have to be kept, so it is not much: an upload over a long way takes the speed that this allows. Nor is it too little:
+/// what waits for its turn, or whose endpoint takes nothing, keeps its part of the connection's from the others.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What of an answer may wait to be written, stream by stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that have ended and whose frames may still be on their way.
@@ -34,6 +35,9 @@ const ENDED: usize = 64;
 const ENDED_FOR: Duration = Duration::from_secs(1);
 /// How long a client has to take the words that the connection ends.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a connection in use has to be left, and one that is idle.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOK_IDLE: Duration = Duration::from_secs(8);
 
 /// What the requests of one connection have in common.
 #[derive(Debug)]
@@ -52,17 +56,17 @@ pub(crate) struct Session {
     open: Cell<usize>,
     /// Since when there are none.
     since: Cell<Millis>,
-    /// When it is given up, once its end was announced.
+    /// When it is given up, whatever is on its way.
     ends: Cell<Option<Millis>>,
-    /// The client was told to open no more streams.
-    is_leaving: Cell<bool>,
+    /// When the client was told to open no more streams.
+    told: Cell<Option<Millis>>,
 }
 
 /// Counts a request for as long as it is being answered.
-pub(super) struct Open(Rc<Session>);
+pub(super) struct Open(pub(super) Rc<Session>);
 
 impl Open {
-    pub(super) fn new(session: &Rc<Session>) -> Self {
+    fn new(session: &Rc<Session>) -> Self {
         session.open.set(session.open.get() + 1);
         Self(Rc::clone(session))
     }
@@ -73,7 +77,7 @@ impl Drop for Open {
         let session = &self.0;
         session.open.set(session.open.get() - 1);
         session.since.set(session.worker.read_clock().millis());
-        if session.open.get() == 0 && session.is_leaving.get() {
+        if session.open.get() == 0 && session.told.get().is_some() {
             session.alarm.ring();
         }
     }
@@ -97,7 +101,7 @@ pub(crate) async fn run(connection: Rc<Connection>) {
         open: Cell::new(0),
         since: Cell::new(now),
         ends: Cell::new(None),
-        is_leaving: Cell::new(false),
+        told: Cell::new(None),
         document,
         worker: Rc::clone(&worker),
     });
@@ -138,7 +142,8 @@ impl Session {
         loop {
             match frames.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    drop(tokio::task::spawn_local(stream::serve(Rc::clone(self), request, respond)));
+                    // Counted now: its task may begin when the connection was looked after.
+                    drop(tokio::task::spawn_local(stream::serve(Open::new(self), request, respond)));
                 }
                 // What is wrong the client was told.
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -167,13 +172,10 @@ impl Session {
             return true;
         }
         let idle = self.open.get() == 0 && now >= self.since.get().after(self.document.timeouts.idle);
-        if (idle || self.has_to_leave()) && !self.is_leaving.replace(true) {
+        if self.told.get().is_none() && (idle || self.has_to_leave()) {
             frames.graceful_shutdown();
+            self.told.set(Some(now));
             return true;
-        }
-        if self.is_leaving.get() && self.open.get() == 0 {
-            // Nothing is on its way, and who does not say so is not waited for.
-            self.ends.set(Some(now.after(GOODBYE)));
         }
         false
     }
@@ -188,14 +190,18 @@ impl Session {
     /// Waits for what comes, or for the next time that something is due. It is over when it was given up.
     fn sleep(&self, now: Millis) -> Poll<()> {
         let timeouts = &self.document.timeouts;
-        if let Some(ends) = self.ends.get() {
+        let is_quiet = self.open.get() == 0;
+        // Who was told, and has nothing on its way, is not waited for.
+        let left = self.told.get().filter(|_| is_quiet).map(|told| told.max(self.since.get()).after(GOODBYE));
+        if let Some(ends) = self.ends.get().into_iter().chain(left).min() {
             self.worker.wheel.arm(&self.alarm, ends);
             return if now >= ends { Poll::Ready(()) } else { Poll::Pending };
         }
-        let idle = if self.open.get() == 0 { self.since.get().after(timeouts.idle) } else { Millis::NEVER };
+        let next =
+            if is_quiet { self.since.get().after(timeouts.idle).min(now.after(LOOK_IDLE)) } else { now.after(LOOK) };
         let unfinished = self.guard.borrow().unfinished();
         let stalls = unfinished.map_or(Millis::NEVER, |since| since.after(timeouts.head));
-        self.worker.wheel.arm(&self.alarm, idle.min(stalls));
+        self.worker.wheel.arm(&self.alarm, next.min(stalls));
         Poll::Pending
     }
 }

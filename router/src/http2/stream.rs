@@ -11,7 +11,7 @@ use h2::server::SendResponse;
 use http::{Method, Request, Response};
 
 use super::receiving::Receiving;
-use super::session::{Open, Session};
+use super::session::Open;
 use super::{answer, headers};
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
@@ -21,15 +21,15 @@ use crate::pipeline::{self, own};
 use crate::telemetry::Record;
 
 /// Answers one request.
-pub(super) async fn serve(session: Rc<Session>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    let _open = Open::new(&session);
+pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let session = &*open.0;
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_whole = body.is_end_stream();
     let body = Receiving::new(body, session.reached);
     let (connection, answer) = match headers::request(parts, is_whole) {
         Ok(head) => {
-            let connection = Connection::of_stream(&session, body, head.body);
+            let connection = Connection::of_stream(session, body, head.body);
             connection.begins(head.body, head.expects_continue);
             let answer = {
                 let handling = pin!(pipeline::handle(&connection, head, ClientBody::new(&connection)));
@@ -38,7 +38,7 @@ pub(super) async fn serve(session: Rc<Session>, request: Request<RecvStream>, mu
             (connection, answer)
         }
         Err(malformed) => {
-            let connection = Connection::of_stream(&session, body, Decoder::Done);
+            let connection = Connection::of_stream(session, body, Decoder::Done);
             let reject = own::reject_for(malformed);
             tracing::debug!(client = %session.origin.peer, code = reject.code(), "request refused: {}", malformed.as_str());
             let record = Record::new(session.worker.read_clock());
@@ -47,7 +47,7 @@ pub(super) async fn serve(session: Rc<Session>, request: Request<RecvStream>, mu
         }
     };
     let Some(answer) = answer else { return };
-    if answer::send(&connection, answer, respond, is_head).await {
+    if answer::send(&connection, &session.guard, answer, respond, is_head).await {
         session.guard.borrow_mut().answered();
     }
 }
@@ -80,7 +80,8 @@ fn has_left(respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) -> bool {
 
 /// Sends the interim responses that there are: that the client may send its body, early hints.
 fn say_first(connection: &Connection, respond: &mut SendResponse<Bytes>) {
-    for (status, fields) in connection.incoming.borrow_mut().take_interim() {
+    let interim = connection.incoming.borrow_mut().take_interim();
+    for (status, fields) in interim {
         let mut interim = Response::new(());
         *interim.status_mut() = status;
         *interim.headers_mut() = headers::map(fields, 0);

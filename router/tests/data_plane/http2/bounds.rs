@@ -177,3 +177,53 @@ fn it_can_be_turned_off() {
     client.get("/").assert_ok("fine");
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").answer().assert_reject(400, "malformed_request");
 }
+
+/// What the router itself answers by its own accord pays for nothing: a client that waits for each answer goes too far as well.
+#[test]
+fn pings_in_turns_are_a_flood_too() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::of(&upstream);
+    let mut raw = Raw::connect(site.address());
+    let four = frame(PING, 0, 0, &[7; 8]).repeat(4);
+    let ended = (0..10_000).find_map(|_| {
+        raw.try_send(&four);
+        (0..4).find(|_| raw.next_of(&[PING, GOAWAY]).is_none_or(|frame| frame.kind == GOAWAY)).map(drop)
+    });
+    assert_eq!(ended, Some(()));
+}
+
+/// A client that was told to leave may have asked before it heard of that.
+#[test]
+fn what_comes_with_the_goodbye_is_answered() {
+    let upstream = Upstream::scripted(|peer| {
+        if peer.request().is_some() {
+            // Longer than a client has that has nothing on its way.
+            std::thread::park_timeout(Duration::from_secs(3));
+            peer.ok("late");
+        }
+    });
+    let site = Site::to(&upstream).listener("timeouts: {idle: 300ms}").route("").start();
+    let mut raw = Raw::connect(site.address());
+    assert_eq!(raw.next_of(&[GOAWAY]).unwrap().code(), Some(0));
+    raw.ask(1, &get("/", &[]));
+    assert_eq!(raw.status(), 200);
+    assert_eq!(raw.next_of(&[DATA]).unwrap().payload, b"late");
+}
+
+/// A router that stops says so at once, also to a client that waits for an answer and says nothing.
+#[test]
+fn who_waits_is_told_to_leave() {
+    let upstream = Upstream::scripted(|peer| {
+        if peer.request().is_some() {
+            peer.ending();
+        }
+    });
+    let site = Site::to(&upstream).route("").drain(PATIENCE).start();
+    let mut raw = Raw::connect(site.address());
+    raw.ask(1, &get("/", &[]));
+    upstream.received();
+    let stopping = std::thread::spawn(move || site.stop());
+    assert_eq!(raw.next_of(&[GOAWAY]).unwrap().code(), Some(0));
+    drop(raw);
+    stopping.join().unwrap();
+}

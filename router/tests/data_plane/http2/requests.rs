@@ -384,3 +384,21 @@ fn early_hints_come_before_the_answer() {
         assert_eq!(read(answer.body_mut()).await.unwrap().0, b"hi");
     });
 }
+
+#[test]
+fn an_upload_that_is_taken_back_is_no_mistake_of_its_client() {
+    let upstream = Upstream::scripted(|peer| while peer.request().is_some() {});
+    let site = Site::of(&upstream);
+    with_client(&site, async |client| {
+        let mut ready = client.clone().ready().await.unwrap();
+        let (answer, mut body) = ready.send_request(request("POST", "/"), false).unwrap();
+        send_all(&mut body, Bytes::from_static(b"half")).await.unwrap();
+        while upstream.connections() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        body.send_reset(Reason::CANCEL);
+        drop(answer);
+    });
+    eventually("it is counted", || site.count("gridrouter_route_requests_total{route=\"all\",status=\"4xx\"}") == 1);
+    assert_eq!(site.count("gridrouter_rejects_total{code=\"malformed_request\"}"), 0);
+}
