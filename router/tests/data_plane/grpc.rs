@@ -1,6 +1,7 @@
 //! Calls of gRPC, as a client and a server of gRPC see them.
 
 mod deadlines;
+mod health;
 mod refusals;
 mod telemetry;
 mod web;
