@@ -509,7 +509,7 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
             }
             let form = connection.dialect.get().web();
             let encoder = form.and_then(|form| web::Encoder::of_answer(form, status, &mut fields));
-            let body = ResponseBody::upstream(lease, stall, Rc::clone(connection), record).as_web(encoder);
+            let body = ResponseBody::upstream(lease, stall, Rc::clone(connection), record).with_web(encoder);
             Answer { status, fields, body }
         }
         (answer, plan) => {

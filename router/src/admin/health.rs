@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use self::messages::{Answer, Answers, Question, Serving};
+use self::messages::{Answer, Answers, Question, Standing};
 use crate::grpc::Ending;
 use crate::grpc::status::Code;
 use crate::lifecycle::View;
@@ -72,7 +72,7 @@ pub(super) async fn answer(view: &View, request: Request<Incoming>) -> Response<
                 view.shared.snapshot.load().model.services.keys().map(ToString::to_string).collect();
             let mut statuses = HashMap::new();
             for name in names.into_iter().chain([String::new()]) {
-                let serving = serving(view, &name).await.unwrap_or(Serving::ServiceUnknown);
+                let serving = serving(view, &name).await.unwrap_or(Standing::ServiceUnknown);
                 statuses.insert(name, Answer::of(serving));
             }
             said(&Answers { statuses })
@@ -125,14 +125,14 @@ fn ended(code: Code, message: &'static str) -> Response<Body> {
 }
 
 /// Whether something can be called: the router itself where no service is named. None for a service that there is not.
-async fn serving(view: &View, service: &str) -> Option<Serving> {
+async fn serving(view: &View, service: &str) -> Option<Standing> {
     let is_ready = !view.shared.draining.load(Ordering::Relaxed);
     if service.is_empty() {
-        return Some(Serving::of(is_ready));
+        return Some(Standing::of(is_ready));
     }
     let snapshot = view.shared.snapshot.load_full();
     let name = Name::parse(service).ok().filter(|name| snapshot.model.services.contains_key(name))?;
-    Some(Serving::of(is_ready && is_reached(view, groups(&snapshot, &name)).await))
+    Some(Standing::of(is_ready && is_reached(view, groups(&snapshot, &name)).await))
 }
 
 /// Where requests to a service may go. Nowhere, where no route leads to it.
@@ -177,7 +177,7 @@ fn watch(view: &View, service: String) -> Response<Body> {
     tokio::spawn(async move {
         let mut told = None;
         loop {
-            let now = serving(&view, &service).await.unwrap_or(Serving::ServiceUnknown);
+            let now = serving(&view, &service).await.unwrap_or(Standing::ServiceUnknown);
             if told != Some(now) && news.send(framed(&Answer::of(now))).await.is_err() {
                 return;
             }

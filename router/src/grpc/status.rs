@@ -125,10 +125,9 @@ impl Code {
             | Reject::ExpectationFailed
             | Reject::NoTenant
             | Reject::BadTenant => Self::InvalidArgument,
-            // As servers of gRPC say of metadata and messages that are too large for them.
-            Reject::HeadTooLarge | Reject::BodyTooLarge => Self::ResourceExhausted,
-            // Whatever status the limit's document gives to those who speak HTTP.
-            Reject::LimitExceeded => Self::ResourceExhausted,
+            // As servers of gRPC say of metadata and messages that are too large for them. For a limit, whatever status its
+            // document gives to those who speak HTTP.
+            Reject::HeadTooLarge | Reject::BodyTooLarge | Reject::LimitExceeded => Self::ResourceExhausted,
             // Somebody took longer than was allowed: the client, the endpoint, or both together.
             Reject::HeadTimeout | Reject::BodyTimeout | Reject::UpstreamResponseTimeout | Reject::RequestTimeout => {
                 Self::DeadlineExceeded
@@ -136,14 +135,14 @@ impl Code {
             Reject::ClientDenied => Self::PermissionDenied,
             // A method is a path: where nothing is routed, there is none.
             Reject::MethodNotAllowed | Reject::NoRoute => Self::Unimplemented,
+            // A connection that fails is UNAVAILABLE to every client of gRPC, whichever way it fails. That goes for one that took
+            // too long to be opened, too: it is no deadline of the call's, and nothing was sent.
             Reject::CellOffline
             | Reject::TenantFenced
             | Reject::NoCell
             | Reject::NoEndpoint
-            | Reject::RouterOverloaded => Self::Unavailable,
-            // A connection that fails is UNAVAILABLE to every client of gRPC, whichever way it fails. That goes for one that took
-            // too long to be opened, too: it is no deadline of the call's, and nothing was sent.
-            Reject::UpstreamConnectFailed
+            | Reject::RouterOverloaded
+            | Reject::UpstreamConnectFailed
             | Reject::UpstreamConnectTimeout
             | Reject::UpstreamTlsFailed
             | Reject::UpstreamNoHttp2

@@ -175,6 +175,7 @@ pub(crate) fn reject(
 }
 
 /// What is said by a refusal.
+#[derive(Clone, Copy)]
 struct Refusing {
     why: Reject,
     status: StatusCode,

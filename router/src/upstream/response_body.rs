@@ -109,7 +109,7 @@ impl ResponseBody {
     }
 
     /// The same as gRPC-Web, if it is to be that.
-    pub(crate) fn as_web(mut self, web: Option<Box<Encoder>>) -> Self {
+    pub(crate) fn with_web(mut self, web: Option<Box<Encoder>>) -> Self {
         self.web = web;
         self
     }

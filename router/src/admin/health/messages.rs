@@ -12,7 +12,7 @@ pub(super) struct Question {
 /// `HealthCheckResponse`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
 pub(super) struct Answer {
-    #[prost(enumeration = "Serving", tag = "1")]
+    #[prost(enumeration = "Standing", tag = "1")]
     pub(super) status: i32,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Answers {
 /// `HealthCheckResponse.ServingStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
-pub(super) enum Serving {
+pub(super) enum Standing {
     /// Nobody knows.
     Unknown = 0,
     /// It can be called.
@@ -37,15 +37,15 @@ pub(super) enum Serving {
     ServiceUnknown = 3,
 }
 
-impl Serving {
+impl Standing {
     pub(super) fn of(is_serving: bool) -> Self {
         if is_serving { Self::Serving } else { Self::NotServing }
     }
 }
 
 impl Answer {
-    pub(super) fn of(serving: Serving) -> Self {
-        Self { status: serving as i32 }
+    pub(super) fn of(standing: Standing) -> Self {
+        Self { status: standing as i32 }
     }
 }
 
@@ -59,8 +59,8 @@ mod tests {
     fn messages_are_as_others_write_them() {
         assert_eq!(Question::decode(&b"\x0a\x04shop"[..]).unwrap().service, "shop");
         assert_eq!(Question::decode(&b""[..]).unwrap().service, "");
-        assert_eq!(Answer::of(Serving::NotServing).encode_to_vec(), [8, 2]);
-        let one = Answers { statuses: HashMap::from([("a".to_owned(), Answer::of(Serving::Serving))]) };
+        assert_eq!(Answer::of(Standing::NotServing).encode_to_vec(), [8, 2]);
+        let one = Answers { statuses: HashMap::from([("a".to_owned(), Answer::of(Standing::Serving))]) };
         assert_eq!(one.encode_to_vec(), b"\x0a\x07\x0a\x01a\x12\x02\x08\x01");
     }
 }

@@ -1,5 +1,6 @@
 //! Deadlines of calls.
 
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use h2::Reason;
 use http::Response;
 
 use super::super::http2::requests::with_client;
-use super::super::support::http2::{Call, Http2Upstream, reset_of};
-use super::super::support::{assert_fired, closed_port};
+use super::super::support::http2::{Call, Http2Upstream, reset_of, send_all};
+use super::super::support::{Site, assert_fired, closed_port};
 use super::{begin, call, server, to, unary};
 
 /// One that never answers; with `/head` it sends a head and half a message before.
@@ -60,7 +61,7 @@ fn a_client_that_takes_nothing_is_told_all_the_same() {
         let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
         let mut body = call.respond.send_response(head, false).unwrap();
         let much = Bytes::from(vec![0; 1024 * 1024]);
-        let _reset = super::super::support::http2::send_all(&mut body, much, false, &Default::default()).await;
+        let _reset = send_all(&mut body, much, false, &AtomicUsize::new(0)).await;
     });
     let site = to(upstream.address()).route("").start();
     with_client(&site, async |client| {
@@ -153,4 +154,43 @@ fn a_turn_that_comes_too_late_is_not_waited_for() {
         assert!(began.elapsed() < Duration::from_secs(9), "it was waited for");
     });
     assert_eq!(upstream.drain().len(), 1);
+}
+
+/// A tenant that is being moved: its calls are kept for so long.
+fn fenced(hold: &str) -> Site {
+    let nobody = closed_port();
+    Site::builder()
+        .document("kind: Grid\nname: grid\ncells: [a, b]")
+        .document("kind: Cell\nname: a")
+        .document("kind: Cell\nname: b")
+        .document(&format!(
+            "kind: Service\nname: all\ncells: {{a: {{blue: [{{address: {nobody}}}]}}, b: {{blue: [{{address: {nobody}}}]}}}}\n\
+             protocol: h2"
+        ))
+        .route("tenant: {from: [{header: x-tenant}]}\ngrid: grid")
+        .document("kind: Tenant\nname: acme\ngrid: grid\ncell: a")
+        .document(&format!(
+            "kind: Move\nname: m\ntenant: acme\ngrid: grid\nfrom: a\nto: b\nwasPinned: true\nretryAfter: 7s\nhold: {hold}\n\
+             state: {{phase: Fenced, started: 1, since: 1, deadline: 9}}"
+        ))
+        .start()
+}
+
+#[test]
+fn a_fence_keeps_a_call_no_longer_than_its_deadline() {
+    const ACME: (&str, &str) = ("x-tenant", "acme");
+    let site = fenced("10s");
+    with_client(&site, async |client| {
+        let began = Instant::now();
+        let late = unary(&client, call("/ok", &[ACME, ("grpc-timeout", "300m")])).await;
+        assert_fired(began, Duration::from_millis(300));
+        late.assert_refused(4, "request_timeout");
+        assert_eq!(late.header("retry-after"), "");
+    });
+    let site = fenced("100ms");
+    with_client(&site, async |client| {
+        let kept = unary(&client, call("/ok", &[ACME, ("grpc-timeout", "1H")])).await;
+        kept.assert_refused(14, "tenant_fenced");
+        assert_eq!((kept.header("retry-after"), kept.header("grpc-retry-pushback-ms")), ("7", "7000"));
+    });
 }

@@ -173,7 +173,7 @@ fn messages_pass_as_they_come_whatever_their_size() {
         sending.await.unwrap();
         assert_eq!((told.header("content-type"), told.trailers.is_none()), ("application/grpc-web-text", true));
         let (messages, lines) = parts(&decoded(&told.body));
-        assert_eq!((messages.len(), &messages[0][..] == &big[5..], &*lines), (1, true, "grpc-status: 0\r\n"));
+        assert_eq!((messages.len(), messages[0] == big[5..], &*lines), (1, true, "grpc-status: 0\r\n"));
     });
     assert_eq!(upstream.logged(), (SIZE + 5).to_string());
 }
