@@ -81,6 +81,7 @@ fn route(number: usize) -> model::Route {
             prefix_rewrite: None,
             host_rewrite: None,
             upgrades: vec![model::Upgrade::Websocket],
+            grpc_web: false,
             request_headers: model::HeaderEdits::default(),
         })),
         response_headers: model::HeaderEdits::default(),

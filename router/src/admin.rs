@@ -1,22 +1,36 @@
 //! The admin endpoints: what the router is, does and would do. Everything here only reads.
 
 mod answers;
+mod health;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tower::ServiceBuilder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tower::{ServiceBuilder, ServiceExt as _};
 
 use crate::lifecycle::View;
 
 /// Requests answered at a time: rendering the metrics of a large router takes memory.
 const AT_ONCE: usize = 8;
+/// Of one connection that speaks HTTP/2, those under way.
+const STREAMS: u32 = 32;
+/// The largest list of header fields there.
+const MAX_LIST_BYTES: u32 = 16 * 1024;
+/// How often such a client is asked whether it is there, and how long it has to say so: who watches says nothing by itself.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+const ANSWERS_IN: Duration = Duration::from_secs(20);
+/// How long a client may take to say what it speaks, as with a head of HTTP/1.1, and how often what has come of that is looked at.
+const GREETING: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(10);
+/// What a client begins with that speaks HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Starts the admin endpoints on a thread of their own. Returns the address they listen on.
 pub(crate) fn start(address: SocketAddr, view: View) -> Result<SocketAddr, String> {
@@ -36,23 +50,68 @@ pub(crate) fn start(address: SocketAddr, view: View) -> Result<SocketAddr, Strin
 
 async fn serve(socket: std::net::TcpListener, view: View) -> std::io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(socket)?;
+    let asked = view.clone();
     let answer = tower::service_fn(move |request| {
-        let view = view.clone();
+        let view = asked.clone();
         async move { Ok::<_, Infallible>(answer(&view, &request).await) }
     });
-    let service = ServiceBuilder::new().concurrency_limit(AT_ONCE).service(answer);
+    let bounded = ServiceBuilder::new().concurrency_limit(AT_ONCE).service(answer);
     loop {
         let Ok((stream, _)) = socket.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
-        let service = TowerToHyperService::new(service.clone());
-        tokio::spawn(async move {
-            let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(TokioTimer::new());
-            // An error here is the client's going away.
-            let _ended: hyper::Result<()> = builder.serve_connection(TokioIo::new(stream), service).await;
+        let (view, bounded) = (view.clone(), bounded.clone());
+        let service = hyper::service::service_fn(move |request| {
+            let (view, bounded) = (view.clone(), bounded.clone());
+            async move {
+                // Asked often and by whoever sends traffic here, it does not wait for others.
+                if health::is_asked(&request) {
+                    return Ok(health::answer(&view, request).await);
+                }
+                bounded.oneshot(request).await.map(|response| response.map(Full::boxed_unsync))
+            }
         });
+        tokio::spawn(async move {
+            // An error here is the client's going away.
+            let _ended: hyper::Result<()> = match tokio::time::timeout(GREETING, speaks_http2(&stream)).await {
+                Ok(Ok(true)) => http2().serve_connection(TokioIo::new(stream), service).await,
+                Ok(Ok(false)) => {
+                    let mut builder = hyper::server::conn::http1::Builder::new();
+                    builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await
+                }
+                Ok(Err(_)) | Err(_) => Ok(()),
+            };
+        });
+    }
+}
+
+/// What a client of HTTP/2 may do.
+fn http2() -> hyper::server::conn::http2::Builder<TokioExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(MAX_LIST_BYTES)
+        .keep_alive_interval(ASK_EVERY)
+        .keep_alive_timeout(ANSWERS_IN);
+    builder
+}
+
+/// Whether a client begins with the preface of HTTP/2. Nothing of it is taken.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut begins = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut begins).await?;
+        let came = begins.get(..length).unwrap_or_default();
+        if length == 0 || !PREFACE.starts_with(came) {
+            return Ok(false);
+        }
+        if length == PREFACE.len() {
+            return Ok(true);
+        }
+        // What has come is there at once when it is looked at again.
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -12,6 +12,7 @@ pub mod clock;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 pub mod http;
 pub mod http1;
 mod http2;

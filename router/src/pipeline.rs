@@ -34,6 +34,8 @@ use self::upgrade::Switch;
 use self::waiting::{Counted, Waiting};
 use crate::balance::smooth_weighted_round_robin::Tried;
 use crate::clock::{self, Millis, Nanos};
+use crate::grpc::outcome::Outcome;
+use crate::grpc::{deadline, web};
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
@@ -169,6 +171,10 @@ fn begin(
 ) -> Result<Begun, Box<own::Refused>> {
     let refuse = |refusal, admission: &Admission<'_>| Box::new(own::Refused::new(connection, &refusal, admission, now));
     let mut admission = Admission::default();
+    if connection.dialect.get().is_call() {
+        deadline::note(connection, &head.fields, now)
+            .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
+    }
     let target = target::check(&head.method, &head.uri, head.version, &head.fields, connection.is_secure())
         .map_err(|(reject, why)| refuse(Refusal::of(reject, why), &admission))?;
     let (worker, listener) = (connection.worker(), connection.origin.listener);
@@ -190,6 +196,9 @@ fn begin(
         Ok(decision) => decision,
         Err(refusal) => {
             telemetry::limits::count(worker, &admission, refusal.tenant.as_deref());
+            if let Some(route) = refusal.route {
+                web::notice(connection, route, &head.fields);
+            }
             return Err(refuse(refusal, &admission));
         }
     };
@@ -199,6 +208,9 @@ fn begin(
         connection.under_way.begins(placed.hash, is_write(&head.method) || switches);
     }
     let unfit = |reject, why| refuse(Refusal { route: Some(route), ..Refusal::of(reject, why) }, &admission);
+    if web::notice(connection, route, &head.fields) {
+        deadline::note(connection, &head.fields, now).map_err(|(reject, why)| unfit(reject, why))?;
+    }
     let Ok(target) = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()) else {
         return Err(unfit(Reject::BadPath, "the rewritten path is no target"));
     };
@@ -212,6 +224,7 @@ fn begin(
     }
     let mut record = Record::new(now);
     record.route = Some(route.id);
+    record.call = connection.dialect.get().is_call().then_some(Outcome::Open);
     match destination {
         Destination::Own { .. } => {
             let host = head.fields.known(Known::Host).next().and_then(|host| str::from_utf8(host).ok());
@@ -225,6 +238,7 @@ fn begin(
             record.flight = on.as_ref().map(|on| Flight::new(connection, on, now));
             if let (Some(on), Some(flight)) = (&on, &record.flight)
                 && !switches
+                && connection.dialect.get().web().is_none()
                 && let Some(chosen) = mirror::is_copied(on, head, connection.trusted.get(), || worker.random())
             {
                 flight.is_copied(route, placed.as_ref().map(|placed| &*placed.tenant), chosen.bodies);
@@ -238,7 +252,7 @@ fn begin(
                 if let Some(flight) = &record.flight {
                     flight.waits();
                 }
-                if !fits(route, admission.wait_nanos) {
+                if !fits(connection, route, admission.wait_nanos, now) {
                     // Its turn, which is given back here, would come when its time is over.
                     drop(turn);
                     return Err(unfit(Reject::RequestTimeout, "its turn would come after its request timeout"));
@@ -269,7 +283,10 @@ async fn hold(
 ) -> Answer {
     let worker = connection.worker();
     let hold = refused.fence.as_ref().map_or(Duration::ZERO, |fence| fence.document.hold);
-    let until = tokio::time::Instant::now() + hold;
+    // What has a deadline of its own waits no longer than that.
+    let own = connection.request_deadline.get();
+    let left = Duration::from_millis(own.0.saturating_sub(worker.now_millis().0));
+    let until = tokio::time::Instant::now() + hold.min(left);
     let counted = Counted::new(worker, Record::new(worker.now()));
     connection.waits.set(true);
     let (snapshot, begun) = loop {
@@ -288,8 +305,8 @@ async fn hold(
             }
         }
         if tokio::time::timeout_at(until, news).await.is_err() {
-            worker.read_clock();
-            break (snapshot, Err(Box::new(refused)));
+            let is_late = worker.read_clock().millis() >= own;
+            break (snapshot, Err(Box::new(if is_late { refused.late() } else { refused })));
         }
     };
     connection.waits.set(false);
@@ -311,9 +328,10 @@ async fn hold(
 }
 
 /// Whether a wait leaves time for the request.
-fn fits(route: &RoutePlan, wait_nanos: u64) -> bool {
+fn fits(connection: &Connection, route: &RoutePlan, wait_nanos: u64, now: Nanos) -> bool {
+    let turn = Nanos(now.0.saturating_add(wait_nanos)).millis();
     let total = forward_plan(route).and_then(|(_, _, document)| document.timeouts.request);
-    total.is_none_or(|total| u128::from(wait_nanos) < total.as_nanos())
+    turn < connection.request_deadline.get() && total.is_none_or(|total| u128::from(wait_nanos) < total.as_nanos())
 }
 
 const NO_ENDPOINT: &str = "every endpoint is down, full or marked as failed";
@@ -397,9 +415,16 @@ fn depart<'c>(
     connection.timed.set(has_body && record.aftermath.is_some());
     connection.body_ended.set(Nanos(0));
     if let Some((_, plan, document)) = plan {
-        if let Some(total) = document.timeouts.request {
-            // From when the request came, whether it had to wait or not.
-            let deadline = record.began.millis().after(total);
+        // From when the request came, whether it had to wait or not.
+        let total = document.timeouts.request.map(|total| record.began.millis().after(total));
+        let deadline = match total {
+            _ if connection.dialect.get().is_call() => {
+                deadline::pass_on(connection, &mut fields, total.unwrap_or(Millis::NEVER), connection.worker().now())
+            }
+            Some(total) => total,
+            None => Millis::NEVER,
+        };
+        if deadline != Millis::NEVER {
             connection.request_deadline.set(deadline);
             connection.arm(deadline);
         }
@@ -417,6 +442,9 @@ fn depart<'c>(
         } else if version < Version::HTTP_11 && !fields.has(Known::Host) {
             // It is sent on as HTTP/1.1, which is not complete without.
             fields.append(Known::Host.as_str(), choice.authority().unwrap_or_default());
+        }
+        if let Some(form) = connection.dialect.get().web() {
+            web::call(form, &mut fields);
         }
         headers::apply(&document.request_headers, &mut fields);
         if let Some(protocol) = protocol {
@@ -453,6 +481,7 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
         (Ok((head, lease)), Some((route, _, document))) => {
             let (status, mut fields) = (head.status, head.fields);
             record.status = status.as_u16();
+            record.call = record.call.map(|_| Outcome::of_head(status, &fields));
             if status == StatusCode::SWITCHING_PROTOCOLS {
                 // Its time was until here.
                 connection.request_deadline.set(Millis::NEVER);
@@ -478,7 +507,10 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
                 let body = ResponseBody::switched(switched, Rc::clone(connection), record);
                 return Answer { status, fields, body };
             }
-            Answer { status, fields, body: ResponseBody::upstream(lease, stall, Rc::clone(connection), record) }
+            let form = connection.dialect.get().web();
+            let encoder = form.and_then(|form| web::Encoder::of_answer(form, status, &mut fields));
+            let body = ResponseBody::upstream(lease, stall, Rc::clone(connection), record).with_web(encoder);
+            Answer { status, fields, body }
         }
         (answer, plan) => {
             let reject = answer.err().unwrap_or(Reject::NoRoute);

@@ -3,6 +3,7 @@
 //! Each thread counts for itself, in counters that only it writes; whoever renders the metrics adds them up. So a
 //! request touches no counter that another thread writes.
 
+pub mod calls;
 pub mod counters;
 pub mod handshakes;
 pub(crate) mod limits;
@@ -13,7 +14,10 @@ pub mod tunnels;
 
 use std::rc::Rc;
 
+use http::HeaderMap;
+
 use crate::clock::Nanos;
+use crate::grpc::outcome::{self, Outcome};
 use crate::http::reject::Reject;
 use crate::listener::worker::Worker;
 use crate::pipeline::aftermath::Aftermath;
@@ -33,6 +37,8 @@ pub(crate) struct Record {
     pub(crate) reject: Option<Reject>,
     bytes: u64,
     broken_off: Option<BrokenOff>,
+    /// How it ends, if it is a call of gRPC.
+    pub(crate) call: Option<Outcome>,
     /// What it owes its limits until it is over.
     pub(crate) aftermath: Option<Box<Aftermath>>,
     /// The track that it is on, while a shift is under way.
@@ -49,6 +55,7 @@ impl Record {
             reject: None,
             bytes: 0,
             broken_off: None,
+            call: None,
             aftermath: None,
             flight: None,
         }
@@ -73,6 +80,18 @@ impl Record {
 
     pub(crate) fn broken_off(&mut self, why: BrokenOff) {
         self.broken_off = Some(why);
+        self.call = self.call.map(|_| Outcome::Over(outcome::code_of(why)));
+    }
+
+    /// An endpoint's answer is over.
+    pub(crate) fn answer_ends(&mut self, trailers: Option<&HeaderMap>) {
+        self.call = self.call.map(|call| call.ends(trailers));
+    }
+
+    /// Whether an endpoint has ended a call with a status that says that something is wrong with it.
+    fn has_failed(&self) -> bool {
+        let ended = self.call.filter(|_| self.broken_off.is_none() && self.reject.is_none());
+        ended.is_some_and(|call| call.code().is_of_the_server())
     }
 
     /// Counts the request.
@@ -82,11 +101,14 @@ impl Record {
         if let Some(route) = self.route {
             counters.route(route, |route| route.request(self.status, took, self.bytes));
         }
+        if let (Some(call), Some(route)) = (self.call, self.route) {
+            counters.calls(route, |calls| calls.ended(call.code()));
+        }
         if let Some(group) = self.group {
             counters.group(group, |group| group.request(self.status, took, self.bytes));
         }
         if let Some(flight) = &self.flight {
-            flight.count(self.status, self.reject, self.broken_off);
+            flight.count(self.status, self.reject, self.broken_off, self.has_failed());
         }
         if let Some(reject) = self.reject {
             counters.shared.reject(reject);

@@ -110,6 +110,8 @@ pub struct Forward {
     pub host_rewrite: Option<HeaderValue>,
     /// Protocols that a client may change to.
     pub upgrades: Vec<Upgrade>,
+    /// Whether gRPC-Web is translated to gRPC, and back.
+    pub grpc_web: bool,
     /// Changes to the request's headers.
     pub request_headers: HeaderEdits,
 }

@@ -48,6 +48,10 @@ pub struct Route {
     /// Protocols that a client may change to on its connection, by HTTP/1.1's `Upgrade`. Default: `[websocket]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrades: Option<Vec<String>>,
+    /// Translate gRPC-Web, which browsers speak, to gRPC and back. The service has to be `protocol: h2` or `auto`. Default: no; it
+    /// is passed on as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_web: Option<bool>,
     /// What to change in the request's path and host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,

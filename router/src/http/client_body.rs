@@ -223,6 +223,11 @@ impl ClientBody {
         kept
     }
 
+    /// Whether it is text that stands for bytes, as gRPC-Web may have it.
+    pub(crate) fn is_text(&self) -> bool {
+        self.connection.dialect.get().web().is_some_and(|form| form.text_in)
+    }
+
     /// Whether so many bytes may be all of it.
     pub(crate) fn may_fit(&self, most: usize) -> bool {
         self.connection.incoming.borrow().body.left().is_none_or(|left| left <= most as u64)

@@ -23,6 +23,7 @@ use super::forwarded;
 use super::reject::Reject;
 use super::tunnel::Tunnel;
 use crate::clock::{self, Millis, Nanos};
+use crate::grpc::Dialect;
 use crate::http1::Scan;
 use crate::http1::body::Decoder;
 use crate::http1::out::Out;
@@ -77,6 +78,8 @@ pub(crate) struct Connection {
     since: Cell<Millis>,
     /// When the request being answered must be over.
     pub(crate) request_deadline: Cell<Millis>,
+    /// What its client takes for an answer.
+    pub(crate) dialect: Cell<Dialect>,
     /// Whether it is noted when the request's body has come.
     pub(crate) timed: Cell<bool>,
     /// When it had come.
@@ -182,6 +185,7 @@ impl Connection {
             incoming: RefCell::new(incoming),
             since: Cell::new(clock::now_millis()),
             request_deadline: Cell::new(Millis::NEVER),
+            dialect: Cell::default(),
             timed: Cell::default(),
             body_ended: Cell::new(Nanos(0)),
             waits: Cell::default(),
@@ -481,6 +485,7 @@ impl Connection {
         self.request_deadline.set(Millis::NEVER);
         self.leaving.set(Leaving::Not);
         self.is_renewed.set(false);
+        self.dialect.set(Dialect::Plain);
         self.since.set(now);
     }
 

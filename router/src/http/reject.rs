@@ -27,6 +27,11 @@ macro_rules! rejects {
                 match self { $(Reject::$variant => $code,)* }
             }
 
+            /// The text for the client.
+            pub const fn text(self) -> &'static str {
+                match self { $(Reject::$variant => $text,)* }
+            }
+
             /// The JSON body.
             pub fn body(self) -> Bytes {
                 match self {
@@ -59,6 +64,8 @@ rejects! {
     BodyTooLarge PAYLOAD_TOO_LARGE "body_too_large" "the request's body is too large";
     /// A header's name has an underscore, and the listener refuses these.
     BadHeaderName BAD_REQUEST "bad_header_name" "a header's name has an underscore";
+    /// A call's `grpc-timeout` is no time.
+    BadGrpcTimeout BAD_REQUEST "bad_grpc_timeout" "the call's grpc-timeout is not one to eight digits and a unit";
     /// The listener does not admit the client's address.
     ClientDenied FORBIDDEN "client_denied" "the client's address is not admitted";
     /// CONNECT, TRACE or another method that is never routed.

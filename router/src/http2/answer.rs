@@ -15,11 +15,12 @@ use http_body::{Body, Frame};
 use super::guard::Guard;
 use super::headers;
 use crate::clock;
+use crate::grpc::{Dialect, Ending, outcome};
 use crate::http::answer::Answer;
 use crate::http::connection::Connection;
 use crate::http::tempo::Tempo;
 use crate::http1::response::has_no_body;
-use crate::upstream::response_body::ResponseBody;
+use crate::upstream::response_body::{BrokenOff, ResponseBody};
 
 /// What the client has to have room for before more of the answer is asked for: any at all. What is reserved is taken from all
 /// streams of the connection, and an answer may be quiet for long.
@@ -61,6 +62,8 @@ fn complete(connection: &Connection, map: &mut HeaderMap, body: &ResponseBody, i
     // Without a body: what it would have been, where the router itself knows it.
     let length = if bodiless { body.own_length().filter(|_| is_head) } else { body.length() };
     match length {
+        // An answer that is all trailers has no body, not one without bytes.
+        Some(0) if connection.dialect.get() == Dialect::Grpc => {}
         Some(length) if !map.contains_key(header::CONTENT_LENGTH) => {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -96,7 +99,7 @@ impl Sending<'_> {
                     Poll::Ready(Some(Ok(_))) if self.has_room() => {}
                     Poll::Ready(Some(Ok(_))) => continue,
                     Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
-                    Poll::Pending if self.is_given_up(cx) => return self.cut(Reason::CANCEL),
+                    Poll::Pending if self.is_given_up(cx) => return self.give_up(),
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -114,7 +117,7 @@ impl Sending<'_> {
                     }
                 }
                 Poll::Ready(None) => return Poll::Ready(self.stream.send_data(Bytes::new(), true).is_ok()),
-                Poll::Ready(Some(Err(_))) => return self.cut(Reason::INTERNAL_ERROR),
+                Poll::Ready(Some(Err(why))) => return self.break_off(why, Reason::INTERNAL_ERROR),
                 Poll::Pending if self.stream.poll_reset(cx).is_ready() => return Poll::Ready(false),
                 Poll::Pending => return Poll::Pending,
             }
@@ -161,6 +164,27 @@ impl Sending<'_> {
     fn cut(&mut self, reason: Reason) -> Poll<bool> {
         self.stream.send_reset(reason);
         Poll::Ready(false)
+    }
+
+    /// The answer has broken off. A call's client is told in trailers what it can make something of.
+    fn break_off(&mut self, why: BrokenOff, reason: Reason) -> Poll<bool> {
+        match outcome::ending_of(why).filter(|_| self.connection.dialect.get() == Dialect::Grpc) {
+            Some(ending) => self.end(ending),
+            None => self.cut(reason),
+        }
+    }
+
+    fn end(&mut self, ending: Ending) -> Poll<bool> {
+        Poll::Ready(self.stream.send_trailers(ending.trailers()).is_ok())
+    }
+
+    /// The client does not take what there is, and its time is over.
+    fn give_up(&mut self) -> Poll<bool> {
+        let is_call = self.connection.dialect.get() == Dialect::Grpc;
+        match is_call.then(|| self.body.run_out()).flatten() {
+            Some(why) => self.break_off(why, Reason::CANCEL),
+            None => self.cut(Reason::CANCEL),
+        }
     }
 
     /// Whether the client has not taken anything for too long, or the request lasts too long; arms the alarm if not.

@@ -13,6 +13,7 @@ use http::{Method, Request, Response};
 use super::receiving::Receiving;
 use super::session::Open;
 use super::{answer, headers};
+use crate::grpc::Dialect;
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
@@ -26,10 +27,12 @@ pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond:
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_whole = body.is_end_stream();
+    let dialect = Dialect::of(&parts.headers);
     let body = Receiving::new(body, session.reached);
     let (connection, answer) = match headers::request(parts, is_whole) {
         Ok(head) => {
             let connection = Connection::of_stream(session, body, head.body);
+            connection.dialect.set(dialect);
             connection.begins(head.body, head.expects_continue);
             let answer = {
                 let handling = pin!(pipeline::handle(&connection, head, ClientBody::new(&connection)));
@@ -39,6 +42,7 @@ pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond:
         }
         Err(malformed) => {
             let connection = Connection::of_stream(session, body, Decoder::Done);
+            connection.dialect.set(dialect);
             let reject = own::reject_for(malformed);
             tracing::debug!(client = %session.origin.peer, code = reject.code(), "request refused: {}", malformed.as_str());
             let record = Record::new(session.worker.read_clock());

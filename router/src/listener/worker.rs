@@ -25,7 +25,7 @@ use crate::pipeline::explain::{Explanation, Question};
 use crate::pipeline::fencing::{Board, Fencing};
 use crate::pipeline::flight::Flights;
 use crate::pipeline::mirror::Mirrors;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{EndpointGroup, Snapshot};
 use crate::telemetry::counters::{Counters, ThreadCounters};
 use crate::tls::table::Table;
 use crate::upstream::pool::Pool;
@@ -119,6 +119,8 @@ pub enum Message {
     Fenced,
     /// Say what would happen to a request.
     Explain(Box<Question>, oneshot::Sender<Explanation>),
+    /// Say whether one of these groups has an endpoint for a request.
+    Reaches(Vec<Arc<EndpointGroup>>, oneshot::Sender<bool>),
 }
 
 impl Shared {
@@ -365,6 +367,11 @@ async fn serve(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Message>) 
             Message::Shifted => worker.flights.review(&worker),
             Message::Explain(question, reply) => {
                 let _gone: Result<(), _> = reply.send(crate::pipeline::explain::explain(&worker, &question));
+            }
+            Message::Reaches(groups, reply) => {
+                let now = worker.read_clock().seconds();
+                let reaches = groups.iter().any(|group| worker.balancers.peek(group, now).is_some());
+                let _gone: Result<(), _> = reply.send(reaches);
             }
         }
     }

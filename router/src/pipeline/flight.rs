@@ -233,8 +233,8 @@ impl Flight {
         }
     }
 
-    /// Counts what became of the request.
-    pub(crate) fn count(&self, status: u16, reject: Option<Reject>, broken_off: Option<BrokenOff>) {
+    /// Counts what became of the request. `has_failed` says that it did, whatever its answer's head said.
+    pub(crate) fn count(&self, status: u16, reject: Option<Reject>, broken_off: Option<BrokenOff>, has_failed: bool) {
         if let Some(copy) = self.copy() {
             copy.old_is_over(reject);
         }
@@ -244,7 +244,8 @@ impl Flight {
             (Some(_), _) => true,
             (None, None) => return self.count_given_up(),
             (None, Some(_)) => {
-                status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16()
+                has_failed
+                    || status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16()
                     || matches!(broken_off, Some(BrokenOff::Upstream | BrokenOff::Stalled))
             }
         };

@@ -17,6 +17,9 @@ use super::flight::Flight;
 use super::told::Told;
 use super::waiting::Waiting;
 use crate::clock::Nanos;
+use crate::grpc::outcome::Outcome;
+use crate::grpc::status::Code;
+use crate::grpc::{Dialect, Ending, web};
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
@@ -25,6 +28,7 @@ use crate::http::headers;
 use crate::http::reject::Reject;
 use crate::http1::malformed::Malformed;
 use crate::http1::request::Head;
+use crate::limit::NEVER;
 use crate::limit::headers::retry_after;
 use crate::listener::worker::Worker;
 use crate::snapshot::fences::Fence;
@@ -55,6 +59,8 @@ pub(super) struct Refused {
     status: Option<StatusCode>,
     told: Fields,
     retry_after: Option<HeaderValue>,
+    /// The same in milliseconds.
+    pushback: Option<u32>,
     record: Record,
     /// The fence that keeps it away, if one does.
     pub(super) fence: Option<Arc<Fence>>,
@@ -79,6 +85,10 @@ impl Refused {
             code = reject.code(),
             "request refused: {why}"
         );
+        let wait = match &fence {
+            Some(fence) => u64::try_from(fence.document.retry_after.as_nanos()).ok(),
+            None => limit.map(|_| admission.retry_after_nanos()).filter(|nanos| *nanos != NEVER),
+        };
         let mut record = Record::new(now);
         record.route = route.map(|route| route.id);
         record.aftermath = Aftermath::of(connection.worker(), admission, now);
@@ -90,9 +100,16 @@ impl Refused {
                 Some(fence) => Some(fence.document.retry_after.as_secs().max(1).into()),
                 None => limit.and_then(|_| retry_after(admission.retry_after_nanos())),
             },
+            pushback: wait.map(|nanos| u32::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u32::MAX)),
             record,
             fence,
         }
+    }
+
+    /// The same of a request whose own time was over before anything else.
+    pub(super) fn late(self) -> Self {
+        let (reject, told) = (Reject::RequestTimeout, Fields::new());
+        Self { reject, status: None, told, retry_after: None, pushback: None, fence: None, record: self.record }
     }
 
     /// The same of a request that was on a track, which it is counted for.
@@ -103,7 +120,7 @@ impl Refused {
 
     /// A request that waited for its turn, and then could not be sent on.
     pub(super) fn after_waiting(reject: Reject, told: Fields, record: Record) -> Self {
-        Self { reject, status: None, told, retry_after: None, record, fence: None }
+        Self { reject, status: None, told, retry_after: None, pushback: None, record, fence: None }
     }
 }
 
@@ -120,6 +137,7 @@ pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBo
         _ => (StatusCode::NOT_FOUND, Bytes::new(), None),
     };
     record.status = status.as_u16();
+    record.call = record.call.map(|_| Outcome::Over(Code::of_http(status)));
     let has_type = !bytes.is_empty();
     let mut head = Fields::new();
     if let Some(content_type) = content_type.filter(|_| has_type) {
@@ -135,14 +153,15 @@ pub(super) async fn answer(connection: &Rc<Connection>, own: Own, body: ClientBo
 
 /// Refuses a request, having read a bounded amount of its body so that the client can read the answer.
 pub(super) async fn refuse(connection: &Rc<Connection>, refusal: Refused, body: ClientBody, expects: bool) -> Answer {
-    let Refused { reject: why, status, told, retry_after, record, .. } = refusal;
+    let Refused { reject: why, status, told, retry_after, pushback, record, .. } = refusal;
     drain(connection, body, expects).await;
-    let mut response =
-        reject_with(connection, why, status.unwrap_or(why.status()), record, |fields| fields.extend(&told));
-    if let Some(wait) = retry_after {
-        response.fields.append(header::RETRY_AFTER, wait);
-    }
-    response
+    let refused = Refusing { why, status: status.unwrap_or(why.status()), pushback };
+    reject_with(connection, refused, record, |fields| {
+        fields.extend(&told);
+        if let Some(wait) = retry_after {
+            fields.append(header::RETRY_AFTER, wait);
+        }
+    })
 }
 
 /// The answer to a refused request.
@@ -152,18 +171,31 @@ pub(crate) fn reject(
     record: Record,
     told: impl FnOnce(&mut Fields),
 ) -> Answer {
-    reject_with(connection, why, why.status(), record, told)
+    reject_with(connection, Refusing { why, status: why.status(), pushback: None }, record, told)
+}
+
+/// What is said by a refusal.
+#[derive(Clone, Copy)]
+struct Refusing {
+    why: Reject,
+    status: StatusCode,
+    /// How many milliseconds later it may be tried again, where that is known.
+    pushback: Option<u32>,
 }
 
 fn reject_with(
     connection: &Rc<Connection>,
-    why: Reject,
-    status: StatusCode,
+    refusing: Refusing,
     mut record: Record,
     told: impl FnOnce(&mut Fields),
 ) -> Answer {
+    let Refusing { why, status, pushback } = refusing;
     record.status = status.as_u16();
     record.reject = Some(why);
+    if connection.dialect.get().is_call() {
+        let ending = Ending { code: Code::of_reject(why), message: why.text(), pushback };
+        return end_call(connection, ending, why, record, told);
+    }
     let mut fields = Fields::new();
     fields.append(header::CONTENT_TYPE, "application/json");
     fields.append(Known::XGridrouterReject.as_str(), why.code());
@@ -171,10 +203,37 @@ fn reject_with(
     Answer { status, fields, body: ResponseBody::own(why.body(), Rc::clone(connection), record) }
 }
 
+/// The answer to a refused call: 200, and the status in what are head and trailers at once. What is counted of it is what others
+/// are answered with.
+#[cold]
+fn end_call(
+    connection: &Rc<Connection>,
+    ending: Ending,
+    why: Reject,
+    mut record: Record,
+    told: impl FnOnce(&mut Fields),
+) -> Answer {
+    record.call = Some(Outcome::Over(ending.code));
+    let mut fields = Fields::new();
+    let body = if let Some(form) = connection.dialect.get().web() {
+        let (content_type, body) = web::ending(form, ending);
+        fields.append(header::CONTENT_TYPE, content_type);
+        body
+    } else {
+        fields.append(header::CONTENT_TYPE, "application/grpc");
+        ending.write(&mut fields);
+        Bytes::new()
+    };
+    fields.append(Known::XGridrouterReject.as_str(), why.code());
+    told(&mut fields);
+    Answer { status: StatusCode::OK, fields, body: ResponseBody::own(body, Rc::clone(connection), record) }
+}
+
 /// Reads and throws away a request's body, if it is small and comes soon: the connection can be used again then.
 /// Otherwise it is closed after the answer, when the rest is read and thrown away for a while.
 async fn drain(connection: &Rc<Connection>, mut body: ClientBody, expects: bool) {
-    if body.is_end_stream() {
+    // Who calls may send nothing more before there is an answer, and its next call has a stream of its own.
+    if body.is_end_stream() || connection.dialect.get() == Dialect::Grpc {
         return;
     }
     // Asking for the body would tell the client to continue.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::calls::CallCounters;
 use super::handshakes::HandshakeCounters;
 use super::limits::Refusals;
 use super::mirror::MirrorCounters;
@@ -107,6 +108,8 @@ pub struct LimitCounters {
 pub struct ThreadCounters {
     /// Routes that had a request, by stable number.
     pub routes: Mutex<Vec<(u32, Arc<RequestCounters>)>>,
+    /// Routes that had a call of gRPC, by stable number.
+    pub calls: Mutex<Vec<(u32, Arc<CallCounters>)>>,
     /// Endpoint groups that had a request, by stable number.
     pub groups: Mutex<Vec<(u32, Arc<RequestCounters>)>>,
     /// Limits that looked at a request, by stable number.
@@ -201,6 +204,7 @@ type Known<T> = RefCell<Vec<Option<Arc<T>>>>;
 pub(crate) struct Counters {
     pub(crate) shared: Arc<ThreadCounters>,
     routes: Known<RequestCounters>,
+    calls: Known<CallCounters>,
     groups: Known<RequestCounters>,
     limits: Known<LimitCounters>,
     tracks: Known<TrackCounters>,
@@ -214,6 +218,10 @@ impl Counters {
 
     pub(crate) fn route(&self, id: u32, count: impl FnOnce(&RequestCounters)) {
         with(&self.routes, &self.shared.routes, id, count);
+    }
+
+    pub(crate) fn calls(&self, route: u32, count: impl FnOnce(&CallCounters)) {
+        with(&self.calls, &self.shared.calls, route, count);
     }
 
     pub(crate) fn group(&self, id: u32, count: impl FnOnce(&RequestCounters)) {

@@ -1,5 +1,6 @@
 //! Renders the metrics, on the admin thread: adds up what each thread counted.
 
+mod calls;
 mod mirrors;
 mod names;
 mod tls;
@@ -51,6 +52,7 @@ impl Collector for Everything {
         out.certificates(&view.shared.tls.load())?;
         out.names(&view.board.names())?;
         out.requests("route", "route", &labels.routes, &merge(&threads, |t| &t.routes, Requests::add))?;
+        out.calls(&labels.routes, &threads)?;
         out.requests("upstream", "group", &labels.groups, &merge(&threads, |t| &t.groups, Requests::add))?;
         out.limits(&labels.limits, &merge(&threads, |t| &t.limits, Limits::add))?;
         out.refusals(&labels.limits, &threads)?;

@@ -248,6 +248,11 @@ impl Journey {
                     Box::pin(share(connection, plan, timeouts)).await
                 }
             };
+            let way = match way {
+                // What is spoken there has no trailers that a call could end with.
+                Ok(Way::Own(_)) if connection.dialect.get().web().is_some() => Err(Reject::UpstreamNoHttp2),
+                way => way,
+            };
             let mut is_own = true;
             if let Ok(Way::Shared(place)) = &way {
                 (is_own, reused) = (false, !fresh && place.is_reused());

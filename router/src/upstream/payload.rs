@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 
 use super::exchange::Failed;
+use crate::grpc::web::{Decoder, NoText};
 use crate::http::client_body::ClientBody;
 
 /// The body of a request: what was taken of it already, and the rest.
@@ -20,6 +21,8 @@ pub(super) struct Payload {
     rest: Option<ClientBody>,
     /// What was taken of the end.
     trailers: Option<HeaderMap>,
+    /// Reads what the client sends as text.
+    text: Option<Box<Decoder>>,
 }
 
 /// The next of a body.
@@ -33,7 +36,8 @@ pub(super) enum Piece {
 
 impl Payload {
     pub(super) fn of_client(body: Option<ClientBody>) -> Self {
-        Self { rest: body, ..Self::default() }
+        let text = body.as_ref().is_some_and(ClientBody::is_text).then(Box::default);
+        Self { rest: body, text, ..Self::default() }
     }
 
     /// One that is here already.
@@ -52,6 +56,38 @@ impl Payload {
         if let Some(data) = self.ahead.pop_front() {
             return Poll::Ready(Ok(Piece::Data(data, self.is_over())));
         }
+        if self.text.is_some() {
+            return self.poll_text(cx);
+        }
+        self.poll_rest(cx)
+    }
+
+    /// Takes the next of what comes as text. A few letters may have to wait for the next piece.
+    #[cold]
+    fn poll_text(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failed>> {
+        let broken = |NoText| Failed::Client;
+        loop {
+            let piece = ready!(self.poll_rest(cx))?;
+            let Some(text) = &mut self.text else { return Poll::Ready(Ok(piece)) };
+            return Poll::Ready(Ok(match piece {
+                Piece::Data(data, is_last) => {
+                    let data = text.decode(&data).map_err(broken)?;
+                    if is_last {
+                        text.finish().map_err(broken)?;
+                    } else if data.is_empty() {
+                        continue;
+                    }
+                    Piece::Data(data, is_last)
+                }
+                Piece::End(trailers) => {
+                    text.finish().map_err(broken)?;
+                    Piece::End(trailers)
+                }
+            }));
+        }
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failed>> {
         let Some(source) = &mut self.rest else { return Poll::Ready(Ok(Piece::End(self.trailers.take()))) };
         let polled = match Pin::new(&mut *source).poll_frame(cx) {
             Poll::Pending => return Poll::Pending,

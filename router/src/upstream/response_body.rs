@@ -10,6 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::journey::Lease;
 use super::pace::Pace;
 use crate::clock::{self, Millis};
+use crate::grpc::outcome;
+use crate::grpc::web::Encoder;
 use crate::http::connection::{Connection, Leaving};
 use crate::telemetry::Record;
 
@@ -45,6 +47,8 @@ pub(crate) struct ResponseBody {
     source: Source,
     /// What slows it down, if anything does.
     pace: Option<Box<Pace>>,
+    /// What makes it gRPC-Web, if anything does.
+    web: Option<Box<Encoder>>,
     /// Written when the body is over, however it ends.
     record: Record,
     connection: Rc<Connection>,
@@ -82,7 +86,7 @@ pub(crate) struct Switched {
 impl ResponseBody {
     pub(crate) fn own(bytes: Bytes, connection: Rc<Connection>, mut record: Record) -> Self {
         let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
-        Self { source: Source::Own(bytes), pace, record, connection }
+        Self { source: Source::Own(bytes), pace, web: None, record, connection }
     }
 
     pub(crate) fn upstream(
@@ -92,7 +96,8 @@ impl ResponseBody {
         mut record: Record,
     ) -> Self {
         let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
-        let mut body = Self { source: Source::Upstream { lease, stall, waiting: None }, pace, record, connection };
+        let source = Source::Upstream { lease, stall, waiting: None };
+        let mut body = Self { source, pace, web: None, record, connection };
         body.release_if_over();
         body
     }
@@ -100,7 +105,13 @@ impl ResponseBody {
     /// No body: the connection is a tunnel from now on.
     pub(crate) fn switched(switched: Switched, connection: Rc<Connection>, mut record: Record) -> Self {
         let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
-        Self { source: Source::Switched(Box::new(switched)), pace, record, connection }
+        Self { source: Source::Switched(Box::new(switched)), pace, web: None, record, connection }
+    }
+
+    /// The same as gRPC-Web, if it is to be that.
+    pub(crate) fn with_web(mut self, web: Option<Box<Encoder>>) -> Self {
+        self.web = web;
+        self
     }
 
     /// Takes the tunnel, if this is one. The rest is what is recorded when it ends.
@@ -130,6 +141,9 @@ impl ResponseBody {
 
     /// How long it is, where that is known before it is read.
     pub(crate) fn length(&self) -> Option<u64> {
+        if self.web.is_some() {
+            return None;
+        }
         match &self.source {
             Source::Own(bytes) => Some(bytes.len() as u64),
             Source::Upstream { lease, .. } => lease.left(),
@@ -172,6 +186,7 @@ impl ResponseBody {
     fn release(&mut self) {
         if let Source::Upstream { lease, .. } = std::mem::replace(&mut self.source, Source::Over) {
             lease.release(self.connection.worker().now_millis());
+            self.record.answer_ends(None);
             if let Some(flight) = &self.record.flight {
                 flight.body_ends();
             }
@@ -187,8 +202,20 @@ impl ResponseBody {
         connection.leave(closes.unwrap_or(Millis::NEVER), connection.own_deadline());
     }
 
+    /// Ends it, if its time is over, before all of it was taken. Returns why.
+    pub(crate) fn run_out(&mut self) -> Option<BrokenOff> {
+        let why = match self.connection.leaving() {
+            _ if clock::now_millis() < self.connection.request_deadline.get() => return None,
+            Leaving::Not => BrokenOff::Deadline,
+            Leaving::Cut | Leaving::Cleanly => BrokenOff::Left,
+        };
+        self.source = Source::Over;
+        self.record.broken_off(why);
+        Some(why)
+    }
+
     /// The request's time is over.
-    fn run_out(&mut self) -> Poll<Next> {
+    fn ends_late(&mut self) -> Poll<Next> {
         match self.connection.leaving() {
             Leaving::Not => self.break_off(BrokenOff::Deadline),
             Leaving::Cut => self.break_off(BrokenOff::Left),
@@ -224,7 +251,9 @@ impl Body for ResponseBody {
             Source::Upstream { .. } => false,
             Source::Switched(_) | Source::Over => true,
         };
-        is_over && self.pace.as_ref().is_none_or(|pace| pace.is_empty())
+        is_over
+            && self.pace.as_ref().is_none_or(|pace| pace.is_empty())
+            && self.web.as_ref().is_none_or(|web| web.is_over())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -252,7 +281,7 @@ impl ResponseBody {
             }
             let total = self.connection.request_deadline.get();
             if clock::now_millis() >= total {
-                return self.run_out();
+                return self.ends_late();
             }
             self.connection.arm(total);
             return Poll::Pending;
@@ -260,6 +289,32 @@ impl ResponseBody {
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.web.is_some() { self.poll_web(cx) } else { self.poll_whole(cx) }
+    }
+
+    /// Passes the body on as gRPC-Web, which ends with a message of trailers whatever it ends with.
+    #[cold]
+    fn poll_web(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            let polled = ready!(self.poll_whole(cx));
+            let Some(web) = &mut self.web else { return Poll::Ready(polled) };
+            let data = match polled {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => continue,
+                    Ok(data) => Some(web.data(data)),
+                    Err(frame) => web.end(frame.trailers_ref()),
+                },
+                None => web.end(None),
+                Some(Err(why)) => match outcome::ending_of(why) {
+                    Some(ending) => web.end(Some(&ending.trailers())),
+                    None => return Poll::Ready(Some(Err(why))),
+                },
+            };
+            return Poll::Ready(data.map(|data| Ok(Frame::data(data))));
+        }
+    }
+
+    fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let this = self;
         let (lease, stall, waiting) = match &mut this.source {
             Source::Upstream { lease, stall, waiting } => (lease, *stall, waiting),
@@ -274,8 +329,9 @@ impl ResponseBody {
         match lease.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 *waiting = None;
-                if let Some(data) = frame.data_ref() {
-                    this.record.passed(data);
+                match frame.data_ref() {
+                    Some(data) => this.record.passed(data),
+                    None => this.record.answer_ends(frame.trailers_ref()),
                 }
                 this.release_if_over();
                 Poll::Ready(Some(Ok(frame)))
@@ -293,7 +349,7 @@ impl ResponseBody {
                 }
                 let (at, total) = (since.after(stall), this.connection.request_deadline.get());
                 if now >= at.min(total) {
-                    return if now >= total { this.run_out() } else { this.break_off(BrokenOff::Stalled) };
+                    return if now >= total { this.ends_late() } else { this.break_off(BrokenOff::Stalled) };
                 }
                 this.connection.arm(at.min(total));
                 Poll::Pending

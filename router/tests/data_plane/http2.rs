@@ -2,5 +2,5 @@
 
 mod bounds;
 mod cases;
-mod requests;
+pub(super) mod requests;
 mod secure;

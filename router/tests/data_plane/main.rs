@@ -20,6 +20,8 @@ mod expect;
 #[cfg(test)]
 mod framing;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod headers;
 #[cfg(test)]
 mod hostile;

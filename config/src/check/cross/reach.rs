@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::{Cross, id};
 use crate::generation::Entry;
 use crate::ids::{Kind, Name};
-use crate::model::{Action, CellState};
+use crate::model::{Action, CellState, UpstreamProtocol};
 use crate::path::Path;
 use crate::problem::quoted_list;
 use crate::raw;
@@ -28,6 +28,13 @@ pub(super) fn check(cross: &mut Cross<'_>) {
         let Action::Forward(forward) = &route.model.action else { continue };
         let service = &forward.service;
         let Some(found) = cross.services.get(service).copied() else { continue };
+        if forward.grpc_web && found.model.protocol == UpstreamProtocol::Http1 {
+            let message = format!("service \"{service}\" speaks HTTP/1.1, over which there is no gRPC");
+            let help = format!("write `protocol: h2` in Service \"{service}\", or leave `grpcWeb` out");
+            let at = Path::Root.key("grpcWeb");
+            cross.conflict(route.entry, &at, message, help, vec![id(Kind::Service, service)]);
+            continue;
+        }
         let Some(grid) = &forward.grid else {
             if !lists_endpoints(found.entry) {
                 let message = format!("service \"{service}\" has no `endpoints` for a route without a grid");

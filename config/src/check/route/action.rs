@@ -37,6 +37,7 @@ fn only_with_a_service(check: &mut Check<'_>, raw: &raw::Route, action: Option<&
         ("grid", raw.grid.is_some()),
         ("timeouts", raw.timeouts.is_some()),
         ("upgrades", raw.upgrades.is_some()),
+        ("grpcWeb", raw.grpc_web.is_some()),
         ("rewrite", raw.rewrite.is_some()),
         ("requestHeaders", raw.request_headers.is_some()),
     ];
@@ -68,6 +69,7 @@ fn forward(check: &mut Check<'_>, raw: &raw::Route, service: &str) -> Option<For
         prefix_rewrite: prefix.map_or(Some(None), |prefix| prefix.map(Some))?,
         host_rewrite: host.map_or(Some(None), |host| host.map(Some))?,
         upgrades: upgrades?,
+        grpc_web: raw.grpc_web.unwrap_or(false),
         request_headers: request_headers?,
     })
 }

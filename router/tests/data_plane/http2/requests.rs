@@ -1,5 +1,6 @@
 //! Requests and answers by HTTP/2, from a library's client.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -14,9 +15,13 @@ use tokio::net::TcpStream;
 use crate::support::{PATIENCE, Site, Upstream, eventually};
 
 /// Runs a client on a connection of its own.
-pub(super) fn with_client<T>(site: &Site, act: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
+pub(crate) fn with_client<T>(site: &Site, act: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
+    with_client_at(site.address(), act)
+}
+
+/// Runs a client of whoever listens at an address.
+pub(crate) fn with_client_at<T>(address: SocketAddr, act: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let address = site.address();
     runtime.block_on(async {
         let socket = TcpStream::connect(address).await.unwrap();
         // Room for more streams than one.
