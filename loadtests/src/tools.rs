@@ -27,6 +27,8 @@ pub enum Tool {
     Etcd,
     /// Debian's package nghttp2-client.
     H2load,
+    /// Fetched by `scripts/setup`, with grpcio and websockets.
+    Python,
 }
 
 impl Tool {
@@ -42,6 +44,7 @@ impl Tool {
             Tool::K6 => ("k6", "K6"),
             Tool::Etcd => ("etcd", "ETCD"),
             Tool::H2load => ("h2load", "H2LOAD"),
+            Tool::Python => ("python", "PYTHON"),
         }
     }
 
@@ -65,7 +68,7 @@ impl Tool {
                     format!("cargo build --release -p {package}"),
                 )
             }
-            Tool::Envoy | Tool::K6 => {
+            Tool::Envoy | Tool::K6 | Tool::Python => {
                 (vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin")], "scripts/setup test".to_owned())
             }
             Tool::Nginx | Tool::Haproxy | Tool::Etcd | Tool::H2load => {
