@@ -20,10 +20,13 @@
 //! With TLS all do the same: one kind of certificate, one version, one cipher and one curve (see `tls`). What the handshakes of a
 //! scenario are to be is seen of each.
 //!
+//! HTTP/2 has a load generator of others, h2load, which writes down when each request ended: see `http2`.
+//!
 //! GridRouter does all its work in it: routes and pins by the thousand, a tenant and a cell looked up and a limit
 //! checked on every request, metrics on. The others only forward.
 
 mod cost;
+mod http2;
 pub mod report;
 pub mod scenario;
 
@@ -34,12 +37,13 @@ use clap::Parser;
 use tokio::time::timeout;
 
 use crate::error::{Context, Error, Result};
+use crate::h2load;
 use crate::http::Connection;
 use crate::load::{self, Measured, Pace, Plan};
 use crate::output;
 use crate::process::{self, Memory, Process};
 use crate::proxies::Kind;
-use crate::site::{Pin, Site};
+use crate::site::{Pin, Site, Speaks};
 use crate::tls::Client;
 use crate::tools::{self, Cores, Tool};
 
@@ -114,8 +118,8 @@ struct Contestant {
 impl Contestant {
     /// The site and the directory of the scenario's configuration.
     fn configured(&self, scenario: Scenario) -> Result<(&Site, &Path)> {
-        let wanted = (scenario.limits(self.kind), scenario.tls().is_some());
-        let configured = self.configured.iter().find(|(site, _)| (site.limits, site.tls) == wanted);
+        let wanted = (scenario.limits(self.kind), scenario.tls().is_some(), scenario.speaks());
+        let configured = self.configured.iter().find(|(site, _)| (site.limits, site.tls, site.speaks) == wanted);
         let (site, directory) = configured.ok_or_else(|| Error::new("the scenario was not configured"))?;
         Ok((site, directory.path()))
     }
@@ -160,9 +164,11 @@ pub async fn run(mut arguments: Arguments) -> Result<()> {
                 if !scenario.has(contestant.kind) {
                     continue;
                 }
-                let sample = measure(contestant, *scenario, round, &arguments, cores.proxy)
-                    .await
-                    .context(format_args!("{}, {}", contestant.kind.as_str(), scenario.as_str()))?;
+                let sample = measure(contestant, *scenario, round, &arguments, cores).await.context(format_args!(
+                    "{}, {}",
+                    contestant.kind.as_str(),
+                    scenario.as_str()
+                ))?;
                 output::progress(format_args!("round {}/{}: {}", round + 1, arguments.rounds, report::brief(&sample)));
                 samples.push(sample);
             }
@@ -214,7 +220,7 @@ fn site(arguments: &Arguments) -> Result<Site> {
 
 fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
     // Each configuration has its own, so that they can run side by side.
-    let ports = crate::ports::free(arguments.proxies.len() * 8 + 16)?;
+    let ports = crate::ports::free(arguments.proxies.len() * 12 + 16)?;
     let used: Vec<_> = site.endpoints().map(|label| label.address).chain([site.listen, site.admin]).collect();
     let mut ports = ports.into_iter().filter(|port| !used.contains(port));
     let mut contestants = Vec::new();
@@ -226,8 +232,10 @@ fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
             (own.pins, own.idle_routes) = (Vec::new(), 0);
         }
         for scenario in arguments.scenarios.iter().filter(|scenario| scenario.has(*kind)) {
-            (own.limits, own.tls) = (scenario.limits(*kind), scenario.tls().is_some());
-            if configured.iter().all(|(site, _)| (site.limits, site.tls) != (own.limits, own.tls)) {
+            (own.limits, own.tls, own.speaks) = (scenario.limits(*kind), scenario.tls().is_some(), scenario.speaks());
+            let is_other =
+                |(site, _): &(Site, _)| (site.limits, site.tls, site.speaks) != (own.limits, own.tls, own.speaks);
+            if configured.iter().all(is_other) {
                 let mut port = || ports.next().ok_or_else(|| Error::new("ran out of ports"));
                 (own.listen, own.admin) = (port()?, port()?);
                 let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -262,17 +270,27 @@ async fn measure(
     scenario: Scenario,
     round: usize,
     arguments: &Arguments,
-    core: usize,
+    cores: Cores,
 ) -> Result<Sample> {
     let (site, directory) = of.configured(scenario)?;
-    let mut proxy = of.kind.start(site, directory, Some(core)).await?;
-    let plan = measured_plan(scenario, site, directory, arguments).await?;
+    let mut proxy = of.kind.start(site, directory, Some(cores.proxy)).await?;
     let family = process::tree(proxy.id());
     let cpu = || process::cpu_time(&family);
     let window = Duration::from_secs_f64(arguments.seconds);
     let warm_up = (window / 4).min(Duration::from_secs(1));
-    let busy = load::run(&plan, Pace::FlatOut, warm_up, window, cpu).await?;
-    let paced = load::run(&plan, Pace::Rate(scenario.rate()), warm_up, window / 2, cpu).await?;
+    let (busy, paced) = match scenario.speaks() {
+        Speaks::Http1 => {
+            let plan = measured_plan(scenario, site, directory, arguments).await?;
+            let busy = load::run(&plan, Pace::FlatOut, warm_up, window, cpu).await?;
+            (busy, load::run(&plan, Pace::Rate(scenario.rate()), warm_up, window / 2, cpu).await?)
+        }
+        Speaks::Http2 | Speaks::Http2Through => {
+            let load = http2::Load { directory, core: cores.load, warm_up };
+            let plan = http2::plan(scenario, site, directory, arguments).await?;
+            let busy = load.run(&plan, h2load::Pace::FlatOut(scenario::STREAMS), window, cpu).await?;
+            (busy, load.run(&plan, h2load::Pace::Rate(scenario.rate()), window / 2, cpu).await?)
+        }
+    };
     proxy.still_runs()?;
     Ok(Sample { proxy: of.kind, scenario, round, busy, paced, memory: process::memory(&family) })
 }
@@ -301,17 +319,7 @@ async fn verify(plan: &Plan, scenario: Scenario, site: &Site, pins: usize) -> Re
             Connection::open_with(plan.target, tls).await?.exchange(request).await.map(|answer| owned(&answer))
         };
         let answer = timeout(Duration::from_secs(5), asked).await.context("no answer")?.context("no answer")?;
-        if answer.status != 200 {
-            let body = String::from_utf8_lossy(&answer.body).into_owned();
-            return Err(Error::new(format!("answered {} instead of 200: {body}", answer.status)));
-        }
-        let known = site.endpoints().find(|label| label.served_by() == answer.served_by);
-        let known = known.ok_or_else(|| Error::new(format!("answered by \"{}\"", answer.served_by)))?;
-        if let Some(cell) = scenario::tenant_of(number, pins).and_then(|tenant| site.pinned(&tenant))
-            && known.cell != cell
-        {
-            return Err(Error::new(format!("a tenant pinned to {cell} was served by {}", answer.served_by)));
-        }
+        right_one(site, scenario::tenant_of(number, pins), answer.status, &answer.served_by, &answer.body)?;
         scenario.check(&answer.body).context(format_args!("answer of {}", answer.served_by))?;
         if length.is_some_and(|length| length != answer.body.len()) {
             return Err(Error::new("answers differ in length"));
@@ -319,6 +327,22 @@ async fn verify(plan: &Plan, scenario: Scenario, site: &Site, pins: usize) -> Re
         length = Some(answer.body.len());
     }
     length.ok_or_else(|| Error::new("there is nothing to send"))
+}
+
+/// Sees that an answer is good, and comes from where the tenant is.
+fn right_one(site: &Site, tenant: Option<String>, status: u16, served_by: &str, body: &[u8]) -> Result<()> {
+    if status != 200 {
+        let body = String::from_utf8_lossy(body).into_owned();
+        return Err(Error::new(format!("answered {status} instead of 200: {body}")));
+    }
+    let known = site.endpoints().find(|label| label.served_by() == served_by);
+    let known = known.ok_or_else(|| Error::new(format!("answered by \"{served_by}\"")))?;
+    match tenant.and_then(|tenant| site.pinned(&tenant)) {
+        Some(cell) if known.cell != cell => {
+            Err(Error::new(format!("a tenant pinned to {cell} was served by {served_by}")))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 struct Owned {

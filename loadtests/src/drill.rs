@@ -3,6 +3,7 @@
 
 mod acknowledged;
 pub mod checks;
+pub mod clients;
 pub mod demo;
 pub mod etcd_chaos;
 pub mod etcd_fan_out;
@@ -71,6 +72,8 @@ pub enum Drill {
     Idle(idle::Arguments),
     /// Upstreams that fail in every way give the right answers in time, and hurt nobody else.
     UpstreamFaults,
+    /// Programs that others have written reach endpoints that others have written: curl, nghttp, h2load, websockets, grpcio.
+    Clients,
     /// Every algorithm of limits under k6 at twice its rate: what gets through is what it says.
     Limits,
     /// Limits edited again and again under load never let through more than the larger of their values.
@@ -106,6 +109,7 @@ impl Drill {
             | Drill::Reload(_)
             | Drill::Idle(_)
             | Drill::UpstreamFaults
+            | Drill::Clients
             | Drill::Limits
             | Drill::LimitsEdit
             | Drill::Quickstart(_)
@@ -128,6 +132,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::Reload(own) => reload::run(own, common).await,
         Drill::Idle(own) => idle::run(own, common).await,
         Drill::UpstreamFaults => faults::run(common).await,
+        Drill::Clients => clients::run(common).await,
         Drill::Limits => limits::run(common).await,
         Drill::LimitsEdit => limits_edit::run(common).await,
         Drill::Quickstart(own) => quickstart::run(own, common).await,

@@ -6,7 +6,7 @@
 //!
 //! The rest is what these share: [`proxies`] writes each proxy's configuration and runs it, [`mod@etcd`] runs clusters and
 //! publishes in them, [`fleet`] runs routers that follow one and [`mod@gridctl`] commands on it, [`network`] can be cut;
-//! [`traffic`], [`load`] and [`k6`] send requests, [`process`] reads what the kernel knows about a process and ends every
+//! [`traffic`], [`load`], [`k6`] and [`mod@h2load`] send requests, [`process`] reads what the kernel knows about a process and ends every
 //! child that was started.
 
 pub mod bench;
@@ -16,8 +16,10 @@ pub mod error;
 pub mod etcd;
 pub mod fleet;
 pub mod gridctl;
+pub mod h2load;
 pub mod histogram;
 pub mod http;
+pub mod http2;
 pub mod k6;
 pub mod load;
 pub mod network;

@@ -33,8 +33,21 @@ pub struct Site {
     pub limits: Limits,
     /// Whether clients come by TLS: the certificate is beside the configuration.
     pub tls: bool,
+    /// What is spoken besides HTTP/1.1.
+    pub speaks: Speaks,
     /// A number that every answer carries in the header [`STAMP_HEADER`], to see which configuration is in force.
     pub stamp: Option<usize>,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1 everywhere.
+    Http1,
+    /// With clients HTTP/2 too. The path's second segment names the tenant: h2load sends the same fields with all requests.
+    Http2,
+    /// The same, and HTTP/2 in clear with endpoints, as gRPC needs.
+    Http2Through,
 }
 
 /// Limits that are too high to refuse anything.
@@ -134,6 +147,7 @@ impl Site {
             idle_routes: 0,
             limits: Limits::None,
             tls: false,
+            speaks: Speaks::Http1,
             stamp: None,
         })
     }

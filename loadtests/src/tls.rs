@@ -85,6 +85,14 @@ impl Client {
         Self { connector: TlsConnector::from(Arc::new(config)), ..self }
     }
 
+    /// The same client, which asks for HTTP/2 and for nothing else.
+    #[must_use]
+    pub fn of_http2(self) -> Self {
+        let mut config = (**self.connector.config()).clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { connector: TlsConnector::from(Arc::new(config)), ..self }
+    }
+
     /// Does the handshake.
     pub(crate) async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.connector.connect(self.host.clone(), stream).await

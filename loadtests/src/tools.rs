@@ -25,6 +25,10 @@ pub enum Tool {
     K6,
     /// Debian's package.
     Etcd,
+    /// Debian's package nghttp2-client.
+    H2load,
+    /// Fetched by `scripts/setup`, with grpcio and websockets.
+    Python,
 }
 
 impl Tool {
@@ -39,6 +43,8 @@ impl Tool {
             Tool::Envoy => ("envoy", "ENVOY"),
             Tool::K6 => ("k6", "K6"),
             Tool::Etcd => ("etcd", "ETCD"),
+            Tool::H2load => ("h2load", "H2LOAD"),
+            Tool::Python => ("python", "PYTHON"),
         }
     }
 
@@ -62,10 +68,10 @@ impl Tool {
                     format!("cargo build --release -p {package}"),
                 )
             }
-            Tool::Envoy | Tool::K6 => {
+            Tool::Envoy | Tool::K6 | Tool::Python => {
                 (vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin")], "scripts/setup test".to_owned())
             }
-            Tool::Nginx | Tool::Haproxy | Tool::Etcd => {
+            Tool::Nginx | Tool::Haproxy | Tool::Etcd | Tool::H2load => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 // Debian keeps daemons where ordinary users do not look.
                 let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);

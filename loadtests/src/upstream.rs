@@ -3,8 +3,10 @@
 //!
 //! It answers every request with JSON that says who answered (`service`, `cell`, `endpoint`, and `received`, the bytes
 //! of the request's body) and the header `x-served-by: CELL/SERVICE/ADDRESS`. A path that ends in `/bytes/N` is answered
-//! with N bytes instead, and one that ends in `/delay/N` after N milliseconds.
+//! with N bytes instead, and one that ends in `/delay/N` after N milliseconds. Connections that begin with HTTP/2's preface
+//! speak that: see `h2c`.
 
+mod h2c;
 pub mod journal;
 
 use std::collections::HashMap;
@@ -230,8 +232,13 @@ impl Answers {
         self.turns.fetch_add(1, Relaxed) % some.max(1) == some / 2
     }
 
+    /// The whole JSON.
+    fn json(&self, received: usize) -> String {
+        format!("{}{received}}}", self.json)
+    }
+
     fn with_received(&self, received: usize) -> Vec<u8> {
-        self.message("200 OK", "application/json", format!("{}{received}}}", self.json).as_bytes())
+        self.message("200 OK", "application/json", self.json(received).as_bytes())
     }
 
     fn of_size(&self, size: usize) -> Arc<Vec<u8>> {
@@ -257,6 +264,9 @@ impl Answers {
 /// One connection, until the client or the behaviour ends it. What fails here is the client's to notice.
 async fn serve(mut stream: TcpStream, answers: Arc<Answers>, behaviour: Behaviour) {
     let _ = stream.set_nodelay(true);
+    if behaviour == Behaviour::Answer && h2c::is_spoken(&stream).await {
+        return h2c::serve(stream, answers).await;
+    }
     let mut buffer = Vec::with_capacity(32 * 1024);
     while let Ok(Some(mut request)) = read_request(&mut stream, &mut buffer, answers.journal.is_some()).await {
         let keeps_alive = request.keeps_alive;
@@ -310,24 +320,30 @@ impl Request {
         let mut words = line.split(|byte| *byte == b' ');
         let (method, target, version) = (words.next()?, words.next()?, words.next()?);
         let path = target.split(|byte| *byte == b'?').next()?;
-        let slash = path.iter().rposition(|byte| *byte == b'/')?;
-        let (before, last) = path.split_at(slash);
-        let number = || std::str::from_utf8(last.get(1..)?).ok()?.parse::<usize>().ok();
-        let size = if before.ends_with(b"/bytes") { number() } else { None };
-        let delay = if before.ends_with(b"/delay") { number() } else { None };
+        let (size, delay) = wanted(path)?;
         let keeps_alive = match http::header(head, "connection") {
             Some(value) => !value.eq_ignore_ascii_case("close"),
             None => version == b"HTTP/1.1",
         };
         Some(Self {
             head_only: method == b"HEAD",
-            size: size.filter(|n| *n <= MOST_BYTES),
-            delay: delay.map(|n| Duration::from_millis(n as u64)),
+            size,
+            delay,
             path: if keeps_path { std::str::from_utf8(path).ok().map(Box::from) } else { None },
             received: 0,
             keeps_alive,
         })
     }
+}
+
+/// What a path asks for: N of `/bytes/N`, and N of `/delay/N`.
+fn wanted(path: &[u8]) -> Option<(Option<usize>, Option<Duration>)> {
+    let slash = path.iter().rposition(|byte| *byte == b'/')?;
+    let (before, last) = path.split_at(slash);
+    let number = || std::str::from_utf8(last.get(1..)?).ok()?.parse::<usize>().ok();
+    let size = if before.ends_with(b"/bytes") { number() } else { None };
+    let delay = if before.ends_with(b"/delay") { number() } else { None };
+    Some((size.filter(|n| *n <= MOST_BYTES), delay.map(|n| Duration::from_millis(n as u64))))
 }
 
 /// Reads a request with its whole body, which is counted and thrown away. Nothing when the client is done.

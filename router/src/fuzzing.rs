@@ -12,6 +12,7 @@ mod documents;
 mod exchange;
 mod literal;
 mod path;
+mod proxy_protocol;
 mod routing;
 mod target;
 mod tenant;
@@ -19,9 +20,8 @@ mod tenant;
 /// A target: its name, and what takes the bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target, by the names that `fuzz/fuzz_targets` has. What else reads bytes of others belongs here, too: the head of
-/// the PROXY protocol, once there is one.
-pub const TARGETS: [Target; 8] = [
+/// Every target, by the names that `fuzz/fuzz_targets` has. What else reads bytes of others belongs here, too.
+pub const TARGETS: [Target; 9] = [
     ("request", exchange::requests),
     ("response", exchange::responses),
     ("body", body::check),
@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 8] = [
     ("routing", routing::check),
     ("tenant", tenant::check),
     ("documents", documents::check),
+    ("proxy_protocol", proxy_protocol::check),
 ];
 
 /// Gives the bytes to a target.

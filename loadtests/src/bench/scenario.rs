@@ -4,8 +4,15 @@ use clap::ValueEnum;
 
 use crate::error::{Context, Error, Result};
 use crate::proxies::Kind;
-use crate::site::{Limits, Site, TENANT_HEADER};
+use crate::site::{Limits, Site, Speaks, TENANT_HEADER};
 use crate::tls::Sessions;
+
+/// As many tenants as there may be without the requests themselves filling the generator's caches.
+pub(super) const TENANTS: usize = 4_096;
+/// Requests at a time on a connection of HTTP/2, flat out.
+pub(super) const STREAMS: usize = 8;
+/// The message of a call of gRPC.
+pub(super) const MESSAGE: &[u8] = b"a small message";
 
 const LARGE: usize = 64 * 1024;
 const POST: usize = 16 * 1024;
@@ -34,6 +41,10 @@ pub enum Scenario {
     TlsHandshake,
     /// The same, with a session that is resumed.
     TlsResumed,
+    /// Small GET over HTTP/2 with TLS, connections kept, several requests at a time on each.
+    Http2Tls,
+    /// The same, and a small unary call of gRPC, which goes on over HTTP/2 in clear.
+    GrpcUnary,
     /// Small GET without a limit, and the next two with limits: what they cost.
     NoLimit,
     /// Small GET with one limit.
@@ -44,7 +55,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Scenario; 13] = [
+    pub const ALL: [Scenario; 15] = [
         Scenario::SmallGet,
         Scenario::Response64k,
         Scenario::Post16k,
@@ -55,6 +66,8 @@ impl Scenario {
         Scenario::TlsKeepAlive,
         Scenario::TlsHandshake,
         Scenario::TlsResumed,
+        Scenario::Http2Tls,
+        Scenario::GrpcUnary,
         Scenario::NoLimit,
         Scenario::OneLimit,
         Scenario::FourLimits,
@@ -73,6 +86,8 @@ impl Scenario {
             Scenario::TlsKeepAlive => "TLS, connections kept",
             Scenario::TlsHandshake => "TLS, full handshake per request",
             Scenario::TlsResumed => "TLS, resumed handshake per request",
+            Scenario::Http2Tls => "HTTP/2 with TLS",
+            Scenario::GrpcUnary => "gRPC unary with TLS",
             Scenario::NoLimit => "small GET, no limit",
             Scenario::OneLimit => "small GET, one limit",
             Scenario::FourLimits => "small GET, four limits",
@@ -101,6 +116,8 @@ impl Scenario {
                 }
             }
             Scenario::Connections1000 => 1_000,
+            // As many requests at a time as the others have.
+            Scenario::Http2Tls | Scenario::GrpcUnary => usual.div_ceil(STREAMS),
         }
     }
 
@@ -117,7 +134,9 @@ impl Scenario {
     /// What clients do who come by TLS; nothing where they do not.
     pub const fn tls(self) -> Option<Sessions> {
         match self {
-            Scenario::TlsKeepAlive | Scenario::TlsHandshake => Some(Sessions::Full),
+            Scenario::TlsKeepAlive | Scenario::TlsHandshake | Scenario::Http2Tls | Scenario::GrpcUnary => {
+                Some(Sessions::Full)
+            }
             Scenario::TlsResumed => Some(Sessions::Resumed),
             Scenario::SmallGet
             | Scenario::Response64k
@@ -129,6 +148,27 @@ impl Scenario {
             | Scenario::NoLimit
             | Scenario::OneLimit
             | Scenario::FourLimits => None,
+        }
+    }
+
+    /// What is spoken besides HTTP/1.1.
+    pub const fn speaks(self) -> Speaks {
+        match self {
+            Scenario::Http2Tls => Speaks::Http2,
+            Scenario::GrpcUnary => Speaks::Http2Through,
+            Scenario::SmallGet
+            | Scenario::Response64k
+            | Scenario::Post16k
+            | Scenario::Response1m
+            | Scenario::Post1m
+            | Scenario::NewConnection
+            | Scenario::Connections1000
+            | Scenario::TlsKeepAlive
+            | Scenario::TlsHandshake
+            | Scenario::TlsResumed
+            | Scenario::NoLimit
+            | Scenario::OneLimit
+            | Scenario::FourLimits => Speaks::Http1,
         }
     }
 
@@ -155,7 +195,7 @@ impl Scenario {
             | Scenario::NoLimit
             | Scenario::OneLimit
             | Scenario::FourLimits => 8_000,
-            Scenario::TlsKeepAlive => 6_000,
+            Scenario::TlsKeepAlive | Scenario::Http2Tls | Scenario::GrpcUnary => 6_000,
             Scenario::Response64k | Scenario::Post16k => 4_000,
             Scenario::NewConnection => 2_000,
             Scenario::TlsHandshake | Scenario::TlsResumed => 500,
@@ -166,7 +206,6 @@ impl Scenario {
     /// Whole requests, of many tenants.
     pub fn requests(self, site: &Site, pins: usize) -> Vec<Vec<u8>> {
         let host = site.host();
-        // As many tenants as there may be without the requests themselves filling the generator's caches.
         let (tenants, method, path, body) = match self {
             Scenario::SmallGet
             | Scenario::NewConnection
@@ -174,11 +213,13 @@ impl Scenario {
             | Scenario::TlsKeepAlive
             | Scenario::TlsHandshake
             | Scenario::TlsResumed
+            | Scenario::Http2Tls
+            | Scenario::GrpcUnary
             | Scenario::NoLimit
             | Scenario::OneLimit
-            | Scenario::FourLimits => (4_096, "GET", "/api/small", 0),
-            Scenario::Response64k => (4_096, "GET", "/api/bytes/65536", 0),
-            Scenario::Response1m => (4_096, "GET", "/api/bytes/1048576", 0),
+            | Scenario::FourLimits => (TENANTS, "GET", "/api/small", 0),
+            Scenario::Response64k => (TENANTS, "GET", "/api/bytes/65536", 0),
+            Scenario::Response1m => (TENANTS, "GET", "/api/bytes/1048576", 0),
             Scenario::Post16k => (64, "POST", "/api/small", POST),
             Scenario::Post1m => (4, "POST", "/api/small", LARGEST),
         };
@@ -206,9 +247,11 @@ impl Scenario {
             | Scenario::TlsKeepAlive
             | Scenario::TlsHandshake
             | Scenario::TlsResumed
+            | Scenario::Http2Tls
             | Scenario::NoLimit
             | Scenario::OneLimit
             | Scenario::FourLimits => 0,
+            Scenario::GrpcUnary => MESSAGE.len(),
             Scenario::Post16k => POST,
             Scenario::Post1m => LARGEST,
             Scenario::Response64k | Scenario::Response1m => {

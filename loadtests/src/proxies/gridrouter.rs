@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::save;
 use crate::error::{Context, Result};
 use crate::http::Connection;
-use crate::site::{GRID, Limits, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
+use crate::site::{GRID, Limits, Pin, Route, STAMP_HEADER, Service, Site, Speaks, TENANT_HEADER};
 use crate::tls;
 
 /// The file of all pins: many documents in one.
@@ -25,7 +25,7 @@ pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
     let folder = directory.join(DOCUMENTS);
     std::fs::create_dir_all(&folder).context(format_args!("cannot create {}", folder.display()))?;
     save(&folder, "grid.yaml", &(grid(site) + &certificate(site, directory)))?;
-    save(&folder, "services.yaml", &documents(site.services.iter().map(service)))?;
+    save(&folder, "services.yaml", &documents(site.services.iter().map(|one| service(one, site))))?;
     save(directory, ROUTES, &routes(site))?;
     save(&folder, "limits.yaml", &documents(limits(site).iter().map(limit)))?;
     save(directory, TENANTS, &tenants(&site.pins))?;
@@ -61,7 +61,7 @@ pub async fn ask(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
 
 /// The documents of a site in one text, but for its pins.
 pub fn documents_but_pins(site: &Site) -> String {
-    let services = site.services.iter().map(service);
+    let services = site.services.iter().map(|one| service(one, site));
     let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
     documents(
         [grid(site)]
@@ -134,8 +134,11 @@ fn certificate(site: &Site, directory: &Path) -> String {
     if site.tls { text } else { String::new() }
 }
 
-fn service(service: &Service) -> String {
+fn service(service: &Service, site: &Site) -> String {
     let mut text = format!("kind: Service\nname: {}\n", service.name);
+    if site.speaks == Speaks::Http2Through {
+        text.push_str("protocol: h2\n");
+    }
     text.push_str(if service.ejects { "balance: {failTimeout: 1s}\n" } else { "balance: {maxFails: 0}\n" });
     text.push_str("cells:\n");
     let mut cell = "";
@@ -151,9 +154,13 @@ fn service(service: &Service) -> String {
 
 fn route(route: &Route, site: &Site) -> String {
     let Route { name, host, prefix, service, timeouts } = route;
+    let tenant = match site.speaks {
+        Speaks::Http1 => format!("header: {TENANT_HEADER}"),
+        Speaks::Http2 | Speaks::Http2Through => "pathSegment: 1".to_owned(),
+    };
     let mut text = format!(
         "kind: Route\nname: {name}\nhosts: [{host}]\npaths: [{{prefix: {prefix}}}]\n\
-         tenant: {{from: [{{header: {TENANT_HEADER}}}]}}\ngrid: {GRID}\nservice: {service}\n"
+         tenant: {{from: [{{{tenant}}}]}}\ngrid: {GRID}\nservice: {service}\n"
     );
     let names: Vec<&str> = limits(site).iter().map(|(name, _)| *name).collect();
     if !names.is_empty() {

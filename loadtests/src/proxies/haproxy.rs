@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::save;
 use crate::error::Result;
-use crate::site::{Limits, Site, TENANT_HEADER};
+use crate::site::{Limits, Site, Speaks, TENANT_HEADER};
 use crate::tls;
 
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
@@ -23,7 +23,17 @@ pub(super) fn arguments(directory: &Path) -> Vec<OsString> {
 
 fn configuration(site: &Site, directory: &Path) -> String {
     let certificate = directory.join(tls::BOTH);
-    let tls = if site.tls { format!(" ssl crt {} ssl-min-ver TLSv1.3", certificate.display()) } else { String::new() };
+    let mut tls =
+        if site.tls { format!(" ssl crt {} ssl-min-ver TLSv1.3", certificate.display()) } else { String::new() };
+    let mut behind = "";
+    match site.speaks {
+        Speaks::Http1 => {}
+        Speaks::Http2 => tls.push_str(" alpn h2,http/1.1"),
+        Speaks::Http2Through => {
+            tls.push_str(" alpn h2,http/1.1");
+            behind = " proto h2";
+        }
+    }
     let mut text = format!(
         "global\n  nbthread 1\n  maxconn 9500\n  tune.bufsize 20480\n\
          defaults\n  mode http\n  maxconn 9500\n  http-reuse always\n  timeout client 75s\n  timeout server 60s\n\
@@ -48,7 +58,7 @@ fn configuration(site: &Site, directory: &Path) -> String {
     for service in &site.services {
         let _ = writeln!(text, "backend {}\n  balance roundrobin", service.name);
         for (number, label) in service.endpoints.iter().enumerate() {
-            let _ = writeln!(text, "  server s{number} {}", label.address);
+            let _ = writeln!(text, "  server s{number} {}{behind}", label.address);
         }
     }
     for (name, _) in tables(site) {

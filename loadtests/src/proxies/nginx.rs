@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::save;
 use crate::error::Result;
-use crate::site::{Limits, Pin, Route, STAMP_HEADER, Service, Site, TENANT_HEADER};
+use crate::site::{Limits, Pin, Route, STAMP_HEADER, Service, Site, Speaks, TENANT_HEADER};
 use crate::tls;
 use crate::upstream::Label;
 
@@ -111,9 +111,16 @@ fn upstream(service: &Service, cell: Option<&str>) -> String {
 
 fn server(site: &Site, route: &Route, by_cell: bool) -> String {
     let Route { host, prefix, service, timeouts, .. } = route;
+    let (http2, pass) = match site.speaks {
+        Speaks::Http1 => ("", "proxy_pass http"),
+        Speaks::Http2 => (" http2", "proxy_pass http"),
+        Speaks::Http2Through => (" http2", "grpc_pass grpc"),
+    };
     let ssl = if site.tls { " ssl" } else { "" };
-    let mut text =
-        format!("server {{\nlisten {}{ssl} backlog=4096;\nserver_name {host};\nlocation {prefix} {{\n", site.listen);
+    let mut text = format!(
+        "server {{\nlisten {}{ssl}{http2} backlog=4096;\nserver_name {host};\nlocation {prefix} {{\n",
+        site.listen
+    );
     if site.routes.first().is_none_or(|first| first.host != *host) {
         // Options of a listener may stand only once.
         text = text.replace(" backlog=4096", "");
@@ -133,6 +140,6 @@ fn server(site: &Site, route: &Route, by_cell: bool) -> String {
         text.push_str("limit_conn route 65535;\n");
     }
     let cell = if by_cell { "-$cell" } else { "" };
-    let _ = writeln!(text, "proxy_pass http://{service}{cell};\n}}\n}}");
+    let _ = writeln!(text, "{pass}://{service}{cell};\n}}\n}}");
     text
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http::{Connection, Failed};
+use crate::http2;
 
 fn label(port_of: &str) -> Label {
     let address = crate::ports::free(1).unwrap()[0];
@@ -117,4 +118,28 @@ async fn one_in_so_many_fails_and_the_journal_says_which() {
     assert_eq!(failed, statuses.iter().map(|status| *status == 500).collect::<Vec<_>>());
     assert_eq!(journal.count(), before + 8);
     assert!(journal.last().is_some());
+}
+
+#[tokio::test]
+async fn a_connection_that_begins_with_http2_speaks_it_and_calls_of_grpc_have_trailers() {
+    let label = label("eu-1");
+    let _endpoint = Endpoint::start(&label).unwrap();
+    let ask = |path: &str, kind: &str, body: bytes::Bytes| {
+        let uri = format!("http://bench.example.com{path}");
+        let request = ::http::Request::post(uri).header("content-type", kind).body(body).unwrap();
+        http2::exchange(label.address, None, request)
+    };
+
+    let plain = ask("/api", "text/plain", bytes::Bytes::from_static(b"12345")).await.unwrap();
+    assert_eq!((plain.status.as_u16(), plain.field("x-served-by")), (200, label.served_by().as_str()));
+    assert!(plain.body.ends_with(b"\"received\":5}") && plain.trailers.is_none(), "{plain:?}");
+    let large = ask("/bytes/300000", "text/plain", bytes::Bytes::new()).await.unwrap();
+    assert_eq!(large.body.len(), 300_000);
+
+    let call = ask("/a/B", http2::GRPC, http2::message(b"hello")).await.unwrap();
+    assert!(call.of_grpc().unwrap().ends_with(b"\"received\":5}"), "{call:?}");
+    let cut = http2::message(b"hello").slice(..9);
+    let refused = ask("/a/B", http2::GRPC, cut).await.unwrap();
+    assert_eq!(refused.trailers.as_ref().unwrap()[http2::GRPC_STATUS], "3");
+    assert!(refused.of_grpc().is_err() && plain.of_grpc().is_err());
 }

@@ -120,6 +120,11 @@ fn what_requests_are_routed_by_holds() {
 }
 
 #[test]
+fn what_proxies_tell_ahead_of_connections_holds() {
+    over("proxy_protocol", MADE);
+}
+
+#[test]
 fn what_documents_say_holds() {
     over("documents", MADE_DOCUMENTS);
 }

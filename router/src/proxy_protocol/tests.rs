@@ -60,6 +60,7 @@ fn good() -> Vec<(Vec<u8>, Told)> {
         (v2(0x20, 0, &[]), Told::Local),
         (v2(0x20, 0x11, FOUR), Told::Local),
         (v2(0x20, 0x21, b"whatever"), Told::Local),
+        (v2(0x20, 0x4F, b"of no family that there is"), Told::Local),
         (v2(0x21, 0, &[]), Told::Unknown),
         (v2(0x21, 0, b"\x01 no fields"), Told::Unknown),
         // Datagrams and sockets in the file system.

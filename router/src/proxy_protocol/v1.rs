@@ -21,6 +21,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Told)>, Bad> {
         (Some(b'\r'), None) => return Err(Bad::TooLong),
         _ => return Err(Bad::Malformed),
     }
+    // Whatever follows that word is to be ignored, even what is no text.
+    let is_unknown = line.strip_prefix(b"PROXY UNKNOWN").is_some_and(|rest| matches!(rest.first(), None | Some(b' ')));
+    if is_unknown {
+        return Ok(Some((end + 2, Told::Unknown)));
+    }
     let text = str::from_utf8(line).map_err(|_| Bad::Malformed)?;
     Ok(Some((end + 2, told(text).ok_or(Bad::Malformed)?)))
 }
@@ -28,10 +33,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Told)>, Bad> {
 fn told(line: &str) -> Option<Told> {
     let mut words = line.split(' ');
     let (_proxy, family) = (words.next()?, words.next()?);
-    if family == "UNKNOWN" {
-        // Whatever follows is to be ignored.
-        return Some(Told::Unknown);
-    }
     let mut ip = || words.next()?.parse::<IpAddr>().ok();
     let (client, reached) = (ip()?, ip()?);
     let fits = match family {

@@ -23,7 +23,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(usize, Told)>, Bad> {
         Some(_) => return Err(Bad::Malformed),
     };
     let Some(&family) = bytes.get(13) else { return Ok(None) };
-    if family >> 4 > 3 || family & 15 > 2 {
+    // A proxy's own connection may have any: it is to be ignored.
+    if matches!(command, Command::Proxy) && (family >> 4 > 3 || family & 15 > 2) {
         return Err(Bad::Malformed);
     }
     let Some(&[high, low]) = bytes.get(14..HEAD) else { return Ok(None) };
