@@ -125,7 +125,9 @@ fn bounds(http2: model::ListenerHttp2) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(ENDED)
-        .reset_stream_duration(ENDED_FOR);
+        .reset_stream_duration(ENDED_FOR)
+        // RFC 8441 §3.
+        .enable_connect_protocol();
     builder
 }
 

@@ -1,0 +1,1 @@
+//! Endpoints that speak HTTP/2, which are asked for a tunnel by an extended CONNECT.
