@@ -111,6 +111,8 @@ type Opened = Result<(Answer, Option<(Socket, Receiver<End>)>), h2::Error>;
 struct Order {
     request: Request<()>,
     early: Bytes,
+    /// Whether the answer's body is wanted as it comes, too.
+    streams: bool,
     reply: Sender<Opened>,
     reset: mpsc::UnboundedReceiver<()>,
 }
@@ -165,10 +167,20 @@ impl Mux {
 
     /// Sends a request, with bytes behind it before anything was answered.
     pub(crate) fn send(&self, request: Request<()>, early: impl Into<Bytes>) -> Pending {
+        self.order(request, early.into(), false)
+    }
+
+    fn order(&self, request: Request<()>, early: Bytes, streams: bool) -> Pending {
         let (reply, answer) = channel();
         let (reset, order_reset) = mpsc::unbounded_channel();
-        self.orders.send(Order { request, early: early.into(), reply, reset: order_reset }).unwrap();
+        self.orders.send(Order { request, early, streams, reply, reset: order_reset }).unwrap();
         Pending { answer, reset }
+    }
+
+    /// The answer to a plain GET, whose body comes by the socket.
+    #[track_caller]
+    pub(crate) fn stream(&self, path: &str, lines: &[(&str, &str)]) -> Tunnel {
+        self.order(asking(Method::GET, None, path, lines), Bytes::new(), true).tunnel()
     }
 
     /// A tunnel that speaks WebSocket.
@@ -239,7 +251,7 @@ impl Pending {
 }
 
 async fn ask(client: SendRequest<Bytes>, order: Order) {
-    let Order { request, early, reply, mut reset } = order;
+    let Order { request, early, streams, reply, mut reset } = order;
     let opened = async {
         let is_connect = request.method() == Method::CONNECT;
         let mut client = client.ready().await?;
@@ -257,7 +269,7 @@ async fn ask(client: SendRequest<Bytes>, order: Order) {
         };
         let (head, mut body) = answer.into_parts();
         let mut answer = Answer { status: head.status, headers: head.headers, body: Vec::new() };
-        if is_connect && answer.status.is_success() {
+        if streams || (is_connect && answer.status.is_success()) {
             let (tell, end) = channel();
             let socket = as_socket(body, send, tell, reset);
             return Ok((answer, Some((socket, end))));
