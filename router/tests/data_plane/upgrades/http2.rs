@@ -279,7 +279,7 @@ fn an_answer_that_only_looks_like_consent_is_none() {
             "{status}"
         );
         // That is no fault of the endpoint's, which serves others.
-        assert_eq!(mux.get("/", &[]).status.as_u16().to_string(), status[..3]);
+        assert!(status.starts_with(mux.get("/", &[]).status.as_str()));
     }
     let upstream = Upstream::scripted(|peer| {
         peer.request();
@@ -356,7 +356,7 @@ fn it_is_a_get_to_routes_and_limits() {
 fn who_does_not_read_stops_who_sends_and_is_given_up() {
     let upstream = Upstream::scripted(|peer| {
         agree(peer, "");
-        let block = [&[0x82, 0x7e, 0xff, 0xfc][..], &[b'x'; 65_532]].concat();
+        let block = [&[0x82, 0x7e, 0xff, 0xfc][..], &vec![b'x'; 65_532]].concat();
         while peer.stream.write_all(&block).is_ok() {}
     });
     let site = Site::to(&upstream).route("").listener("timeouts: {bodyWrite: 500ms}").start();
