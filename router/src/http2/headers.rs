@@ -218,6 +218,39 @@ mod tests {
     }
 
     #[test]
+    fn a_connect_with_a_protocol_is_a_get_that_asks_for_it() {
+        let asked = |protocol: &str, list: &[(&str, &str)], is_whole: bool| {
+            let mut parts = parts(list, "https://a.test/chat?x");
+            parts.method = Method::CONNECT;
+            parts.extensions.insert(Protocol::from(protocol));
+            request(parts, is_whole)
+        };
+        let head = asked("WebSocket", &[("x", "1")], false).unwrap();
+        assert_eq!((&head.method, head.uri.to_string().as_str(), head.upgrades), (&Method::GET, "/chat?x", true));
+        assert_eq!((head.body, head.expects_continue), (Decoder::Done, false));
+        assert_eq!(lines(&head.fields), ["x: 1", "host: a.test", "connection: upgrade", "upgrade: WebSocket"]);
+        assert!(asked("a/1.0", &[], false).is_ok());
+        for (protocol, list, is_whole) in [
+            ("websocket", &[][..], true),
+            ("websocket", &[("content-length", "0")], false),
+            ("", &[], false),
+            ("a/", &[], false),
+            ("a/1/2", &[], false),
+            ("a, b", &[], false),
+            ("a\r\nb: c", &[], false),
+            ("\u{e9}", &[], false),
+        ] {
+            let refused = asked(protocol, list, is_whole).err();
+            assert_eq!(refused, Some(Malformed::BadConnect), "{protocol:?} {list:?}");
+        }
+        // Without one it is what it was.
+        let mut plain = parts(&[], "http://a/");
+        plain.method = Method::CONNECT;
+        let head = request(plain, true).unwrap();
+        assert_eq!((head.method, head.upgrades), (Method::CONNECT, false));
+    }
+
+    #[test]
     fn fields_go_without_what_belongs_to_a_connection() {
         let lines = [
             ("a", "1"),

@@ -260,6 +260,25 @@ mod tests {
         assert!(!confirms(&[good[0], good[0], good[1], good[2]]));
     }
 
+    /// By HTTP/2 the router proves to itself what an endpoint of HTTP/1.1 would have.
+    #[test]
+    fn an_answer_that_agrees_by_http2_is_what_it_would_have_been() {
+        let lines = [("content-length", "7"), ("x", "1"), (ACCEPT, "forged"), ("sec-websocket-protocol", "chat")];
+        for (protocol, request) in [(Upgrade::Websocket, &HANDSHAKE[1..]), (Upgrade::Other("tcp".to_owned()), &[])] {
+            let mut request: Fields = request.iter().copied().collect();
+            let switch = Switch::offer(&protocol, &mut request).unwrap();
+            let mut head = response::delimited(StatusCode::OK, lines.into_iter().collect(), false).unwrap();
+            assert!(!switch.is_confirmed(&head.fields));
+            switch.agree(&mut head);
+            assert_eq!(head.status, StatusCode::SWITCHING_PROTOCOLS);
+            assert!(switch.is_confirmed(&head.fields) && !head.fields.has(Known::ContentLength));
+            assert_eq!(
+                (head.fields.get("x"), head.fields.get("sec-websocket-protocol")),
+                (Some(&b"1"[..]), Some(&b"chat"[..]))
+            );
+        }
+    }
+
     #[test]
     fn what_the_client_has_removed_is_no_offer_any_more() {
         let mut request: Fields = HANDSHAKE[2..].iter().copied().collect();

@@ -96,7 +96,7 @@ impl Call {
     ) -> (std::os::unix::net::UnixStream, Receiver<super::mux::End>, mpsc::UnboundedSender<()>) {
         let send = self.respond.send_response(head, false).unwrap();
         let ((tell, end), (abort, aborted)) = (channel(), mpsc::unbounded_channel());
-        (super::mux::as_socket(self.request.into_body(), send, tell, aborted), end, abort)
+        (super::mux::as_socket(self.request.into_body(), send, tell, aborted, super::mux::PIECE), end, abort)
     }
 
     /// Waits until the test says so.

@@ -19,12 +19,17 @@ use super::PATIENCE;
 /// How one way of a stream ended: cleanly, or by a reset with this reason; without one the connection has gone.
 pub(crate) type End = Result<(), Option<Reason>>;
 
-/// A stream as a socket, from within a runtime. What comes of the receiving way is told when it is over.
+/// How much is sent at once, unless a test says otherwise.
+pub(crate) const PIECE: usize = 64 * 1024;
+
+/// A stream as a socket, from within a runtime. What comes of the receiving way is told when it is over. No frame that is sent has
+/// more than `piece` bytes.
 pub(crate) fn as_socket(
     mut receive: RecvStream,
     mut send: SendStream<Bytes>,
     ended: Sender<End>,
     mut abort: mpsc::UnboundedReceiver<()>,
+    piece: usize,
 ) -> Socket {
     let (ours, theirs) = Socket::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -47,7 +52,7 @@ pub(crate) fn as_socket(
         let _gone = ended.send(end);
     });
     tokio::spawn(async move {
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; piece];
         loop {
             let read = tokio::select! {
                 read = reading.read(&mut buffer) => read,
@@ -113,6 +118,7 @@ struct Order {
     early: Bytes,
     /// Whether the answer's body is wanted as it comes, too.
     streams: bool,
+    piece: usize,
     reply: Sender<Opened>,
     reset: mpsc::UnboundedReceiver<()>,
 }
@@ -122,6 +128,7 @@ struct Order {
 pub(crate) struct Mux {
     orders: mpsc::UnboundedSender<Order>,
     over: Receiver<()>,
+    piece: usize,
 }
 
 /// A request for a tunnel, or for anything else.
@@ -144,6 +151,11 @@ pub(crate) fn asking(
 
 impl Mux {
     pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::connect_with(address, PIECE)
+    }
+
+    /// One that sends no larger frames.
+    pub(crate) fn connect_with(address: SocketAddr, piece: usize) -> Self {
         let (orders, mut ordered) = mpsc::unbounded_channel::<Order>();
         let (tell, over) = channel();
         std::thread::spawn(move || {
@@ -162,7 +174,7 @@ impl Mux {
                 }
             });
         });
-        Self { orders, over }
+        Self { orders, over, piece }
     }
 
     /// Sends a request, with bytes behind it before anything was answered.
@@ -173,7 +185,8 @@ impl Mux {
     fn order(&self, request: Request<()>, early: Bytes, streams: bool) -> Pending {
         let (reply, answer) = channel();
         let (reset, order_reset) = mpsc::unbounded_channel();
-        self.orders.send(Order { request, early, streams, reply, reset: order_reset }).unwrap();
+        let piece = self.piece;
+        self.orders.send(Order { request, early, streams, piece, reply, reset: order_reset }).unwrap();
         Pending { answer, reset }
     }
 
@@ -251,7 +264,7 @@ impl Pending {
 }
 
 async fn ask(client: SendRequest<Bytes>, order: Order) {
-    let Order { request, early, streams, reply, mut reset } = order;
+    let Order { request, early, streams, piece, reply, mut reset } = order;
     let opened = async {
         let is_connect = request.method() == Method::CONNECT;
         let mut client = client.ready().await?;
@@ -271,7 +284,7 @@ async fn ask(client: SendRequest<Bytes>, order: Order) {
         let mut answer = Answer { status: head.status, headers: head.headers, body: Vec::new() };
         if streams || (is_connect && answer.status.is_success()) {
             let (tell, end) = channel();
-            let socket = as_socket(body, send, tell, reset);
+            let socket = as_socket(body, send, tell, reset, piece);
             return Ok((answer, Some((socket, end))));
         }
         while let Some(data) = body.data().await {

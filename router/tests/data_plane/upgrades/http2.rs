@@ -371,10 +371,57 @@ fn who_does_not_read_stops_who_sends_and_is_given_up() {
     drop((tunnel, again));
 }
 
+/// A client says what it has taken, frame by frame, and that is no flood.
+#[test]
+fn who_takes_much_may_say_so_often() {
+    const MEGABYTES: usize = 64;
+    let upstream = Upstream::scripted(|peer| {
+        agree(peer, "");
+        let block = vec![b'x'; 1024 * 1024 - 10];
+        for _ in 0..MEGABYTES {
+            peer.send([&[0x82, 0x7f][..], &(block.len() as u64).to_be_bytes()].concat()).send(&block);
+        }
+        peer.ending();
+    });
+    let site = Site::of(&upstream);
+    let mux = Mux::connect(site.address());
+    let tunnel = mux.websocket("/", &[]);
+    let mut buffer = vec![0; 1024 * 1024];
+    for _ in 0..MEGABYTES {
+        (&tunnel.socket).read_exact(&mut buffer).unwrap();
+    }
+    assert_eq!((open(&site), site.count("gridrouter_http2_floods_total")), (1, 0));
+}
+
+/// What an endpoint does not take is taken from the client no further than its window, and what sockets hold.
+#[test]
+fn little_is_on_the_way_to_an_endpoint_that_does_not_read() {
+    /// More than the sockets may hold, and much less than could be sent meanwhile.
+    const MOST: usize = 24 * 1024 * 1024;
+    let upstream = Upstream::scripted(|peer| {
+        agree(peer, "");
+        std::thread::park_timeout(PATIENCE);
+    });
+    let site = Site::to(&upstream).route("timeouts: {responseBody: 5s}").start();
+    let mux = Mux::connect(site.address());
+    let tunnel = mux.websocket("/", &[]);
+    tunnel.socket.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    let (piece, mut sent) = (vec![0; 64 * 1024], 0);
+    while sent < 4 * MOST
+        && let Ok(n @ 1..) = (&tunnel.socket).write(&piece)
+    {
+        sent += n;
+    }
+    assert!(sent < MOST, "{sent}");
+    assert_eq!(open(&site), 1, "it is held up, and not given up");
+}
+
 /// Small messages that nobody takes cost the connection nothing but their window.
 #[test]
 fn an_endpoint_that_does_not_read_stops_its_client_and_nobody_else() {
     let upstream = Upstream::scripted(|peer| {
+        // So that little is enough to hold it up.
+        socket2::SockRef::from(&peer.stream).set_recv_buffer_size(4096).unwrap();
         let stalls = agree(peer, "").unwrap().first.contains("/stalls");
         let mut buffer = [0; 16 * 1024];
         while !stalls && let Ok(n @ 1..) = peer.stream.read(&mut buffer) {
@@ -389,15 +436,12 @@ fn an_endpoint_that_does_not_read_stops_its_client_and_nobody_else() {
         }
     });
     let site = Site::to(&upstream).route("timeouts: {responseBody: 3s}").start();
-    let mux = Mux::connect(site.address());
+    let mux = Mux::connect_with(site.address(), 6);
     let stalled = mux.websocket("/stalls", &[]);
     stalled.socket.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
-    let mut sent = 0_u64;
     // Until nothing is taken any more.
-    while (&stalled.socket).write(b"\x81\x80mask").is_ok_and(|n| n > 0) {
-        sent += 1;
-        assert!(sent < 20_000_000);
-    }
+    let messages = b"\x81\x80mask".repeat(1_000);
+    while (&stalled.socket).write(&messages).is_ok_and(|n| n > 0) {}
     let other = mux.websocket("/", &[]);
     (&other.socket).write_all(b"hello").unwrap();
     let mut back = [0; 5];
