@@ -12,9 +12,6 @@ import grpc
 
 from checks import check, run
 
-# What the router itself has to say in gRPC's words: to be switched on with it.
-ROUTER_ANSWERS_IN_GRPC = False
-
 clear, tls, host, certificate = sys.argv[1:]
 LARGE = 8 * 1024 * 1024
 
@@ -151,8 +148,6 @@ def health(on, way):
 
 @each_way
 def what_the_router_says(on, way):
-    if not ROUTER_ANSWERS_IN_GRPC:
-        return
     limited = on.unary_unary("/drill.Limited/Echo")
     errors = [error_of(lambda: limited(b"", timeout=10))[0] for _ in range(5)]
     codes = [error.code().name if error else "OK" for error in errors]

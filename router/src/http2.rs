@@ -5,7 +5,7 @@
 //! [`Connection`](crate::http::connection::Connection) of one request.
 
 mod answer;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod headers;
 pub(crate) mod io;
 pub(crate) mod receiving;

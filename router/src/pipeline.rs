@@ -208,8 +208,13 @@ fn begin(
         connection.under_way.begins(placed.hash, is_write(&head.method) || switches);
     }
     let unfit = |reject, why| refuse(Refusal { route: Some(route), ..Refusal::of(reject, why) }, &admission);
-    if web::notice(connection, route, &head.fields) {
+    if !switches && web::notice(connection, route, &head.fields) {
         deadline::note(connection, &head.fields, now).map_err(|(reject, why)| unfit(reject, why))?;
+    }
+    if connection.connects()
+        && let Some(reject) = upgrade::is_unfit(route, head)
+    {
+        return Err(unfit(reject, "what it asks for by CONNECT the route does not let pass, or it is no handshake"));
     }
     let Ok(target) = decide::outgoing_target(route, &target, &head.uri, destination.prefix_len()) else {
         return Err(unfit(Reject::BadPath, "the rewritten path is no target"));
@@ -472,6 +477,11 @@ async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, departure: &m
     let answer = match plan {
         Some((_, _, document)) => departure.journey.send(connection, &document.timeouts, flight).await,
         None => Err(Reject::NoRoute),
+    };
+    // By HTTP/2 that would say that there is a tunnel.
+    let answer = match answer {
+        Ok((head, _)) if head.status.is_success() && connection.connects() => Err(Reject::UpstreamNoUpgrade),
+        answer => answer,
     };
     let mut record = departure.record.take().unwrap_or_else(|| Record::new(connection.worker().now()));
     if let Some(flight) = &record.flight {

@@ -45,7 +45,8 @@ pub struct Route {
     /// How long the upstream may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<RouteTimeouts>,
-    /// Protocols that a client may change to on its connection, by HTTP/1.1's `Upgrade`. Default: `[websocket]`.
+    /// Protocols that a client may change to, on its connection by HTTP/1.1's `Upgrade` or on a stream by HTTP/2's CONNECT (RFC
+    /// 8441). Default: `[websocket]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrades: Option<Vec<String>>,
     /// Translate gRPC-Web, which browsers speak, to gRPC and back. The service has to be `protocol: h2` or `auto`. Default: no; it

@@ -134,7 +134,7 @@ impl Code {
             }
             Reject::ClientDenied => Self::PermissionDenied,
             // A method is a path: where nothing is routed, there is none.
-            Reject::MethodNotAllowed | Reject::NoRoute => Self::Unimplemented,
+            Reject::MethodNotAllowed | Reject::NoRoute | Reject::UpgradeNotSupported => Self::Unimplemented,
             // A connection that fails is UNAVAILABLE to every client of gRPC, whichever way it fails. That goes for one that took
             // too long to be opened, too: it is no deadline of the call's, and nothing was sent.
             Reject::CellOffline
@@ -146,6 +146,7 @@ impl Code {
             | Reject::UpstreamConnectTimeout
             | Reject::UpstreamTlsFailed
             | Reject::UpstreamNoHttp2
+            | Reject::UpstreamNoUpgrade
             | Reject::UpstreamClosed => Self::Unavailable,
             Reject::UpstreamProtocolError => Self::Internal,
         }

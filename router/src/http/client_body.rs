@@ -68,6 +68,16 @@ impl Incoming {
         }
     }
 
+    /// Whether the request asks for a tunnel, such that an answer of 2xx would say that there is one (RFC 8441 §5).
+    pub(super) fn connects(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.connects)
+    }
+
+    /// Takes the stream, which is a tunnel by now.
+    pub(crate) fn take_stream(&mut self) -> Option<Box<Receiving>> {
+        self.stream.take()
+    }
+
     /// A head was taken.
     pub(super) fn begin(&mut self, body: Decoder, expects_continue: bool) {
         self.body = body;

@@ -249,6 +249,11 @@ impl Connection {
         Arc::clone(&self.listener.borrow())
     }
 
+    /// Whether the request asks for a tunnel by HTTP/2, such that an answer of 2xx would say that there is one.
+    pub(crate) fn connects(&self) -> bool {
+        self.incoming.borrow().connects()
+    }
+
     /// Gives the socket to what speaks another protocol on it, with what was received and not used.
     pub(crate) fn hand_over(&self) -> (Stream, BytesMut) {
         let wire = std::mem::replace(&mut self.incoming.borrow_mut().wire, Wire::new(Stream::Gone));

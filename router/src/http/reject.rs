@@ -70,6 +70,8 @@ rejects! {
     ClientDenied FORBIDDEN "client_denied" "the client's address is not admitted";
     /// CONNECT, TRACE or another method that is never routed.
     MethodNotAllowed NOT_IMPLEMENTED "method_not_supported" "the request's method is not supported";
+    /// A protocol asked for by HTTP/2 (RFC 8441) that the route does not let pass.
+    UpgradeNotSupported NOT_IMPLEMENTED "upgrade_not_supported" "the protocol asked for is not supported";
     /// An expectation other than `100-continue`.
     ExpectationFailed EXPECTATION_FAILED "expectation_failed" "the request's expectation cannot be met";
     /// No route matches.
@@ -98,6 +100,8 @@ rejects! {
     UpstreamTlsFailed BAD_GATEWAY "upstream_tls_failed" "the service could not be reached securely";
     /// The service says that its endpoints speak HTTP/2, and this one does not.
     UpstreamNoHttp2 BAD_GATEWAY "upstream_no_http2" "the service could not be spoken with";
+    /// The endpoint does not change to the protocol asked for, and nothing that it could say besides would be understood so.
+    UpstreamNoUpgrade BAD_GATEWAY "upstream_no_upgrade" "the service does not speak the protocol asked for";
     /// The endpoint closed the connection without an answer.
     UpstreamClosed BAD_GATEWAY "upstream_closed" "the service closed the connection without an answer";
     /// The endpoint's answer is not HTTP, or ambiguous.

@@ -1,9 +1,11 @@
 //! What becomes of a client's connection when an endpoint has agreed to speak another protocol on it: bytes both ways, as they
-//! come, until one of the two or the router ends it.
+//! come, until one of the two or the router ends it. Each side is a connection of HTTP/1.1 that has changed its protocol, or a
+//! stream of HTTP/2 (RFC 8441).
 //!
 //! Nothing is left of the request but its record and what it owes its limits, and nothing of the buffers it came in. Where the
 //! protocol is WebSocket, and the router is who ends it, the client is told between two frames, so that it can say goodbye.
 
+pub(crate) mod end;
 mod frames;
 pub(crate) mod relay;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, Version};
 
+use self::end::End;
 use self::frames::{Frames, Goodbye};
 use self::relay::{Broken, Patience, Way};
 use super::answer::Answer;
@@ -35,7 +38,8 @@ const FENCED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     connection: Rc<Connection>,
-    endpoint: Wire,
+    client: End,
+    endpoint: End,
     /// Written when the tunnel ends.
     body: ResponseBody,
     to_endpoint: Way,
@@ -57,10 +61,8 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     /// Of an answer that changes the protocol; nothing, if it does not.
-    pub(super) fn new(connection: &Rc<Connection>, mut answer: Answer) -> Option<Box<Self>> {
-        let Switched { lease, is_websocket, idle, stall } = *answer.body.take_switched()?;
-        let (choice, endpoint) = lease.into_wire();
-        let worker = connection.worker();
+    pub(super) fn new(connection: &Rc<Connection>, answer: Answer) -> Option<Box<Self>> {
+        let Answer { fields, body, .. } = answer;
         let mut head = Vec::new();
         let start = Start {
             version: Version::HTTP_11,
@@ -68,18 +70,32 @@ impl Tunnel {
             framing: Framing::None,
             future: Future::Lasts,
         };
-        worker.with_date(|date| encode::response_head(&mut head, start, &answer.fields, date));
+        connection.worker().with_date(|date| encode::response_head(&mut head, start, &fields, date));
+        let (stream, input) = connection.hand_over();
+        Self::between(connection, End::Wire(Wire { stream, input }), head.into(), body)
+    }
+
+    /// The same with a client that is somewhere, and is sent these bytes first.
+    pub(crate) fn between(
+        connection: &Rc<Connection>,
+        client: End,
+        first: Bytes,
+        mut body: ResponseBody,
+    ) -> Option<Box<Self>> {
+        let Switched { lease, is_websocket, idle, stall } = *body.take_switched()?;
+        let (choice, endpoint) = lease.into_end();
         let timeouts = connection.timeouts();
         let of_client = Patience { pause: timeouts.body_write, min_rate: timeouts.min_rate };
         let of_endpoint = Patience { pause: stall, min_rate: 0 };
-        worker.counters.shared.tunnels.opened.add(1);
+        connection.worker().counters.shared.tunnels.opened.add(1);
         connection.is_tunnel.set(true);
         Some(Box::new(Self {
             connection: Rc::clone(connection),
+            client,
             endpoint,
-            body: answer.body,
+            body,
             to_endpoint: Way::new(Bytes::new(), of_endpoint, None),
-            to_client: Way::new(head.into(), of_client, is_websocket.then(Frames::default)),
+            to_client: Way::new(first, of_client, is_websocket.then(Frames::default)),
             idle,
             last: clock::now_millis(),
             drains: None,
@@ -91,7 +107,7 @@ impl Tunnel {
     }
 
     /// Lets pass what comes until it ends.
-    pub(super) fn run(mut self: Box<Self>) -> impl std::future::Future<Output = ()> {
+    pub(crate) fn run(mut self: Box<Self>) -> impl std::future::Future<Output = ()> {
         // No `async fn`, which would keep the tunnel twice: as it was given, and as it is used.
         poll_fn(move |cx| self.poll(cx).map(|closed| self.closed = closed))
     }
@@ -133,8 +149,7 @@ impl Tunnel {
     /// Lets pass both ways what there is. Whether it goes on.
     fn pass(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         let worker = self.connection.worker();
-        let mut incoming = self.connection.incoming.borrow_mut();
-        let (client, endpoint) = (&mut incoming.wire, &mut self.endpoint);
+        let (client, endpoint) = (&mut self.client, &mut self.endpoint);
         let down = self.to_client.poll(cx, (endpoint, client), self.body.pace(), &worker.spare)?;
         let up = self.to_endpoint.poll(cx, (client, endpoint), None, &worker.spare)?;
         if down + up > 0 {
@@ -208,12 +223,13 @@ impl Drop for Tunnel {
         connection.is_tunnel.set(false);
         connection.worker().counters.shared.tunnels.closed(self.closed);
         tracing::debug!(client = %connection.origin.peer, why = self.closed.as_str(), "a tunnel was closed");
-        if self.closed == Closed::Ended || self.ending.is_some() {
-            self.endpoint.stream.say_goodbye();
-        } else if let Ok(mut incoming) = connection.incoming.try_borrow_mut() {
-            // Neither side is to take for whole what broke off.
-            self.endpoint.stream.omit_goodbye();
-            incoming.wire.stream.omit_goodbye();
+        for end in [&mut self.client, &mut self.endpoint] {
+            if self.closed == Closed::Ended || self.ending.is_some() {
+                end.say_goodbye();
+            } else {
+                // Neither side is to take for whole what broke off.
+                end.omit_goodbye();
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Malformed {
     OldTransferEncoding,
     /// An interim response (1xx) that says how long it is (RFC 9110 §8.6).
     DelimitedInterim,
+    /// A CONNECT with `:protocol` (RFC 8441 §4) that names none, says how long it is, or ends with its head.
+    BadConnect,
     /// A target with `#` or with bytes that are not ASCII (§3.2).
     BadTarget,
     /// The request line is too long.
@@ -38,6 +40,7 @@ impl Malformed {
             Self::BadTransferEncoding => "a Transfer-Encoding other than one plain `chunked`",
             Self::OldTransferEncoding => "a Transfer-Encoding in HTTP/1.0",
             Self::DelimitedInterim => "an interim response with a length or a coding",
+            Self::BadConnect => "an extended CONNECT without a protocol, with a length, or at its end already",
             Self::BadTarget => "a target with a fragment or with bytes that are not ASCII",
             Self::LongTarget => "the request line is too long",
             Self::LargeHead => "the head has too many bytes or lines",

@@ -21,6 +21,10 @@ const FOR_A_REQUEST: u32 = 8;
 const FOR_A_FRAME: u32 = 4;
 /// The most bytes of an answer in one frame, where the client says nothing else.
 const FRAME: usize = 16 * 1024;
+/// A piece of a body that costs the h2 crate more than its bytes, and how many may come before others have their turn: those who
+/// take them, so that they do not lie about.
+const SMALL: u64 = 256;
+const SMALL_AT_ONCE: u16 = 512;
 
 /// What a frame is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,8 @@ pub(crate) struct Guard {
     resets: u32,
     filled: Millis,
     flood: Option<Flood>,
+    /// Small pieces of bodies since others had their turn.
+    small: u16,
 }
 
 impl Guard {
@@ -99,6 +105,7 @@ impl Guard {
             resets: RESETS,
             filled: now,
             flood: None,
+            small: 0,
         }
     }
 
@@ -110,6 +117,15 @@ impl Guard {
     /// Since when something has begun that bars everything behind it.
     pub(crate) fn unfinished(&self) -> Option<Millis> {
         self.unfinished
+    }
+
+    /// Whether so many small pieces have come that others should have their turn, which is counted anew then.
+    pub(super) fn gives_way(&mut self) -> bool {
+        let is_much = self.small >= SMALL_AT_ONCE;
+        if is_much {
+            self.small = 0;
+        }
+        is_much
     }
 
     /// Bytes have come from the client.
@@ -150,7 +166,8 @@ impl Guard {
             Frame::Headers(_) => self.managing = (self.managing + FOR_A_REQUEST).min(MANAGING),
             Frame::Reset => pay(&mut self.resets, &mut self.flood, Flood::Resets),
             Frame::Managing | Frame::Continuation(_) => pay(&mut self.managing, &mut self.flood, Flood::Managing),
-            Frame::Data | Frame::GoAway => {}
+            Frame::Data => self.small = self.small.saturating_add(u16::from(self.skip < SMALL)),
+            Frame::GoAway => {}
         }
     }
 
@@ -213,6 +230,20 @@ mod tests {
         let mut guard = Guard::new(Millis(0));
         guard.came(&[b'P'; 24], Millis(0));
         guard
+    }
+
+    #[test]
+    fn many_small_pieces_let_others_have_their_turn() {
+        let mut guard = begun();
+        for _ in 0..3 {
+            for _ in 0..SMALL_AT_ONCE {
+                assert!(!guard.gives_way());
+                guard.came(&frame(0, 0, 1), Millis(0));
+                guard.came(&frame(0, 0, 256), Millis(0));
+            }
+            assert!(guard.gives_way());
+        }
+        assert_eq!(guard.flood(), None);
     }
 
     #[test]

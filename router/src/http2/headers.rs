@@ -1,7 +1,8 @@
 //! Header fields between HTTP/2 and what the rest of the router works with.
 
+use h2::ext::Protocol;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::http::fields::{Fields, Known};
 use crate::http1::body::Decoder;
@@ -23,8 +24,11 @@ const LINE_BYTES: usize = 48;
 ///
 /// What the h2 crate has refused before is not looked at again: pseudo-header fields that are missing, doubled or out of
 /// place, names in upper case, fields that belong to a connection, control characters.
+///
+/// A CONNECT with `:protocol` (RFC 8441 §4) becomes a GET that asks for the same protocol: it is the same wish, and has the same
+/// routes. What comes behind it is no body.
 pub(crate) fn request(parts: Parts, is_whole: bool) -> Result<Head, Malformed> {
-    let Parts { method, uri, headers, .. } = parts;
+    let Parts { method, uri, headers, extensions, .. } = parts;
     let target = uri.into_parts();
     if target.scheme.is_some_and(|scheme| scheme != http::uri::Scheme::HTTP && scheme != http::uri::Scheme::HTTPS) {
         return Err(Malformed::BadTarget);
@@ -42,8 +46,16 @@ pub(crate) fn request(parts: Parts, is_whole: bool) -> Result<Head, Malformed> {
     }
     let delimiting = Delimiting::of(&fields, 1)?;
     plain_length(&mut fields, delimiting);
+    let protocol = extensions.get::<Protocol>();
+    if let Some(protocol) = protocol {
+        if is_whole || delimiting.length.is_some() {
+            // RFC 9110 §9.3.6: it has no content. Nor is there any use in half a tunnel.
+            return Err(Malformed::BadConnect);
+        }
+        ask_for(protocol.as_str(), &mut fields)?;
+    }
     let body = match delimiting.length {
-        _ if is_whole => Decoder::Done,
+        _ if is_whole || protocol.is_some() => Decoder::Done,
         Some(length) => Decoder::new(length, false),
         None => {
             fields.append(Known::TransferEncoding.as_str(), "chunked");
@@ -51,18 +63,35 @@ pub(crate) fn request(parts: Parts, is_whole: bool) -> Result<Head, Malformed> {
         }
     };
     let uri = target.path_and_query.map_or_else(Uri::default, Uri::from);
-    let expects_continue = !is_whole && fields.has(Known::Expect);
+    let expects_continue = !body.is_done() && fields.has(Known::Expect);
     Ok(Head {
-        method,
+        method: if protocol.is_some() { Method::GET } else { method },
         uri,
         version: Version::HTTP_2,
         body,
         keep_alive: true,
         expects_continue,
         takes_trailers: true,
-        upgrades: false,
+        upgrades: protocol.is_some(),
         fields,
     })
+}
+
+/// Adds what asks for another protocol by HTTP/1.1, but for what proves that it is understood, which the router makes by itself.
+fn ask_for(protocol: &str, fields: &mut Fields) -> Result<(), Malformed> {
+    // h2 has not looked at it. RFC 9110 §7.8: a token, or two with a slash between them.
+    let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_token_byte);
+    if !protocol.splitn(2, '/').all(is_token) {
+        return Err(Malformed::BadConnect);
+    }
+    fields.append(Known::Connection.as_str(), "upgrade");
+    fields.append(Known::Upgrade.as_str(), protocol);
+    Ok(())
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Fields as they came by HTTP/2, with room for `more`. The lines of `cookie` become one (RFC 9113 §8.2.3).
@@ -186,6 +215,39 @@ mod tests {
         // Two hosts that differ: whoever looks at them finds both.
         let head = request(parts(&[("host", "b")], "http://a/"), true).unwrap();
         assert_eq!(head.fields.known(Known::Host).count(), 2);
+    }
+
+    #[test]
+    fn a_connect_with_a_protocol_is_a_get_that_asks_for_it() {
+        let asked = |protocol: &str, list: &[(&str, &str)], is_whole: bool| {
+            let mut parts = parts(list, "https://a.test/chat?x");
+            parts.method = Method::CONNECT;
+            parts.extensions.insert(Protocol::from(protocol));
+            request(parts, is_whole)
+        };
+        let head = asked("WebSocket", &[("x", "1")], false).unwrap();
+        assert_eq!((&head.method, head.uri.to_string().as_str(), head.upgrades), (&Method::GET, "/chat?x", true));
+        assert_eq!((head.body, head.expects_continue), (Decoder::Done, false));
+        assert_eq!(lines(&head.fields), ["x: 1", "host: a.test", "connection: upgrade", "upgrade: WebSocket"]);
+        assert!(asked("a/1.0", &[], false).is_ok());
+        for (protocol, list, is_whole) in [
+            ("websocket", &[][..], true),
+            ("websocket", &[("content-length", "0")], false),
+            ("", &[], false),
+            ("a/", &[], false),
+            ("a/1/2", &[], false),
+            ("a, b", &[], false),
+            ("a\r\nb: c", &[], false),
+            ("\u{e9}", &[], false),
+        ] {
+            let refused = asked(protocol, list, is_whole).err();
+            assert_eq!(refused, Some(Malformed::BadConnect), "{protocol:?} {list:?}");
+        }
+        // Without one it is what it was.
+        let mut plain = parts(&[], "http://a/");
+        plain.method = Method::CONNECT;
+        let head = request(plain, true).unwrap();
+        assert_eq!((head.method, head.upgrades), (Method::CONNECT, false));
     }
 
     #[test]

@@ -52,8 +52,15 @@ impl Io {
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.guard.as_ref().is_some_and(|guard| guard.borrow().flood().is_some()) {
-            return Poll::Pending;
+        if let Some(guard) = &this.guard {
+            let mut guard = guard.borrow_mut();
+            if guard.flood().is_some() {
+                return Poll::Pending;
+            }
+            if guard.gives_way() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         let before = into.filled().len();
         ready!(this.receive(cx, into))?;

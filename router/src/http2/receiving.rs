@@ -21,11 +21,18 @@ pub(crate) struct Receiving {
     pub(crate) reached: Option<SocketAddr>,
     /// Interim responses, until they are sent.
     pub(crate) interim: Vec<(StatusCode, Fields)>,
+    /// It is no body: the request asks for a tunnel (RFC 8441).
+    pub(crate) connects: bool,
 }
 
 impl Receiving {
-    pub(super) fn new(stream: RecvStream, reached: Option<SocketAddr>) -> Self {
-        Self { stream, taken: 0, reached, interim: Vec::new() }
+    pub(super) fn new(stream: RecvStream, reached: Option<SocketAddr>, connects: bool) -> Self {
+        Self { stream, taken: 0, reached, interim: Vec::new(), connects }
+    }
+
+    /// The bare stream, which is a tunnel by now.
+    pub(crate) fn into_stream(self) -> RecvStream {
+        self.stream
     }
 
     /// The next piece, or the trailers; nothing at the end. The error: it broke off.

@@ -30,6 +30,9 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What of an answer may wait to be written, stream by stream.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What small pieces of bodies may cost that nobody has taken, 256 bytes each at the most: as many as one read may bring. Messages of a
+/// WebSocket are such pieces; who takes them has a turn before there are more.
+const SMALL_PIECES: usize = 1024 * 1024;
 /// Streams that have ended and whose frames may still be on their way.
 const ENDED: usize = 64;
 const ENDED_FOR: Duration = Duration::from_secs(1);
@@ -125,7 +128,10 @@ fn bounds(http2: model::ListenerHttp2) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(ENDED)
-        .reset_stream_duration(ENDED_FOR);
+        .reset_stream_duration(ENDED_FOR)
+        .data_frame_budget(SMALL_PIECES)
+        // RFC 8441 §3.
+        .enable_connect_protocol();
     builder
 }
 

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::receiving::Receiving;
 use super::session::Open;
@@ -17,20 +18,28 @@ use crate::grpc::Dialect;
 use crate::http::answer::Answer;
 use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
+use crate::http::tunnel::Tunnel;
+use crate::http::tunnel::end::{End, StreamEnd};
 use crate::http1::body::Decoder;
-use crate::pipeline::{self, own};
+use crate::pipeline::{self, own, upgrade};
 use crate::telemetry::Record;
 
 /// Answers one request.
 pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let session = &*open.0;
     let (parts, body) = request.into_parts();
+    let connects = parts.extensions.get::<Protocol>().is_some();
     let is_head = parts.method == Method::HEAD;
     let is_whole = body.is_end_stream();
-    let dialect = Dialect::of(&parts.headers);
-    let body = Receiving::new(body, session.reached);
+    // A tunnel is no call, whatever it says.
+    let dialect = if connects { Dialect::Plain } else { Dialect::of(&parts.headers) };
+    let body = Receiving::new(body, session.reached, connects);
     let (connection, answer) = match headers::request(parts, is_whole) {
-        Ok(head) => {
+        Ok(mut head) => {
+            if connects {
+                let worker = &session.worker;
+                upgrade::complete(&mut head, || [worker.random(), worker.random()]);
+            }
             let connection = Connection::of_stream(session, body, head.body);
             connection.dialect.set(dialect);
             connection.begins(head.body, head.expects_continue);
@@ -51,9 +60,36 @@ pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond:
         }
     };
     let Some(answer) = answer else { return };
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return become_tunnel(open, &connection, answer, respond);
+    }
     if answer::send(&connection, &session.guard, answer, respond, is_head).await {
         session.guard.borrow_mut().answered();
     }
+}
+
+/// Tells the client that its stream is a tunnel (RFC 8441 §5), and lets that have a task of its own: nothing is left of this one.
+fn become_tunnel(open: Open, connection: &Rc<Connection>, answer: Answer, mut respond: SendResponse<Bytes>) {
+    let Answer { fields, body, .. } = answer;
+    let mut map = headers::map(fields, 1);
+    map.remove(upgrade::NOT_BY_HTTP2);
+    if !map.contains_key(header::DATE) {
+        let date = connection.worker().with_date(HeaderValue::from_bytes);
+        map.extend(date.ok().map(|date| (header::DATE, date)));
+    }
+    let mut response = Response::new(());
+    *response.headers_mut() = map;
+    let receive = connection.incoming.borrow_mut().take_stream();
+    // It fails when the client has gone.
+    let (Some(receive), Ok(send)) = (receive, respond.send_response(response, false)) else { return };
+    let guard = Rc::clone(&open.0.guard);
+    guard.borrow_mut().answered();
+    let client = End::Stream(Box::new(StreamEnd::of_client(receive.into_stream(), send, guard)));
+    let Some(tunnel) = Tunnel::between(connection, client, Bytes::new(), body) else { return };
+    drop(tokio::task::spawn_local(async move {
+        tunnel.run().await;
+        drop(open);
+    }));
 }
 
 /// Waits for the answer; `None` when the client has taken its request back.

@@ -330,9 +330,11 @@ pub(crate) const fn reject_for(malformed: Malformed) -> Reject {
         | Malformed::RepeatedLength
         | Malformed::BadLength
         | Malformed::BadTransferEncoding => Reject::AmbiguousFraming,
-        Malformed::BareLineFeed | Malformed::OldTransferEncoding | Malformed::DelimitedInterim | Malformed::NotHttp => {
-            Reject::MalformedRequest
-        }
+        Malformed::BareLineFeed
+        | Malformed::OldTransferEncoding
+        | Malformed::DelimitedInterim
+        | Malformed::BadConnect
+        | Malformed::NotHttp => Reject::MalformedRequest,
         Malformed::BadTarget => Reject::BadPath,
         Malformed::LongTarget => Reject::UriTooLong,
         Malformed::LargeHead => Reject::HeadTooLarge,

@@ -8,12 +8,14 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gridrouter_config::model::{Action, Upgrade};
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::decide::Facts;
 use crate::http::fields::{Fields, Known};
+use crate::http::reject::Reject;
 use crate::http1::has_token;
 use crate::http1::request::Head;
+use crate::http1::response;
 use crate::snapshot::RoutePlan;
 
 const KEY: &str = "sec-websocket-key";
@@ -48,6 +50,36 @@ pub(super) fn of<'a>(route: &'a RoutePlan, head: &Head) -> Option<&'a Upgrade> {
         return None;
     }
     wanted(&head.method, &head.fields, !head.body.is_done(), allowed(route))
+}
+
+/// Makes the opening handshake of a WebSocket that was asked for by HTTP/2 (RFC 8441) what it would be by HTTP/1.1: with a key of
+/// the router's own, `numbers` in base64, that the client has no use for.
+pub(crate) fn complete(head: &mut Head, numbers: impl FnOnce() -> [u64; 2]) {
+    let is_websocket = |token: &[u8]| token.eq_ignore_ascii_case(Upgrade::Websocket.token().as_bytes());
+    if head.upgrades && head.fields.known(Known::Upgrade).any(is_websocket) {
+        let [first, second] = numbers().map(u64::to_be_bytes);
+        head.fields.insert(KEY, STANDARD.encode([first, second].concat()));
+    }
+}
+
+/// What a client does not get by HTTP/2 of an answer that agrees.
+pub(crate) const NOT_BY_HTTP2: &str = ACCEPT;
+
+/// Why a request that asks for a tunnel by HTTP/2 cannot go where this route leads: an answer of 2xx would say that there is one. One
+/// that asks by HTTP/1.1 goes there without its `Upgrade`.
+pub(super) fn is_unfit(route: &RoutePlan, head: &Head) -> Option<Reject> {
+    match &route.document.action {
+        Action::Redirect(_) => None,
+        Action::Respond(respond) => respond.status.is_success().then_some(Reject::UpgradeNotSupported),
+        Action::Forward(_) if of(route, head).is_some() => None,
+        Action::Forward(forward) => {
+            let named =
+                |token: &[u8]| forward.upgrades.iter().any(|one| token.eq_ignore_ascii_case(one.token().as_bytes()));
+            // One that is named and not fit is no handshake.
+            let is_named = head.fields.known(Known::Upgrade).any(named);
+            Some(if is_named { Reject::MalformedRequest } else { Reject::UpgradeNotSupported })
+        }
+    }
 }
 
 /// Whether a request may become a tunnel, as far as its headers say.
@@ -113,6 +145,23 @@ impl Switch {
         token.is_some_and(|token| token.eq_ignore_ascii_case(self.protocol.token().as_bytes()))
             && fields.known(Known::Connection).any(|tokens| has_token(tokens, b"upgrade"))
             && self.accept.as_ref().is_none_or(|accept| single(fields.get_all(ACCEPT)) == Some(accept.as_bytes()))
+    }
+
+    /// The protocol's name.
+    pub(crate) fn token(&self) -> &str {
+        self.protocol.token()
+    }
+
+    /// Makes of an answer that agrees by HTTP/2 (RFC 8441 §5) what it would have been by HTTP/1.1. There it proves nothing that it
+    /// agrees, and need not: no server says so by accident to a method of its own.
+    pub(crate) fn agree(&self, head: &mut response::Head) {
+        head.status = StatusCode::SWITCHING_PROTOCOLS;
+        // RFC 9110 §9.3.6: whatever it says of a length.
+        head.fields.retain(|known, name| known != Known::ContentLength && name != ACCEPT.as_bytes());
+        if let Some(accept) = &self.accept {
+            head.fields.append(ACCEPT, accept);
+        }
+        self.write(&mut head.fields);
     }
 
     /// Whether what passes are WebSocket's frames.
@@ -209,6 +258,25 @@ mod tests {
             assert!(!confirms(&changed), "{changed:?}");
         }
         assert!(!confirms(&[good[0], good[0], good[1], good[2]]));
+    }
+
+    /// By HTTP/2 the router proves to itself what an endpoint of HTTP/1.1 would have.
+    #[test]
+    fn an_answer_that_agrees_by_http2_is_what_it_would_have_been() {
+        let lines = [("content-length", "7"), ("x", "1"), (ACCEPT, "forged"), ("sec-websocket-protocol", "chat")];
+        for (protocol, request) in [(Upgrade::Websocket, &HANDSHAKE[1..]), (Upgrade::Other("tcp".to_owned()), &[])] {
+            let mut request: Fields = request.iter().copied().collect();
+            let switch = Switch::offer(&protocol, &mut request).unwrap();
+            let mut head = response::delimited(StatusCode::OK, lines.into_iter().collect(), false).unwrap();
+            assert!(!switch.is_confirmed(&head.fields));
+            switch.agree(&mut head);
+            assert_eq!(head.status, StatusCode::SWITCHING_PROTOCOLS);
+            assert!(switch.is_confirmed(&head.fields) && !head.fields.has(Known::ContentLength));
+            assert_eq!(
+                (head.fields.get("x"), head.fields.get("sec-websocket-protocol")),
+                (Some(&b"1"[..]), Some(&b"chat"[..]))
+            );
+        }
     }
 
     #[test]

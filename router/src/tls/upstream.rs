@@ -33,6 +33,15 @@ pub(crate) struct ServiceTls {
     name: Option<ServerName<'static>>,
 }
 
+/// What an endpoint is offered to speak (ALPN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// All that the service says.
+    All,
+    /// HTTP/1.1 only.
+    Http1,
+}
+
 impl ServiceTls {
     /// `roots` are those that the document says, or the system's.
     pub(crate) fn new(
@@ -72,10 +81,20 @@ impl ServiceTls {
     }
 
     /// Shakes hands with an endpoint. An error of the kind `InvalidData` says what is wrong with what it sent.
-    pub(crate) async fn connect(&self, mut socket: TcpStream, endpoint: &EndpointPlan) -> io::Result<TlsStream> {
+    pub(crate) async fn connect(
+        &self,
+        mut socket: TcpStream,
+        endpoint: &EndpointPlan,
+        offer: Offer,
+    ) -> io::Result<TlsStream> {
         let name = self.name.clone().or_else(|| name_of(endpoint));
         let name = name.ok_or_else(|| invalid("its certificate has to be for a name; write `tls: {serverName: …}`"))?;
-        let mut tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(invalid)?;
+        let config = Arc::clone(&self.config);
+        let tls = match offer {
+            Offer::All => ClientConnection::new(config, name),
+            Offer::Http1 => ClientConnection::new_with_alpn(config, name, vec![b"http/1.1".to_vec()]),
+        };
+        let mut tls = tls.map_err(invalid)?;
         let mut received = BytesMut::new();
         loop {
             let mut bytes = Vec::new();

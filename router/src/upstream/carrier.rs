@@ -3,10 +3,12 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::Frame;
 
 use super::exchange::{Exchange, Failed, Progress};
 use super::http2::stream;
+use crate::http::tunnel::end::End;
 use crate::http1::response::Head;
 use crate::http1::wire::{Spare, Wire};
 use crate::tls::stream::Stream;
@@ -75,12 +77,23 @@ impl Carrier {
         }
     }
 
-    /// The connection that another protocol is spoken on from now on. There is none where it is shared, where nobody can have
-    /// agreed to that.
-    pub(super) fn into_wire(self) -> Wire {
+    /// Whether an answer of this status says by HTTP/2 that the protocol changes.
+    pub(super) fn agrees(&self, status: StatusCode) -> bool {
         match self {
-            Self::Http1(exchange) => exchange.into_wire(),
-            Self::Http2(_) => Wire::new(Stream::Gone),
+            Self::Http1(_) => false,
+            Self::Http2(exchange) => exchange.agrees(status),
+        }
+    }
+
+    /// What another protocol is spoken on from now on.
+    pub(super) fn into_end(self) -> End {
+        match self {
+            Self::Http1(exchange) => End::Wire(exchange.into_wire()),
+            Self::Http2(exchange) => match exchange.into_end() {
+                Some(stream) => End::Stream(Box::new(stream)),
+                // Nobody can have agreed to that.
+                None => End::Wire(Wire::new(Stream::Gone)),
+            },
         }
     }
 

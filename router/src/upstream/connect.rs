@@ -18,6 +18,7 @@ use crate::listener::unix;
 use crate::listener::worker::Worker;
 use crate::snapshot::EndpointPlan;
 use crate::tls::stream::Stream;
+use crate::tls::upstream::Offer;
 
 /// Opens a connection within `time`, and before the request's deadline.
 pub(super) async fn connect(
@@ -59,6 +60,20 @@ pub(super) async fn within<T>(
 /// Opens a connection, and shakes hands where the service speaks TLS. An error of the kind `InvalidData` is of the handshake.
 /// `owner` is whose it will be, where endpoints are told; without one it is told that it is nobody's.
 pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option<&Owner>) -> io::Result<Wire> {
+    open_offering(worker, endpoint, owner, Offer::All).await
+}
+
+/// The same, nobody's, to speak HTTP/1.1 on it, whatever the endpoint would prefer.
+pub(super) async fn open_for_http1(worker: &Worker, endpoint: &EndpointPlan) -> io::Result<Wire> {
+    open_offering(worker, endpoint, None, Offer::Http1).await
+}
+
+async fn open_offering(
+    worker: &Worker,
+    endpoint: &EndpointPlan,
+    owner: Option<&Owner>,
+    offer: Offer,
+) -> io::Result<Wire> {
     let mut stream = match &endpoint.address {
         Address::Ip(address) => {
             let stream = TcpStream::connect(address).await?;
@@ -74,7 +89,7 @@ pub(super) async fn open(worker: &Worker, endpoint: &EndpointPlan, owner: Option
     let tls = worker.shared.tls.load().services.get(service).cloned();
     let not_ready = || io::Error::new(io::ErrorKind::InvalidData, "what to agree on is not known; see /ready");
     let tls = tls.ok_or_else(not_ready)?;
-    let shaking = Box::pin(tls.connect(stream, endpoint)).await;
+    let shaking = Box::pin(tls.connect(stream, endpoint, offer)).await;
     match shaking {
         Ok(tls) => Ok(Wire::new(Stream::Tls(Box::new(tls)))),
         Err(error) => {

@@ -102,11 +102,11 @@ async fn send_shared(
 ) -> Result<(Head, Carrier), Reject> {
     let hub = worker.mirrors.pool.hub(endpoint.id);
     for _ in 0..MOST_TIMES {
-        let way = timeout(timeouts.connect, hub.way(worker, endpoint, timeouts)).await;
+        let way = timeout(timeouts.connect, hub.way(worker, endpoint, timeouts, hub::Purpose::Request)).await;
         let carrier = match way.unwrap_or(Err(Reject::UpstreamConnectTimeout))? {
             hub::Way::Own(wire) => begin(worker, Exchange::on(wire), request, body),
             hub::Way::Shared(place) => {
-                match stream::Exchange::begin(place, request, Payload::of_bytes(body), clock::now_millis()) {
+                match stream::Exchange::begin(place, request, None, Payload::of_bytes(body), clock::now_millis()) {
                     Ok(exchange) => Carrier::Http2(exchange),
                     Err((Failed::Unsent, _)) => continue,
                     Err(_) => return Err(Reject::BadHost),

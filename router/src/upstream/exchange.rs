@@ -21,7 +21,7 @@ use crate::http1::{Scan, encode};
 /// How many interim responses (1xx) may come before the answer.
 pub(super) const MAX_INTERIM: u32 = 32;
 /// How many of them are passed on, at the most.
-const MAX_HINTS: u32 = 8;
+pub(super) const MAX_HINTS: u32 = 8;
 
 /// The status of early hints (RFC 8297).
 pub(super) const EARLY_HINTS: u16 = 103;

@@ -3,7 +3,7 @@
 //! `message` makes heads of heads, `session` is a connection, `hub` has those to one endpoint and hands out places on them,
 //! `stream` is one request with its answer. Frames, windows and header compression are h2's.
 
-pub(super) mod hub;
+pub(crate) mod hub;
 mod line;
 mod message;
 mod session;

@@ -15,7 +15,7 @@ use http_body::Frame;
 use super::carrier::Carrier;
 use super::connect::{connect, within};
 use super::exchange::{EARLY_HINTS, Exchange, Failed, Progress, Sending, Wants};
-use super::http2::hub::{self, Place};
+use super::http2::hub::{self, Place, Purpose};
 use super::http2::stream;
 use super::owner::Owner;
 use super::payload::Payload;
@@ -26,10 +26,10 @@ use crate::http::client_body::ClientBody;
 use crate::http::connection::Connection;
 use crate::http::fields::{Fields, Known};
 use crate::http::reject::Reject;
+use crate::http::tunnel::end::End;
 use crate::http1::encode;
 use crate::http1::out::Out;
 use crate::http1::response::Head;
-use crate::http1::wire::Wire;
 use crate::listener::balancers::Group;
 use crate::listener::worker::Worker;
 use crate::pipeline::flight::Flight;
@@ -111,9 +111,9 @@ impl Lease {
         self.carrier.poll_frame(cx, &self.choice.worker.spare)
     }
 
-    /// The endpoint has changed to another protocol: what is left is its connection, and whom to tell when that ends.
-    pub(crate) fn into_wire(self) -> (Choice, Wire) {
-        (self.choice, self.carrier.into_wire())
+    /// The endpoint has changed to another protocol: what is left is where that is spoken, and whom to tell when that ends.
+    pub(crate) fn into_end(self) -> (Choice, End) {
+        (self.choice, self.carrier.into_end())
     }
 
     /// Sends what there is of the request, where that is still on its way.
@@ -245,7 +245,7 @@ impl Journey {
                     .map(|wire| Way::Own(Exchange::on(wire))),
                 // Boxed: of no use to those who speak HTTP/1.1, whose futures it would make larger.
                 (None, UpstreamProtocol::H2 | UpstreamProtocol::Auto) => {
-                    Box::pin(share(connection, plan, timeouts)).await
+                    Box::pin(share(connection, plan, timeouts, self.purpose())).await
                 }
             };
             let way = match way {
@@ -260,6 +260,7 @@ impl Journey {
             let then = match way {
                 Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Then::Over(reject),
                 Err(reject) if is_busy(worker, endpoint, reject) => Then::Beside(reject),
+                Err(reject @ Reject::UpstreamNoUpgrade) => Then::Beside(reject),
                 Err(reject) => Then::Elsewhere(reject),
                 Ok(way) => match self.attempt(connection, timeouts, way, reused).await {
                     Ok((head, carrier)) => {
@@ -313,6 +314,16 @@ impl Journey {
             && !reject.is_of_the_client()
         {
             choice.outcome = Outcome::Failed;
+        }
+    }
+
+    /// What a connection is wanted for that others use, too.
+    fn purpose(&self) -> Purpose {
+        match &self.switch {
+            None => Purpose::Request,
+            // A CONNECT has no room for another method.
+            Some(_) if self.request.method == Method::GET => Purpose::Tunnel,
+            Some(_) => Purpose::OwnTunnel,
         }
     }
 
@@ -372,8 +383,14 @@ impl Journey {
                     (None, Some(_)) if self.has_body => return Err(Then::Over(Reject::UpstreamClosed)),
                     (None, _) => Payload::of_client(self.body.take()),
                 };
-                match stream::Exchange::begin(place, &self.request, payload, now) {
-                    Ok(exchange) => Ok(Carrier::Http2(exchange)),
+                let protocol = self.switch.as_ref().map(|switch| switch.token());
+                match stream::Exchange::begin(place, &self.request, protocol, payload, now) {
+                    Ok(mut exchange) => {
+                        if self.takes_hints {
+                            exchange.wants_hints();
+                        }
+                        Ok(Carrier::Http2(exchange))
+                    }
                     Err((Failed::Unsent, payload)) => Err(self.unsent_over_http2(payload)),
                     // Only a head that HTTP/2 has no form for.
                     Err(_) => Err(Then::Over(Reject::BadHost)),
@@ -399,7 +416,7 @@ impl Journey {
         let worker = connection.worker();
         let began = worker.now_millis();
         let mut carrier = self.begin(worker, way, began)?;
-        let outcome = poll_fn(|cx| {
+        let mut outcome = poll_fn(|cx| {
             while let Poll::Ready(outcome) = carrier.poll_head(cx, &worker.spare) {
                 match outcome {
                     Ok(head) if head.status.as_u16() == EARLY_HINTS => answer::hint(connection, &head.fields),
@@ -416,6 +433,11 @@ impl Journey {
             Poll::Pending
         })
         .await;
+        if let (Ok(Ok(head)), Some(switch)) = (&mut outcome, &self.switch)
+            && carrier.agrees(head.status)
+        {
+            switch.agree(head);
+        }
         Err(match outcome {
             Ok(Ok(head)) if self.is_as_asked(&head) => return Ok((head, carrier)),
             Ok(Err(Failed::Unsent)) => match carrier {
@@ -435,10 +457,15 @@ impl Journey {
 }
 
 /// A place on a connection that others use, too, or a connection of its own where the endpoint does not speak HTTP/2.
-async fn share(connection: &Connection, endpoint: &EndpointPlan, timeouts: &RouteTimeouts) -> Result<Way, Reject> {
+async fn share(
+    connection: &Connection,
+    endpoint: &EndpointPlan,
+    timeouts: &RouteTimeouts,
+    purpose: Purpose,
+) -> Result<Way, Reject> {
     let worker = connection.worker();
     let hub = worker.pool.hub(endpoint.id);
-    let mut sharing = pin!(hub.way(worker, endpoint, timeouts));
+    let mut sharing = pin!(hub.way(worker, endpoint, timeouts, purpose));
     within(connection, timeouts.connect, |cx| sharing.as_mut().poll(cx)).await.map(|way| match way {
         hub::Way::Shared(place) => Way::Shared(place),
         hub::Way::Own(wire) => Way::Own(Exchange::on(wire)),

@@ -5,7 +5,7 @@ mod failures;
 mod flow;
 mod lifetimes;
 mod strictness;
-mod terms;
+pub(super) mod terms;
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use super::support::http2::{Call, Http2Upstream, Manner, send_all};
 use super::support::{Builder, Site, eventually};
 
 /// The service `all` over HTTP/2 in clear.
-fn over_http2(addresses: &[SocketAddr]) -> Builder {
+pub(super) fn over_http2(addresses: &[SocketAddr]) -> Builder {
     let endpoints: Vec<_> = addresses.iter().map(|address| format!("{{address: \"{address}\"}}")).collect();
     let endpoints = endpoints.join(", ");
     Site::builder().document(&format!("kind: Service\nname: all\nendpoints: {{blue: [{endpoints}]}}\nprotocol: h2"))
@@ -131,16 +131,39 @@ fn an_answer_may_come_before_its_request_was_read() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// As those of endpoints that speak HTTP/1.1: at once, what is for clients, and so many.
 #[test]
-fn interim_answers_are_passed_over() {
+fn early_hints_are_passed_on_and_other_interim_answers_are_not() {
     let upstream = Http2Upstream::scripted(|mut call: Call| async move {
-        for _ in 0..3 {
-            let interim = http::Response::builder().status(103).header("link", "</a>").body(()).unwrap();
-            call.respond.send_informational(interim).unwrap();
+        let interim =
+            |status: u16| http::Response::builder().status(status).header("link", "</a>").header("x-own", "1");
+        for status in [102, 103, 100] {
+            call.respond.send_informational(interim(status).body(()).unwrap()).unwrap();
+        }
+        call.wait().await;
+        for _ in 0..20 {
+            call.respond.send_informational(interim(103).body(()).unwrap()).unwrap();
         }
         call.ok("ok").await;
     });
-    site(&upstream).get("/").assert_ok("ok");
+    let site = site(&upstream);
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    for n in 0.. {
+        let answer = client.head();
+        if answer.status() == 200 {
+            // 102 and 100 are among the eight that are looked at.
+            assert_eq!((n, client.bytes(2)), (6, b"ok".to_vec()));
+            break;
+        }
+        assert_eq!((answer.status(), answer.lines), (103, vec!["link: </a>".to_owned()]));
+        if n == 0 {
+            // It came before the endpoint said anything else.
+            upstream.go.add_permits(1);
+        }
+    }
+    upstream.go.add_permits(1);
+    site.exchange("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n").assert_ok("ok");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod choice;
 mod counts;
+mod http2;
 mod mirror;
 mod registered;
 mod reloads;
@@ -28,13 +29,18 @@ impl Tracks {
 
     /// The documents but for the shift.
     pub(crate) fn builder(&self) -> Builder {
+        self.builder_with("")
+    }
+
+    /// The same with more lines for the service.
+    pub(crate) fn builder_with(&self, lines: &str) -> Builder {
         let Self { blue, green, blue_is, green_is } = self;
         Site::builder()
             .document("kind: Grid\nname: grid\ncells: [one]")
             .document("kind: Cell\nname: one")
             .document(&format!(
                 "kind: Service\nname: all\ncells: {{one: {{blue: [{{address: {blue}{blue_is}}}], green: [{{address: \
-                 {green}{green_is}}}], active: blue}}}}"
+                 {green}{green_is}}}], active: blue}}}}\n{lines}"
             ))
             .route("tenant: {from: [{header: x-tenant}], otherwise: {tenant: nobody}}\ngrid: grid")
     }

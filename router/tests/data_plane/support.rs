@@ -4,6 +4,7 @@ pub(crate) mod dns;
 pub(crate) mod etcd;
 pub(crate) mod frames;
 pub(crate) mod http2;
+pub(crate) mod mux;
 mod site;
 pub(crate) mod tls;
 mod upstream;

@@ -1,6 +1,7 @@
 //! Connections that change to another protocol.
 
 mod endings;
+mod http2;
 mod moves;
 mod websocket;
 

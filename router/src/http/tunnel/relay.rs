@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 use super::frames::Frames;
@@ -23,13 +23,20 @@ const TURNS: usize = 32;
 /// One side of a tunnel: a stream of bytes both ways.
 pub(crate) trait Side {
     /// What was received and not taken.
-    fn received(&mut self) -> &mut BytesMut;
+    fn received(&self) -> &[u8];
+
+    /// Takes so many bytes of that, which were sent on.
+    fn take(&mut self, bytes: usize);
+
+    /// Takes all of it.
+    fn take_all(&mut self) -> Bytes;
 
     /// Receives more behind that. Zero: nothing more will come.
     fn poll_receive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<io::Result<usize>>;
 
-    /// Gives room back that what was received does not need.
-    fn settle(&mut self, spare: &Spare);
+    /// Looks after this side while the other one takes nothing, and gives room back that what was received does not need. The
+    /// error: it has broken off.
+    fn wait(&mut self, cx: &mut Context<'_>, spare: &Spare) -> io::Result<()>;
 
     /// Sends some.
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
@@ -39,20 +46,32 @@ pub(crate) trait Side {
 
     /// Tells the other end that nothing more will be sent.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether it has other words for what broke off than for an end.
+    fn can_break(&self) -> bool;
 }
 
 impl Side for Wire {
-    fn received(&mut self) -> &mut BytesMut {
-        &mut self.input
+    fn received(&self) -> &[u8] {
+        &self.input
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.input.advance(bytes);
+    }
+
+    fn take_all(&mut self) -> Bytes {
+        self.input.split().freeze()
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<io::Result<usize>> {
         self.poll_fill(cx, spare)
     }
 
-    fn settle(&mut self, spare: &Spare) {
-        Wire::settle(self, spare);
+    fn wait(&mut self, _: &mut Context<'_>, spare: &Spare) -> io::Result<()> {
+        self.settle(spare);
         self.shrink(spare);
+        Ok(())
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -65,6 +84,10 @@ impl Side for Wire {
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(cx)
+    }
+
+    fn can_break(&self) -> bool {
+        false
     }
 }
 
@@ -191,7 +214,7 @@ impl Way {
                     continue;
                 }
                 Sent::Held => {
-                    from.settle(spare);
+                    from.wait(cx, spare).map_err(|_| Broken::Gone)?;
                     return Ok(passed);
                 }
                 Sent::Empty => {}
@@ -200,6 +223,10 @@ impl Way {
                 return Ok(passed);
             }
             if self.state == State::Ending {
+                if to.can_break() && !self.is_muted && self.frames.as_ref().is_some_and(|all| !all.is_between()) {
+                    // In the middle of a frame.
+                    return Err(Broken::Gone);
+                }
                 if to.poll_finish(cx).is_ready() {
                     self.state = State::Over;
                 }
@@ -210,7 +237,7 @@ impl Way {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Err(Broken::Gone),
                 Poll::Pending => {
-                    from.settle(spare);
+                    from.wait(cx, spare).map_err(|_| Broken::Gone)?;
                     return Ok(passed);
                 }
             }
@@ -240,14 +267,14 @@ impl Way {
             }));
         }
         if self.is_muted {
-            from.received().clear();
+            drop(from.take_all());
             return Ok(Sent::Empty);
         }
         if let Some(pace) = pace
             && self.paced.is_empty()
         {
             if pace.is_empty() {
-                pace.put(from.received().split().freeze());
+                pace.put(from.take_all());
             }
             if !pace.is_empty() {
                 let Poll::Ready(piece) = pace.poll_piece(cx) else { return Ok(Sent::Held) };
@@ -255,7 +282,7 @@ impl Way {
             }
         }
         let is_paced = !self.paced.is_empty();
-        let bytes = if is_paced { &*self.paced } else { &**from.received() };
+        let bytes = if is_paced { &*self.paced } else { from.received() };
         if bytes.is_empty() {
             return Ok(Sent::Empty);
         }
@@ -272,7 +299,7 @@ impl Way {
         if is_paced {
             advance(&mut self.paced, sent);
         } else {
-            from.received().advance(sent);
+            from.take(sent);
         }
         Ok(Sent::Some(sent as u64))
     }

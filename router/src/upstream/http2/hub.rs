@@ -18,7 +18,7 @@ use crate::http1::wire::Wire;
 use crate::listener::worker::Worker;
 use crate::snapshot::EndpointPlan;
 use crate::tls::upstream::has_no_common_protocol;
-use crate::upstream::connect::{open, reject_for};
+use crate::upstream::connect::{open, open_for_http1, reject_for};
 
 /// Connections to one endpoint that take requests. With so many, requests wait for one another.
 const MAX_SESSIONS: usize = 16;
@@ -40,17 +40,30 @@ pub(crate) struct Hub {
     enough_until: Cell<Option<Millis>>,
     /// A place is free, or there may be one soon, or never.
     news: Notify,
+    /// The same for tunnels, which have fewer places.
+    news_for_tunnels: Notify,
     /// The endpoint was asked, and wants HTTP/1.1.
     wants_http1: Cell<bool>,
     /// The connection that it was asked on.
     asked_on: RefCell<Option<Wire>>,
 }
 
+/// What a connection is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) enum Purpose {
+    Request,
+    /// One that becomes a tunnel (RFC 8441), if the endpoint lets it.
+    Tunnel,
+    /// The same, of which HTTP/2 has no form.
+    OwnTunnel,
+}
+
 /// A request's place on a connection.
 #[derive(Debug)]
-pub(in crate::upstream) struct Place {
+pub(crate) struct Place {
     session: Rc<Session>,
     hub: Rc<Hub>,
+    purpose: Purpose,
     /// How long the connection is kept when it is unused.
     idle: Duration,
 }
@@ -76,8 +89,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.session.leave(clock::now_millis().after(self.idle));
+        self.session.leave(self.purpose, clock::now_millis().after(self.idle));
+        // Who waits for a place of the other kind may have no use for it, and would not tell.
         self.hub.news.notify_one();
+        self.hub.news_for_tunnels.notify_one();
     }
 }
 
@@ -91,20 +106,31 @@ pub(in crate::upstream) enum Way {
 
 impl Hub {
     /// A place on a connection, opened if need be; for a service that is [`UpstreamProtocol::Auto`] a connection of its own where the
-    /// endpoint speaks HTTP/1.1. How long this may take is the caller's to say.
+    /// endpoint speaks HTTP/1.1, or lets no request become a tunnel over HTTP/2. How long this may take is the caller's to say.
     pub(in crate::upstream) async fn way(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         endpoint: &EndpointPlan,
         timeouts: &RouteTimeouts,
+        purpose: Purpose,
     ) -> Result<Way, Reject> {
         let (failures, _) = self.failures.get();
         loop {
             // Before looking, so that nothing is missed in between.
-            let news = self.news.notified();
-            if let Some(session) = self.session_with_room() {
-                session.enter(worker.now_millis());
-                return Ok(Way::Shared(Place { session, hub: Rc::clone(self), idle: timeouts.upstream_idle }));
+            let news = match purpose {
+                Purpose::Request => self.news.notified(),
+                Purpose::Tunnel | Purpose::OwnTunnel => self.news_for_tunnels.notified(),
+            };
+            if let Some(session) = self.session_with_room(purpose) {
+                session.enter(purpose, worker.now_millis());
+                let (hub, idle) = (Rc::clone(self), timeouts.upstream_idle);
+                return Ok(Way::Shared(Place { session, hub, purpose, idle }));
+            }
+            if self.lets_none(purpose) {
+                return match endpoint.protocol {
+                    UpstreamProtocol::Auto => greet_over_http1(worker, endpoint).await.map(Way::Own),
+                    UpstreamProtocol::H2 | UpstreamProtocol::Http1 => Err(Reject::UpstreamNoUpgrade),
+                };
             }
             if endpoint.protocol == UpstreamProtocol::Auto && self.wants_http1.get() {
                 if let Some(wire) = self.asked_on.take() {
@@ -112,7 +138,11 @@ impl Hub {
                 }
                 match greet(worker, endpoint, timeouts).await? {
                     Greeted::Http1(wire) => return Ok(Way::Own(wire)),
-                    Greeted::Http2(session, driver) => self.adopt(session, driver),
+                    Greeted::Http2(session, driver) => {
+                        // As many as ask at the same time find out at the same time: one connection is enough for them.
+                        let has_room = self.session_with_room(Purpose::Request).is_some();
+                        self.adopt(session, driver, !has_room);
+                    }
                 }
                 continue;
             }
@@ -128,9 +158,24 @@ impl Hub {
     }
 
     /// The first with room: so that those opened for a burst become unused and close.
-    fn session_with_room(&self) -> Option<Rc<Session>> {
+    fn session_with_room(&self, purpose: Purpose) -> Option<Rc<Session>> {
         self.sort_out();
-        self.sessions.borrow().iter().find(|session| session.has_room()).cloned()
+        self.sessions.borrow().iter().find(|session| session.has_room(purpose)).cloned()
+    }
+
+    /// Whether the endpoint was asked, and lets no request of this kind pass over HTTP/2.
+    fn lets_none(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Request => false,
+            Purpose::Tunnel => self.has_sessions() && self.sessions.borrow().iter().all(|one| !one.lets_connect()),
+            Purpose::OwnTunnel => !self.wants_http1.get(),
+        }
+    }
+
+    /// Tells all who wait.
+    fn tell_all(&self) {
+        self.news.notify_waiters();
+        self.news_for_tunnels.notify_waiters();
     }
 
     /// Whether there are connections that take requests, full or not.
@@ -166,7 +211,7 @@ impl Hub {
             let greeted = tokio::time::timeout(time, greet(&worker, &endpoint, &timeouts)).await;
             hub.is_opening.set(false);
             match greeted.unwrap_or(Err(Reject::UpstreamConnectTimeout)) {
-                Ok(Greeted::Http2(session, driver)) => hub.adopt(session, driver),
+                Ok(Greeted::Http2(session, driver)) => hub.adopt(session, driver, true),
                 // One of those who wait takes it, and the others open one for themselves.
                 Ok(Greeted::Http1(wire)) => {
                     hub.wants_http1.set(true);
@@ -177,18 +222,23 @@ impl Hub {
                     hub.enough_until.set(Some(clock::now_millis().after(AGAIN_AFTER)));
                 }
             }
-            hub.news.notify_waiters();
+            hub.tell_all();
         }));
     }
 
-    fn adopt(self: &Rc<Self>, session: Rc<Session>, driver: Box<Driver>) {
+    /// Keeps a connection that was opened, unless it is not wanted or there are enough: then it is ended as one that is unused.
+    fn adopt(self: &Rc<Self>, session: Rc<Session>, driver: Box<Driver>, is_wanted: bool) {
         self.wants_http1.set(false);
-        self.sessions.borrow_mut().push(session);
+        if is_wanted && self.sessions.borrow().len() < MAX_SESSIONS {
+            self.sessions.borrow_mut().push(session);
+        } else {
+            drop(session);
+        }
         let hub = Rc::clone(self);
         drop(tokio::task::spawn_local(async move {
             driver.drive().await;
             // Whoever waits for a place on it opens another one.
-            hub.news.notify_waiters();
+            hub.tell_all();
         }));
     }
 
@@ -197,7 +247,7 @@ impl Hub {
     pub(crate) fn sweep(&self, now: Millis) {
         if self.sort_out() {
             // Others may be opened in their place.
-            self.news.notify_waiters();
+            self.tell_all();
         }
         // Nobody has waited for it.
         self.asked_on.take();
@@ -222,6 +272,16 @@ impl Hub {
 enum Greeted {
     Http1(Wire),
     Http2(Rc<Session>, Box<Driver>),
+}
+
+/// Opens a connection to an endpoint that prefers HTTP/2, to speak HTTP/1.1 with it.
+async fn greet_over_http1(worker: &Rc<Worker>, endpoint: &EndpointPlan) -> Result<Wire, Reject> {
+    match open_for_http1(worker, endpoint).await {
+        Err(error) if has_no_common_protocol(&error) => Err(Reject::UpstreamNoUpgrade),
+        Err(error) => Err(reject_for(&endpoint.address, &error)),
+        Ok(wire) if wire.stream.agreed_on_http2() => Err(Reject::UpstreamNoUpgrade),
+        Ok(wire) => Ok(wire),
+    }
 }
 
 /// Opens a connection, and finds out what is spoken on it.

@@ -1,7 +1,8 @@
 //! Heads as HTTP/2 has them.
 
+use h2::ext::Protocol;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri, Version};
+use http::{Method, Request, Response, Uri, Version};
 
 use crate::http::fields::Known;
 use crate::http1::malformed::Malformed;
@@ -12,8 +13,11 @@ use crate::upstream::journey::Outgoing;
 /// Header lines that a router adds: room for them is made at once.
 const ADDED_LINES: usize = 8;
 
-/// A request's head. `None` for one that HTTP/2 has no form for.
-pub(super) fn request(outgoing: &Outgoing, is_secure: bool) -> Option<Request<()>> {
+/// What an opening handshake of WebSocket over HTTP/1.1 has to prove that it was understood, and HTTP/2 has no use for (RFC 8441 §5).
+const KEY: &str = "sec-websocket-key";
+
+/// A request's head. `None` for one that HTTP/2 has no form for. With a protocol it asks for a tunnel (RFC 8441 §4).
+pub(super) fn request(outgoing: &Outgoing, protocol: Option<&str>, is_secure: bool) -> Option<Request<()>> {
     let authority = Authority::try_from(outgoing.fields.known(Known::Host).next()?).ok()?;
     let mut parts = http::uri::Parts::default();
     // That of this hop: some servers refuse another one. What the client spoke is in `x-forwarded-proto`.
@@ -30,6 +34,11 @@ pub(super) fn request(outgoing: &Outgoing, is_secure: bool) -> Option<Request<()
     // A route's edits may have put something else there.
     let has_te = fields.known(Known::Te).all(|value| value == b"trailers");
     fields.retain(|known, _| known != Known::Host && (known != Known::Te || has_te));
+    if let Some(protocol) = protocol {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from(protocol));
+        fields.remove(KEY);
+    }
     *request.headers_mut() = headers::map(fields, 0);
     Some(request)
 }
@@ -65,13 +74,13 @@ mod tests {
             ("content-length", "3"),
             ("keep-alive", "1"),
         ];
-        let made = request(&outgoing("/a?b=c", &lines), true).unwrap();
+        let made = request(&outgoing("/a?b=c", &lines), None, true).unwrap();
         assert_eq!(*made.uri(), Uri::from_static("https://a.test:81/a?b=c"));
         let kept: Vec<_> = made.headers().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         assert_eq!(kept, ["te: trailers", "x: 1", "x: 2", "content-length: 3"]);
-        let made = request(&outgoing("*", &[("host", "a")]), false).unwrap();
+        let made = request(&outgoing("*", &[("host", "a")]), None, false).unwrap();
         assert_eq!((made.uri().scheme_str(), made.uri().path()), (Some("http"), "*"));
-        assert!(request(&outgoing("/", &[]), false).is_none());
+        assert!(request(&outgoing("/", &[]), None, false).is_none());
     }
 
     #[test]

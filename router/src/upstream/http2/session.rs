@@ -13,6 +13,7 @@ use h2::{Ping, PingPong, SendStream};
 use http::Request;
 use tokio::sync::Notify;
 
+use super::hub::Purpose;
 use super::line::{Heard, Line};
 use crate::clock::Millis;
 use crate::http1::wire::Wire;
@@ -38,8 +39,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) struct Session {
     send: RefCell<SendRequest<Bytes>>,
     line: Rc<Line>,
-    /// Requests under way.
+    /// Requests under way, and how many of them are tunnels.
     streams: Cell<usize>,
+    tunnels: Cell<usize>,
     /// Whether there has ever been one.
     used: Cell<bool>,
     /// Since when there has been one without a pause.
@@ -97,6 +99,7 @@ impl Session {
             send: RefCell::new(send),
             line,
             streams: Cell::default(),
+            tunnels: Cell::default(),
             used: Cell::default(),
             busy: Cell::new(Millis(0)),
             expires: Cell::new(expires),
@@ -126,15 +129,30 @@ impl Session {
         !self.end.cut.get() && !ended(self.send.borrow_mut().poll_ready(cx))
     }
 
+    /// Whether the endpoint lets requests become tunnels (RFC 8441 §3).
+    pub(super) fn lets_connect(&self) -> bool {
+        self.send.borrow().is_extended_connect_protocol_enabled()
+    }
+
     /// Whether one more may.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self, purpose: Purpose) -> bool {
         let most = self.send.borrow().current_max_send_streams().min(MAX_STREAMS);
+        let fits = match purpose {
+            Purpose::Request => true,
+            // They stay for long: requests have to find a place, too.
+            Purpose::Tunnel => self.lets_connect() && self.tunnels.get() < (most / 4 * 3).max(1),
+            Purpose::OwnTunnel => false,
+        };
+        if !fits {
+            return false;
+        }
         // While there is a request on it, its driver hears of its end.
         self.streams.get() < most && self.is_open() && !(self.is_idle() && self.line.is_ended())
     }
 
     /// A request takes its place.
-    pub(super) fn enter(&self, now: Millis) {
+    pub(super) fn enter(&self, purpose: Purpose, now: Millis) {
+        self.tunnels.set(self.tunnels.get() + usize::from(purpose == Purpose::Tunnel));
         if self.is_idle() {
             self.busy.set(now);
         }
@@ -142,7 +160,8 @@ impl Session {
     }
 
     /// A request leaves it. It is kept until `expires` at least.
-    pub(super) fn leave(&self, expires: Millis) {
+    pub(super) fn leave(&self, purpose: Purpose, expires: Millis) {
+        self.tunnels.set(self.tunnels.get().saturating_sub(usize::from(purpose == Purpose::Tunnel)));
         self.used.set(true);
         self.streams.set(self.streams.get().saturating_sub(1));
         self.expires.set(expires.max(self.expires.get()));

@@ -17,15 +17,18 @@ use http_body::Frame;
 use super::hub::Place;
 use super::message;
 use crate::clock::{self, Millis};
+use crate::http::tunnel::end::StreamEnd;
 use crate::http1::body::Decoder;
 use crate::http1::response::Head;
 use crate::http2::headers;
-use crate::upstream::exchange::{Failed, MAX_INTERIM, Progress};
+use crate::upstream::exchange::{Failed, MAX_HINTS, MAX_INTERIM, Progress};
 use crate::upstream::journey::Outgoing;
 use crate::upstream::payload::{Payload, Piece};
 
 /// How much of a request's body is kept until its answer comes: what an endpoint did not look at is sent to another one.
 const MAX_KEPT: usize = 64 * 1024;
+/// What HTTP/2 has no use for (RFC 9113 §8.6).
+const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
 
 /// One request over HTTP/2, with its answer.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(in crate::upstream) struct Exchange {
     receiving: Receiving,
     /// `None` when all of the request was sent, or its rest is of no use any more.
     send: Option<SendStream<Bytes>>,
+    /// The stream's other half, where it may become a tunnel.
+    tunnel: Option<SendStream<Bytes>>,
     payload: Payload,
     /// What was taken of it and not sent, and whether it is the last.
     piece: Bytes,
@@ -41,13 +46,14 @@ pub(in crate::upstream) struct Exchange {
     kept: Kept,
     progress: Progress,
     to_head: bool,
+    /// Whether early hints are wanted.
+    hints: bool,
     interim: u32,
     answer: Decoder,
     /// A piece of the answer that came together with its head.
     first: Option<Bytes>,
     /// What was passed on, and not told to the endpoint.
     owed: usize,
-    #[expect(dead_code, reason = "it is another's when this is dropped")]
     place: Place,
 }
 
@@ -80,33 +86,58 @@ impl Kept {
 }
 
 impl Exchange {
-    /// Begins with a request. If the connection has ended meanwhile, its body comes back.
+    /// Begins with a request. If the connection has ended meanwhile, its body comes back. With a protocol it asks for a tunnel.
     pub(in crate::upstream) fn begin(
         place: Place,
         request: &Outgoing,
+        protocol: Option<&str>,
         payload: Payload,
         now: Millis,
     ) -> Result<Box<Self>, (Failed, Box<Payload>)> {
-        let Some(head) = message::request(request, place.is_secure()) else {
+        let Some(head) = message::request(request, protocol, place.is_secure()) else {
             return Err((Failed::Client, Box::new(payload)));
         };
         let has_body = !payload.is_over();
-        let Ok((answer, send)) = place.send(head, !has_body) else { return Err((Failed::Unsent, Box::new(payload))) };
+        let is_all = !has_body && protocol.is_none();
+        let Ok((answer, send)) = place.send(head, is_all) else { return Err((Failed::Unsent, Box::new(payload))) };
+        let (send, tunnel) = if protocol.is_some() { (None, Some(send)) } else { (has_body.then_some(send), None) };
         Ok(Box::new(Self {
             receiving: Receiving::Head(answer),
-            send: has_body.then_some(send),
+            send,
+            tunnel,
             payload,
             piece: Bytes::new(),
             is_last: false,
             kept: Kept::default(),
             progress: if has_body { Progress::Held(now) } else { Progress::NoBody },
             to_head: request.method == Method::HEAD,
+            hints: false,
             interim: 0,
             answer: Decoder::Done,
             first: None,
             owed: 0,
             place,
         }))
+    }
+
+    /// Makes early hints heads, too, for whoever waits for the answer.
+    pub(in crate::upstream) fn wants_hints(&mut self) {
+        self.hints = true;
+    }
+
+    /// Whether an answer of this status makes the stream a tunnel: any of success does (RFC 8441 §5, RFC 9110 §9.3.6).
+    pub(in crate::upstream) fn agrees(&self, status: StatusCode) -> bool {
+        self.tunnel.is_some() && status.is_success()
+    }
+
+    /// The stream, which has become a tunnel; nothing, if it has not.
+    pub(in crate::upstream) fn into_end(self: Box<Self>) -> Option<StreamEnd> {
+        let Self { receiving, tunnel, first, place, .. } = *self;
+        let receive = match receiving {
+            Receiving::Body(body) => Some(body),
+            Receiving::Head(_) | Receiving::Over => None,
+        };
+        Some(StreamEnd::of_endpoint(receive, tunnel?, first, place))
     }
 
     pub(in crate::upstream) fn progress(&self) -> Progress {
@@ -175,16 +206,19 @@ impl Exchange {
         Ok(())
     }
 
-    /// Waits for the answer's head, sending the request meanwhile.
+    /// Waits for the answer's head, sending the request meanwhile. Where they are [wanted](Self::wants_hints), early hints are
+    /// heads, too.
     pub(in crate::upstream) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failed>> {
         self.drive(cx)?;
         let Receiving::Head(response) = &mut self.receiving else { return Poll::Ready(Err(Failed::CutShort)) };
         while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
             self.interim += 1;
-            let is_bad =
-                message::answer(&interim, false).is_err() || interim.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if is_bad || self.interim > MAX_INTERIM {
+            let head = message::answer(&interim, false).ok().filter(|head| head.status != SWITCHING);
+            let Some(head) = head.filter(|_| self.interim <= MAX_INTERIM) else {
                 return Poll::Ready(Err(Failed::Protocol));
+            };
+            if self.hints && self.interim <= MAX_HINTS && head.status == StatusCode::EARLY_HINTS {
+                return Poll::Ready(Ok(head));
             }
         }
         let (parts, body) = match ready!(Pin::new(response).poll(cx)) {
@@ -196,6 +230,12 @@ impl Exchange {
         self.answer = head.body;
         self.kept = Kept { is_lost: true, ..Kept::default() };
         self.receiving = Receiving::Body(body);
+        if !head.status.is_success()
+            && let Some(mut tunnel) = self.tunnel.take()
+        {
+            // There will be none. If the stream has ended already, nobody waits for the end of it.
+            let _ended: Result<(), h2::Error> = tunnel.send_data(Bytes::new(), true);
+        }
         self.look_ahead(cx);
         Poll::Ready(Ok(head))
     }

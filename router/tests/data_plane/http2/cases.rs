@@ -19,12 +19,14 @@ enum Outcome {
     Passed,
     /// An answer with this status, and nothing reaches the endpoint.
     Refused(u16),
+    /// The request reaches the endpoint, and its client gets 502 all the same.
+    Declined,
     /// The stream is reset with this code.
     Reset(u32),
     /// The connection ends with this code.
     Ended(u32),
 }
-use Outcome::{Ended, Passed, Refused, Reset};
+use Outcome::{Declined, Ended, Passed, Refused, Reset};
 
 /// A whole request on the first stream.
 fn asks(list: &[u8]) -> Vec<u8> {
@@ -112,6 +114,66 @@ fn pseudo() -> Vec<(&'static str, &'static str, Vec<u8>, Outcome)> {
         ("RFC 9110 §9.3.8", "trace in lower case", of(&[(":method", "trace"), HTTP, ROOT, HOST]), Refused(501)),
         ("§3.4", "PRI", of(&[(":method", "PRI"), HTTP, ROOT, HOST]), Refused(501)),
         ("§8.3.1", "a method that is none", of(&[(":method", "G T"), HTTP, ROOT, HOST]), Ended(PROTOCOL_ERROR)),
+    ]
+}
+
+/// CONNECT with `:protocol` (RFC 8441 §4).
+fn connects() -> Vec<(&'static str, &'static str, Vec<u8>, Outcome)> {
+    const CONNECT: (&str, &str) = (":method", "CONNECT");
+    const WEBSOCKET: (&str, &str) = (":protocol", "websocket");
+    const VERSION: (&str, &str) = ("sec-websocket-version", "13");
+    let open = |list: &[(&str, &str)]| frame(HEADERS, END_HEADERS, 1, &fields(list));
+    let with = |more: &[(&str, &str)]| open(&[&[CONNECT, WEBSOCKET, HTTP, ROOT, HOST, VERSION][..], more].concat());
+    vec![
+        // The endpoint does not agree, and says 200: that would be a tunnel.
+        ("RFC 8441 §5", "one that reaches the endpoint", with(&[]), Declined),
+        ("RFC 8441 §4", "no path", open(&[CONNECT, WEBSOCKET, HTTP, HOST, VERSION]), Reset(PROTOCOL_ERROR)),
+        ("RFC 8441 §4", "no scheme", open(&[CONNECT, WEBSOCKET, ROOT, HOST, VERSION]), Reset(PROTOCOL_ERROR)),
+        ("RFC 8441 §4", "no authority and no Host", open(&[CONNECT, WEBSOCKET, HTTP, ROOT, VERSION]), Refused(400)),
+        (
+            "RFC 8441 §4",
+            "a protocol and another method",
+            open(&[GET, WEBSOCKET, HTTP, ROOT, HOST]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        ("RFC 8441 §4", "a protocol twice", with(&[WEBSOCKET]), Reset(PROTOCOL_ERROR)),
+        (
+            "RFC 8441 §4",
+            "an empty protocol",
+            open(&[CONNECT, (":protocol", ""), HTTP, ROOT, HOST, VERSION]),
+            Refused(400),
+        ),
+        (
+            "RFC 9110 §7.8",
+            "several",
+            open(&[CONNECT, (":protocol", "websocket, tcp"), HTTP, ROOT, HOST, VERSION]),
+            Refused(400),
+        ),
+        (
+            "RFC 9110 §7.8",
+            "a protocol with a line in it",
+            open(&[CONNECT, (":protocol", "websocket\r\nx: y"), HTTP, ROOT, HOST, VERSION]),
+            Refused(400),
+        ),
+        (
+            "RFC 9220 §3",
+            "one that the route does not let pass",
+            open(&[CONNECT, (":protocol", "h2c"), HTTP, ROOT, HOST]),
+            Refused(501),
+        ),
+        ("RFC 6455 §4.1", "no version", open(&[CONNECT, WEBSOCKET, HTTP, ROOT, HOST]), Refused(400)),
+        ("RFC 6455 §4.1", "two versions", with(&[VERSION]), Refused(400)),
+        ("RFC 9110 §9.3.6", "a length", with(&[("content-length", "5")]), Refused(400)),
+        ("RFC 9110 §9.3.6", "a length of zero", with(&[("content-length", "0")]), Refused(400)),
+        ("RFC 9110 §9.3.6", "an end in the head", of(&[CONNECT, WEBSOCKET, HTTP, ROOT, HOST, VERSION]), Refused(400)),
+        ("§8.2.2", "an Upgrade besides", with(&[("upgrade", "websocket")]), Reset(PROTOCOL_ERROR)),
+        (
+            "§8.3.1",
+            "a path above the root",
+            open(&[CONNECT, WEBSOCKET, HTTP, (":path", "/.."), HOST, VERSION]),
+            Refused(400),
+        ),
+        ("§8.3.1", "a Host that is another", with(&[("host", "b.test")]), Refused(400)),
     ]
 }
 
@@ -300,6 +362,7 @@ fn outcome(site: &Site, upstream: &Upstream, bytes: &[u8]) -> Option<Outcome> {
     let passed = !upstream.drain().is_empty();
     Some(match frame.kind {
         HEADERS if passed && frame.status() == Some(200) => Passed,
+        HEADERS if passed && frame.status() == Some(502) => Declined,
         HEADERS if !passed => Refused(frame.status()?),
         RST_STREAM => Reset(frame.code()?),
         GOAWAY => Ended(frame.code()?),
@@ -312,7 +375,7 @@ fn frames_and_fields_are_what_the_rules_say() {
     let upstream = Upstream::ok("fine");
     let site = Site::of(&upstream);
     let mut wrong = Vec::new();
-    let all = [pseudo(), names(), bodies(), frames()].concat();
+    let all = [pseudo(), connects(), names(), bodies(), frames()].concat();
     for (section, what, bytes, wanted) in &all {
         let is = outcome(&site, &upstream, bytes);
         if is != Some(*wanted) {
@@ -363,7 +426,7 @@ fn endpoints_get_what_was_meant_by_http_1_1() {
     let trailed = post(&[], &[data(0, b"hi"), frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers)]);
     let (.., trailers) = reaches(&trailed);
     assert_eq!(trailers, lines(&["x-sum: 1"]));
-    // The h2 crate leaves this out, and says nothing.
+    // RFC 9113 §8.1 has the stream reset for this. The h2 crate leaves it out, and says nothing.
     let pseudo = fields(&[(":path", "/x"), ("x-sum", "1")]);
     let trailed = post(&[], &[data(0, b"hi"), frame(HEADERS, END_HEADERS | END_STREAM, 1, &pseudo)]);
     assert_eq!(reaches(&trailed).3, lines(&["x-sum: 1"]));

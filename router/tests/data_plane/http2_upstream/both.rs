@@ -149,3 +149,25 @@ fn little_is_on_the_way_to_a_client_that_does_not_read() {
         assert!(sent.load(Ordering::Relaxed) < read + 600_000);
     });
 }
+
+#[test]
+fn early_hints_come_before_the_answer() {
+    let upstream = Http2Upstream::scripted(|mut call: Call| async move {
+        let hint = Response::builder().status(103).header("link", "</a>").header("x-own", "1").body(()).unwrap();
+        call.respond.send_informational(hint).unwrap();
+        call.wait().await;
+        call.ok("ok").await;
+    });
+    let site = site(&upstream);
+    with_client(site.address(), async |client| {
+        let mut client = client.ready().await.unwrap();
+        let (mut answer, _send) = client.send_request(request("/"), true).unwrap();
+        let hint = std::future::poll_fn(|cx| answer.poll_informational(cx)).await.unwrap().unwrap();
+        assert_eq!(
+            (hint.status().as_u16(), hint.headers().len(), &hint.headers()["link"]),
+            (103, 1, &"</a>".parse().unwrap())
+        );
+        upstream.go.add_permits(1);
+        assert_eq!(next(answer.await.unwrap().body_mut()).await, "ok");
+    });
+}

@@ -1,7 +1,8 @@
 //! What is spoken: agreed on in the handshake, or known before.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -27,25 +28,34 @@ fn secure_with<F: Future<Output = ()> + Send + 'static>(
     protocols: &[&str],
     script: impl Fn(Call) -> F + Send + Sync + 'static,
 ) -> Http2Upstream {
+    Http2Upstream::new(Manner { tls: Some(config(pair, protocols)), ..Manner::default() }, script)
+}
+
+/// How it shakes hands.
+pub(crate) fn config(pair: &Pair, protocols: &[&str]) -> Arc<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
     let mut config = builder.with_no_client_auth().with_single_cert(vec![pair.der()], key).unwrap();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    Http2Upstream::new(Manner { tls: Some(Arc::new(config)), ..Manner::default() }, script)
+    Arc::new(config)
 }
 
-fn to(address: SocketAddr, root: &Authority, protocol: &str) -> Builder {
+pub(crate) fn to(address: SocketAddr, root: &Authority, protocol: &str) -> Builder {
     to_all(&[address], root, protocol)
 }
 
 fn to_all(addresses: &[SocketAddr], root: &Authority, protocol: &str) -> Builder {
+    service(addresses, root, protocol).route("")
+}
+
+/// The service without a route to it.
+pub(crate) fn service(addresses: &[SocketAddr], root: &Authority, protocol: &str) -> Builder {
     let endpoints: Vec<_> = addresses.iter().map(|address| format!("{{address: \"{address}\"}}")).collect();
     let endpoints = endpoints.join(", ");
     let tls = format!("tls:\n  serverName: shop.internal\n  authorities:\n    inline: |\n{}", indented(&root.pem, 6));
     Site::builder()
         .document(&format!("kind: Service\nname: all\nendpoints: {{blue: [{endpoints}]}}\nprotocol: {protocol}\n{tls}"))
-        .route("")
 }
 
 #[test]
@@ -163,4 +173,70 @@ fn other_terms_are_other_connections() {
     eventually("HTTP/1.1 is spoken", || site.get("/").status() == 200);
     site.edit("protocol: http1", "protocol: h2");
     eventually("HTTP/2 is", || site.get("/").status() != 200);
+}
+
+/// Passes connections on: the first ones to one endpoint, and then to the other, and those only when so many have come.
+fn changing(first: SocketAddr, then: SocketAddr, changed: &Arc<AtomicUsize>, together: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let changed = Arc::clone(changed);
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((client, _)) = listener.accept() {
+            if changed.load(Ordering::SeqCst) == 0 {
+                pass(client, first);
+                continue;
+            }
+            held.push(client);
+            if held.len() >= together {
+                held.drain(..).for_each(|client| pass(client, then));
+            }
+        }
+    });
+    address
+}
+
+fn pass(client: TcpStream, to: SocketAddr) {
+    let server = TcpStream::connect(to).unwrap();
+    for (mut from, mut into) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
+        std::thread::spawn(move || {
+            let _ended: std::io::Result<_> = std::io::copy(&mut from, &mut into);
+            let _gone: std::io::Result<_> = into.shutdown(std::net::Shutdown::Both);
+        });
+    }
+}
+
+/// As many as ask at that moment open a connection each, because it was one of HTTP/1.1 until then. One is enough.
+#[test]
+fn an_endpoint_that_changes_to_http2_under_load_has_no_more_connections_than_it_needs() {
+    const ASKING: usize = 40;
+    let root = Authority::new("root");
+    let pair = root.certify(&["shop.internal"]);
+    let old = SecureUpstream::start(&pair, None, false);
+    let new = secure_with(&pair, &["h2", "http/1.1"], |mut call: Call| async move {
+        call.wait().await;
+        call.ok("new").await;
+    });
+    let changed = Arc::new(AtomicUsize::new(0));
+    let front = changing(old.address, new.address(), &changed, ASKING);
+    let site = service(&[front], &root, "auto").threads(1).route("timeouts: {upstreamIdle: 60s}").start();
+    for _ in 0..2 {
+        site.get("/").assert_ok("hi");
+    }
+    changed.store(1, Ordering::SeqCst);
+    let mut clients: Vec<_> = (0..ASKING).map(|_| site.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    // All but one are closed, although there is as much to do as before.
+    for _ in 1..ASKING {
+        assert!(new.logged().ends_with("ended"));
+    }
+    new.go.add_permits(ASKING);
+    for client in &mut clients {
+        client.answer().assert_ok("new");
+    }
+    assert_eq!(new.connections(), ASKING);
+    assert!(new.drain().is_empty());
+    eventually("one is left", || (site.metric("gridrouter_upstream_connections_idle") - 1.0).abs() < 0.1);
 }

@@ -12,7 +12,7 @@ use super::{Tracks, shift, tenant};
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// An endpoint whose answers, of this type and with more header lines, go on until the test says so.
-fn streaming(head: &'static str) -> (Upstream, Sender<()>) {
+pub(super) fn streaming(head: &'static str) -> (Upstream, Sender<()>) {
     let (go, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let upstream = Upstream::scripted(move |peer| {
@@ -28,21 +28,21 @@ fn streaming(head: &'static str) -> (Upstream, Sender<()>) {
     (upstream, go)
 }
 
-const EVENTS: &str = "content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked";
-const CHUNKED: &str = "content-type: text/plain\r\ntransfer-encoding: chunked";
-const LENGTH: &str = "content-type: text/event-stream\r\ncontent-length: 10";
+pub(super) const EVENTS: &str = "content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked";
+pub(super) const CHUNKED: &str = "content-type: text/plain\r\ntransfer-encoding: chunked";
+pub(super) const LENGTH: &str = "content-type: text/event-stream\r\ncontent-length: 10";
 
-fn running(share: &str) -> String {
+pub(super) fn running(share: &str) -> String {
     shift("Running", share, "drain: 1s")
 }
 
-fn start(tracks: &Tracks, first: &str) -> Site {
+pub(super) fn start(tracks: &Tracks, first: &str) -> Site {
     let site = tracks.builder().start();
     site.change(|| site.write("shift.yaml", first));
     site
 }
 
-fn change(site: &Site, shift: &str) {
+pub(super) fn change(site: &Site, shift: &str) {
     site.change(|| site.write("shift.yaml", shift));
 }
 
@@ -54,7 +54,7 @@ fn open(site: &Site, number: usize) -> Client {
     client
 }
 
-fn count(site: &Site, track: &str, what: &str) -> Value {
+pub(super) fn count(site: &Site, track: &str, what: &str) -> Value {
     site.json("/tracks")["shifts"][0]["tracks"][track][what].clone()
 }
 

@@ -64,6 +64,12 @@ impl Call {
         let _gone = self.log.send(text.into());
     }
 
+    /// The same for when the call is gone.
+    pub(crate) fn logger(&self) -> impl Fn(String) + Send + use<> {
+        let log = self.log.clone();
+        move |text| drop(log.send(text))
+    }
+
     /// Reads the body; the error says how it broke off.
     pub(crate) async fn body(&mut self) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
         let (mut all, stream) = (Vec::new(), self.request.body_mut());
@@ -81,6 +87,16 @@ impl Call {
         let head = Response::builder().header("content-length", body.len()).body(()).unwrap();
         let Ok(mut stream) = self.respond.send_response(head, body.is_empty()) else { return };
         let _reset = send_all(&mut stream, body, true, &AtomicUsize::new(0)).await;
+    }
+
+    /// Makes the stream a tunnel (RFC 8441 §5). Returns it as a socket, with how what is received ends, and what resets it.
+    pub(crate) fn agree(
+        mut self,
+        head: Response<()>,
+    ) -> (std::os::unix::net::UnixStream, Receiver<super::mux::End>, mpsc::UnboundedSender<()>) {
+        let send = self.respond.send_response(head, false).unwrap();
+        let ((tell, end), (abort, aborted)) = (channel(), mpsc::unbounded_channel());
+        (super::mux::as_socket(self.request.into_body(), send, tell, aborted, super::mux::PIECE), end, abort)
     }
 
     /// Waits until the test says so.
@@ -106,6 +122,10 @@ pub(crate) struct Manner {
     pub(crate) max_streams: Option<u32>,
     pub(crate) window: Option<u32>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether requests may become tunnels (RFC 8441).
+    pub(crate) connects: bool,
+    /// What is done with a connection that agreed to HTTP/1.1, on a thread of its own.
+    pub(crate) http1: Option<fn(std::os::unix::net::UnixStream)>,
 }
 
 /// An endpoint that speaks HTTP/2.
@@ -144,7 +164,12 @@ impl Http2Upstream {
                             match &manner.tls {
                                 None => serve(stream, number, &manner, script, log, go).await,
                                 Some(tls) => {
-                                    if let Ok(tls) = TlsAcceptor::from(Arc::clone(tls)).accept(stream).await {
+                                    if let Ok(mut tls) = TlsAcceptor::from(Arc::clone(tls)).accept(stream).await {
+                                        if let Some(http1) = manner.http1
+                                            && tls.get_ref().1.alpn_protocol() == Some(b"http/1.1")
+                                        {
+                                            return speak_http1(&mut tls, http1).await;
+                                        }
                                         serve(tls, number, &manner, script, log, go).await;
                                     }
                                 }
@@ -209,6 +234,9 @@ async fn serve(
     if let Some(window) = manner.window {
         builder.initial_window_size(window).initial_connection_window_size(window.max(65_535));
     }
+    if manner.connects {
+        builder.enable_connect_protocol();
+    }
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     let (control, mut orders) = mpsc::unbounded_channel();
     let mut requests = 0;
@@ -229,6 +257,15 @@ async fn serve(
     }
     drop(connection);
     let _gone = log.send(format!("connection {number} ended"));
+}
+
+/// Lets something that knows nothing of runtimes speak HTTP/1.1.
+async fn speak_http1(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), act: fn(std::os::unix::net::UnixStream)) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut ours = tokio::net::UnixStream::from_std(ours).unwrap();
+    std::thread::spawn(move || act(theirs));
+    let _ended: std::io::Result<_> = tokio::io::copy_bidirectional(stream, &mut ours).await;
 }
 
 /// The reason that a stream was reset for; waits for it.

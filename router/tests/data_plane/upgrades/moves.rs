@@ -62,7 +62,7 @@ fn a_handshake_is_not_copied_to_the_other_track() {
     assert_eq!(site.json("/tracks")["shifts"][0]["mirror"]["copies"], 0);
 }
 
-fn moving(old: &Upstream, phase: &str, fence: &str) -> Site {
+pub(super) fn moving(old: &Upstream, phase: &str, fence: &str) -> Site {
     Site::builder()
         .document("kind: Grid\nname: grid\ncells: [a, b]")
         .document("kind: Cell\nname: a")

@@ -1,5 +1,7 @@
 use std::task::Waker;
 
+use bytes::BytesMut;
+
 use super::*;
 use crate::http::tunnel::frames::Goodbye;
 
@@ -12,11 +14,20 @@ struct Fake {
     room: usize,
     taken: Vec<u8>,
     finished: bool,
+    breaks: bool,
 }
 
 impl Side for Fake {
-    fn received(&mut self) -> &mut BytesMut {
-        &mut self.received
+    fn received(&self) -> &[u8] {
+        &self.received
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.received.advance(bytes);
+    }
+
+    fn take_all(&mut self) -> Bytes {
+        self.received.split().freeze()
     }
 
     fn poll_receive(&mut self, _: &mut Context<'_>, _: &Spare) -> Poll<io::Result<usize>> {
@@ -29,7 +40,9 @@ impl Side for Fake {
         Poll::Ready(Ok(piece.len()))
     }
 
-    fn settle(&mut self, _: &Spare) {}
+    fn wait(&mut self, _: &mut Context<'_>, _: &Spare) -> io::Result<()> {
+        Ok(())
+    }
 
     fn poll_send(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let taken = bytes.len().min(self.room);
@@ -45,6 +58,10 @@ impl Side for Fake {
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.finished = true;
         Poll::Ready(Ok(()))
+    }
+
+    fn can_break(&self) -> bool {
+        self.breaks
     }
 }
 
@@ -108,4 +125,21 @@ fn who_has_said_goodbye_is_not_interrupted() {
     unknown.end_with(Goodbye::GoingAway.frame());
     pass(&mut unknown, &mut from, &mut to);
     assert_eq!(to.taken, Goodbye::ServiceRestart.frame());
+}
+
+/// Where the other side can be told, what ends in the middle of a frame has broken off.
+#[test]
+fn what_ends_within_a_frame_is_not_whole() {
+    for (bytes, is_whole) in [(&b"\x82\x03one"[..], true), (b"\x82\x03on", false), (b"\x82", false), (b"", true)] {
+        for breaks in [false, true] {
+            let mut from = Fake { gives: vec![bytes.into()], ends: true, ..Fake::default() };
+            from.gives.retain(|piece| !piece.is_empty());
+            let mut to = Fake { room: 100, breaks, ..Fake::default() };
+            let mut way = Way::new(Bytes::new(), PATIENCE, Some(Frames::default()));
+            let cx = &mut Context::from_waker(Waker::noop());
+            let passed = way.poll(cx, (&mut from, &mut to), None, &Spare::default());
+            assert_eq!(passed.is_ok(), is_whole || !breaks, "{bytes:?}");
+            assert_eq!(to.finished, is_whole || !breaks, "{bytes:?}");
+        }
+    }
 }
