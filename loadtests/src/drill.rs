@@ -2,6 +2,7 @@
 //! hold, and says what it saw.
 
 mod acknowledged;
+pub mod attacks;
 pub mod checks;
 pub mod demo;
 pub mod etcd_chaos;
@@ -69,6 +70,8 @@ pub enum Drill {
     Reload(reload::Arguments),
     /// Idle connections cost little memory, and still work.
     Idle(idle::Arguments),
+    /// Hostile clients in every way that is known: memory stays bounded, and good clients notice nothing.
+    Attacks(attacks::Arguments),
     /// Upstreams that fail in every way give the right answers in time, and hurt nobody else.
     UpstreamFaults,
     /// Every algorithm of limits under k6 at twice its rate: what gets through is what it says.
@@ -105,6 +108,7 @@ impl Drill {
             Drill::Pin
             | Drill::Reload(_)
             | Drill::Idle(_)
+            | Drill::Attacks(_)
             | Drill::UpstreamFaults
             | Drill::Limits
             | Drill::LimitsEdit
@@ -127,6 +131,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::Pin => pin::run(common).await,
         Drill::Reload(own) => reload::run(own, common).await,
         Drill::Idle(own) => idle::run(own, common).await,
+        Drill::Attacks(own) => attacks::run(own, common).await,
         Drill::UpstreamFaults => faults::run(common).await,
         Drill::Limits => limits::run(common).await,
         Drill::LimitsEdit => limits_edit::run(common).await,
