@@ -64,7 +64,7 @@ const SLOWER: f64 = 2.0;
 /// Below this many more, the machine's own unrest decides: a timer's tick, and a turn of the scheduler.
 const SLACK: Duration = Duration::from_millis(2);
 /// How long the last request may take that was due in an attack.
-const LATE: Duration = Duration::from_secs(3);
+const LATE: Duration = Duration::from_secs(5);
 /// How long connections may be there when their clients have gone.
 const GONE: Duration = Duration::from_secs(5);
 /// Files that the sockets of an attack take, on both sides.
@@ -84,7 +84,7 @@ impl Course {
     fn of(arguments: &Arguments, common: &Common) -> Self {
         let stretch = Duration::from_secs_f64(arguments.seconds);
         let millis = Duration::from_millis;
-        let short = Self { rounds: 1, warm_up: millis(150), quiet: millis(250), attack: millis(600), is_short: true };
+        let short = Self { rounds: 1, warm_up: millis(100), quiet: millis(200), attack: millis(500), is_short: true };
         let long =
             Self { rounds: arguments.rounds, warm_up: millis(1_000), quiet: stretch, attack: stretch, is_short: false };
         if common.short { short } else { long }

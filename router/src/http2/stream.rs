@@ -22,7 +22,7 @@ use crate::telemetry::Record;
 
 /// Answers one request.
 pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    let session = &*open.0;
+    let session = &*open.session;
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let is_whole = body.is_end_stream();

@@ -1,12 +1,14 @@
 //! Attackers who make the router keep as much as it lets them, on connections of HTTP/2.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use super::frames::{
-    DATA, HEADERS, LAST, Said, field, frame, get, kept_field, list, post, preface, request, stream, window_update,
+    DATA, HEADERS, LAST, Said, WINDOW_UPDATE, field, frame, get, kept_field, list, post, preface, request, stream,
+    window_update,
 };
 use super::ground::{Ground, Pace, crowd};
 use super::prey;
@@ -168,7 +170,10 @@ pub(super) async fn uploads(ground: Rc<Ground>) {
                 says.extend(frame(DATA, 0, stream(n), &[b'x'; 16 * 1024 - 1]));
             }
         }
-        holds(&ground, 65_535, &says, streams, |_| None).await;
+        // Not before there is room for all of it.
+        let waits = Cell::new(Some(says));
+        let begins = |said: Said| if said.kind == WINDOW_UPDATE { waits.take() } else { None };
+        holds(&ground, 65_535, &[], streams, begins).await;
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -92,9 +92,15 @@ async fn reads_nothing(ground: Rc<Ground>, size: u32, path: &'static str, fields
         if send(&ground, &mut stream, head("GET", path, fields).as_bytes(), 1).await.is_err() {
             return;
         }
-        // What is there to be read says nothing; that it was given up does.
-        let _ready = stream.ready(tokio::io::Interest::ERROR).await;
-        ground.stopped("reset");
+        // What is there to be read says nothing; that nothing more will come does.
+        loop {
+            sleep(Duration::from_millis(250)).await;
+            match stream.ready(Interest::READABLE | Interest::ERROR).await {
+                Ok(ready) if !ready.is_error() && !ready.is_read_closed() => {}
+                _ if matches!(stream.take_error(), Ok(None)) => return ground.stopped("closed"),
+                _ => return ground.stopped("reset"),
+            }
+        }
     })
     .await;
 }

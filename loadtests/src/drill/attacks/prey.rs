@@ -21,6 +21,8 @@ pub(super) const STALL: &str = "/prey/stall";
 /// Becomes a WebSocket, and never ends to speak.
 pub(super) const SOCKET: &str = "/prey/socket";
 
+/// What its sockets take that nobody reads.
+const ROOM: usize = 16 * 1024;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const LONG_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n";
 /// The answer to the key of RFC 6455 §1.3.
@@ -54,7 +56,10 @@ pub(super) fn start(address: SocketAddr, core: Option<usize>) -> Result<Apart<()
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = std::net::TcpListener::bind(address)?;
     // The standard library's queue is short.
-    socket2::SockRef::from(&socket).listen(4096)?;
+    let queue = socket2::SockRef::from(&socket);
+    // What the kernel takes for it does not relieve the router.
+    queue.set_recv_buffer_size(ROOM)?;
+    queue.listen(4096)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
