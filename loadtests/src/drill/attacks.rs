@@ -177,7 +177,7 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
             bad.is_empty(),
             format_args!(
                 "{}{grown} MiB; {stops}; failed: {}",
-                bad.iter().map(|b| format!("{b}: ")).collect::<String>(),
+                if bad.is_empty() { String::new() } else { bad.join(", ") + ": " },
                 seen.failed
             ),
         );

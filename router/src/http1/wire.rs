@@ -49,10 +49,13 @@ impl Spare {
 
     /// How much is read at once.
     fn read(&self) -> usize {
-        match self.crowd.get() {
-            ..=FEW => READ,
-            ..=MANY => READ_OF_MANY,
-            _ => READ_OF_MORE,
+        let crowd = self.crowd.get();
+        if crowd <= FEW {
+            READ
+        } else if crowd <= MANY {
+            READ_OF_MANY
+        } else {
+            READ_OF_MORE
         }
     }
 

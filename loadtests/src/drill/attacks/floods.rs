@@ -59,12 +59,8 @@ pub(super) async fn rapid_reset(ground: Rc<Ground>) {
 /// Requests that the router has to take back, because something is wrong on their stream.
 pub(super) async fn made_you_reset(ground: Rc<Ground>) {
     flood(ground, FRAMES, |n| {
-        let wrong = match n % 2 {
-            // More room than there may be.
-            0 => window_update(stream(n), 0x7fff_ffff),
-            _ => frame(DATA, END_STREAM, stream(n), b"behind the end"),
-        };
-        [get(n, prey::HANG), wrong].concat()
+        // More room than there may be: that is wrong on the stream alone.
+        [get(n, prey::HANG), window_update(stream(n), 0x7fff_ffff)].concat()
     })
     .await;
 }
@@ -80,15 +76,20 @@ pub(super) async fn empty_continuations(ground: Rc<Ground>) {
 
 /// The same in frames with a small field each.
 pub(super) async fn continuations(ground: Rc<Ground>) {
-    flood(ground, FRAMES, |n| match n {
-        0 => frame(HEADERS, END_STREAM, 1, &request("GET", prey::OK)),
-        _ => {
-            let mut fields = Vec::new();
-            field(b"x", &[b'y'; 100], &mut fields);
-            frame(CONTINUATION, 0, 1, &fields)
+    flood(ground, FRAMES, |n| {
+        if n == 0 {
+            return frame(HEADERS, END_STREAM, 1, &request("GET", prey::OK));
         }
+        let mut fields = Vec::new();
+        field(b"x", &[b'y'; 100], &mut fields);
+        frame(CONTINUATION, 0, 1, &fields)
     })
     .await;
+}
+
+/// Bodies that go on behind their end.
+pub(super) async fn behind_the_end(ground: Rc<Ground>) {
+    flood(ground, FRAMES, |n| [get(n, prey::HANG), frame(DATA, END_STREAM, stream(n), b"more")].concat()).await;
 }
 
 pub(super) async fn pings(ground: Rc<Ground>) {

@@ -13,7 +13,7 @@ use super::ground::{Ground, Pace, crowd};
 use super::prey;
 
 /// How many of a crowd come a second.
-const COMING: u32 = 1_500;
+const COMING: u32 = 500;
 /// What the socket of somebody takes who does not read.
 const LITTLE: u32 = 16 * 1024;
 

@@ -33,6 +33,8 @@ macro_rules! attacks {
 const HEAD: u64 = 12;
 const BODY: u64 = 36;
 const IDLE: u64 = 80;
+/// Until a crowd is there.
+const CROWD: u64 = 8;
 const CALM: &str = "GOAWAY ENHANCE_YOUR_CALM";
 
 pub(super) const ATTACKS: &[Attack] = attacks! {
@@ -56,6 +58,7 @@ pub(super) const ATTACKS: &[Attack] = attacks! {
     "h2-silent", IDLE, ["GOAWAY NO_ERROR"], hoards::silent;
     "h2-rapid-reset", 0, [CALM], floods::rapid_reset;
     "h2-made-you-reset", 0, [CALM], floods::made_you_reset;
+    "h2-behind-the-end", 0, ["GOAWAY PROTOCOL_ERROR", "GOAWAY STREAM_CLOSED", CALM], floods::behind_the_end;
     "h2-empty-continuations", 0, [CALM], floods::empty_continuations;
     "h2-continuations", 0, [CALM], floods::continuations;
     "h2-pings", 0, [CALM], floods::pings;
@@ -71,12 +74,12 @@ pub(super) const ATTACKS: &[Attack] = attacks! {
     "h2-tiny-data", 0, [], floods::tiny_data;
     "h2-too-many-streams", 0, ["RST_STREAM REFUSED_STREAM"], floods::too_many_streams;
     "h2-bomb", 0, [CALM, "GOAWAY COMPRESSION_ERROR", "RST_STREAM PROTOCOL_ERROR"], hoards::bomb;
-    "h2-largest-heads", 0, ["RST_STREAM REFUSED_STREAM"], hoards::largest_heads;
-    "h2-largest-heads-from-table", 0, ["RST_STREAM REFUSED_STREAM"], hoards::largest_heads_from_table;
+    "h2-largest-heads", CROWD, ["RST_STREAM REFUSED_STREAM"], hoards::largest_heads;
+    "h2-largest-heads-from-table", CROWD, ["RST_STREAM REFUSED_STREAM"], hoards::largest_heads_from_table;
     "h2-no-room", BODY, ["RST_STREAM CANCEL"], hoards::no_room;
     "h2-little-room", BODY, ["RST_STREAM CANCEL"], hoards::little_room;
     "h2-room-for-a-byte", 0, [], hoards::room_for_a_byte;
     "h2-room-in-time", BODY, ["RST_STREAM CANCEL"], hoards::room_in_time;
-    "h2-uploads", 0, [], hoards::uploads;
+    "h2-uploads", CROWD, [], hoards::uploads;
     "h2-uploads-in-bytes", 0, [CALM], hoards::uploads_in_bytes;
 };

@@ -175,10 +175,10 @@ fn heads_of_requests_under_way_have_a_bound_together() {
             peer.ending();
         }
     });
-    let site = Site::to(&upstream).listener("http2: {maxStreams: 20}").route("").start();
+    let site = Site::to(&upstream).listener("http2: {maxStreams: 30}").route("").start();
     let mut raw = Raw::connect(site.address());
     let large = get("/", &[("x", &"y".repeat(15_000))]);
-    // 20 times 3 KiB.
+    // 30 times 2 KiB.
     for stream in [1, 3, 5, 7, 9] {
         raw.ask(stream, &large);
     }
