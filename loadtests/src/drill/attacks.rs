@@ -210,7 +210,7 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
 async fn attacked(attack: &Attack, course: &Course, places: Places, source: Ipv4Addr) -> Result<Seen> {
     let mut siege = Siege::begin(places).await?;
     sleep(course.warm_up).await;
-    let before = siege.connections().await?;
+    let mut before = 0;
     let (mut tally_of_all, mut idle, mut peak, mut held) = (Tally::default(), 0, 0, 0);
     let (mut gone, mut busy, mut length) = (Some(Duration::ZERO), Duration::ZERO, Duration::ZERO);
     let (mut quiet, mut attacks) = (Vec::new(), Vec::new());
@@ -219,6 +219,7 @@ async fn attacked(attack: &Attack, course: &Course, places: Places, source: Ipv4
         sleep(course.quiet).await;
         if round == 0 {
             idle = siege.resident();
+            before = siege.connections().await?;
         }
         let (middle, cpu) = (Instant::now(), siege.cpu());
         let attackers = assail(*attack, &siege, places, source)?;

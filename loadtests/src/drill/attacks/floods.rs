@@ -13,13 +13,13 @@ use super::ground::{Ground, Pace, crowd};
 use super::prey;
 
 /// How many connections a flood comes on.
-const CONNECTIONS: u32 = 10;
+const CONNECTIONS: u32 = 5;
 /// Frames that each sends a second.
-const FRAMES: u32 = 2_000;
+const FRAMES: u32 = 4_000;
 /// The code of streams that are taken back: CANCEL.
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
-/// Frames on ten connections, 20,000 a second. `one` makes what is sent the n-th time on a connection.
+/// Frames on five connections, 20,000 a second. `one` makes what is sent the n-th time on a connection.
 async fn flood(ground: Rc<Ground>, a_second: u32, one: impl Fn(u32) -> Vec<u8> + Clone + 'static) {
     crowd(ground, CONNECTIONS, 100, move |ground, _| {
         let one = one.clone();
