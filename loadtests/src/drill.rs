@@ -2,6 +2,7 @@
 //! hold, and says what it saw.
 
 mod acknowledged;
+pub mod attacks;
 pub mod checks;
 pub mod clients;
 pub mod demo;
@@ -70,6 +71,8 @@ pub enum Drill {
     Reload(reload::Arguments),
     /// Idle connections cost little memory, and still work.
     Idle(idle::Arguments),
+    /// Hostile clients in every way that is known: memory stays bounded, and good clients notice nothing.
+    Attacks(attacks::Arguments),
     /// Upstreams that fail in every way give the right answers in time, and hurt nobody else.
     UpstreamFaults,
     /// Programs that others have written reach endpoints that others have written: curl, nghttp, h2load, websockets, grpcio.
@@ -108,6 +111,7 @@ impl Drill {
             Drill::Pin
             | Drill::Reload(_)
             | Drill::Idle(_)
+            | Drill::Attacks(_)
             | Drill::UpstreamFaults
             | Drill::Clients
             | Drill::Limits
@@ -131,6 +135,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Drill::Pin => pin::run(common).await,
         Drill::Reload(own) => reload::run(own, common).await,
         Drill::Idle(own) => idle::run(own, common).await,
+        Drill::Attacks(own) => attacks::run(own, common).await,
         Drill::UpstreamFaults => faults::run(common).await,
         Drill::Clients => clients::run(common).await,
         Drill::Limits => limits::run(common).await,

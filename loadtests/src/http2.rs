@@ -69,7 +69,7 @@ pub async fn exchange(address: SocketAddr, tls: Option<&Client>, request: Reques
     match tls {
         None => exchange_on(stream, request).await,
         Some(client) => {
-            let stream = client.clone().of_http2().handshake(stream).await.context("no handshake")?;
+            let stream = client.clone().offering(&[b"h2"]).handshake(stream).await.context("no handshake")?;
             if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 return Err(Error::new("HTTP/2 was not agreed to"));
             }

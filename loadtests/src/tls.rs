@@ -85,12 +85,21 @@ impl Client {
         Self { connector: TlsConnector::from(Arc::new(config)), ..self }
     }
 
-    /// The same client, which asks for HTTP/2 and for nothing else.
+    /// The same client, offering these protocols (ALPN).
     #[must_use]
-    pub fn of_http2(self) -> Self {
+    pub fn offering(self, protocols: &[&[u8]]) -> Self {
         let mut config = (**self.connector.config()).clone();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Self { connector: TlsConnector::from(Arc::new(config)), ..self }
+    }
+
+    /// The first bytes that the client says.
+    pub(crate) fn hello(&self) -> io::Result<Vec<u8>> {
+        let config = Arc::clone(self.connector.config());
+        let mut tls = rustls::ClientConnection::new(config, self.host.clone()).map_err(io::Error::other)?;
+        let mut bytes = Vec::new();
+        tls.write_tls(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Does the handshake.

@@ -114,6 +114,17 @@ impl Stand {
 pub struct Metrics(String);
 
 impl Metrics {
+    /// What the router says at `/metrics`.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// What has no labels.
+    pub fn plain(&self, name: &str) -> Result<f64> {
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+        self.0.lines().find_map(value).ok_or_else(|| Error::new(format!("the router does not tell {name}")))
+    }
+
     /// What is counted under this name with all of these labels, in whatever order; zero when it is not there.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let value = |line: &str| {

@@ -1,6 +1,6 @@
 //! A socket with what was received and not used yet.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -15,6 +15,12 @@ use crate::tls::stream::{Stream, TlsStream};
 const READ: usize = 72 * 1024;
 /// How much room there must be behind what is there already.
 const LITTLE: usize = 1024;
+/// How many requests of HTTP/2 a thread answers at the same time before less is read at once, and much less. Each may hold what
+/// was read last and its client does not take: a client has many of them, and opens them by a few bytes.
+const FEW: u32 = 64;
+const MANY: u32 = 256;
+const READ_OF_MANY: usize = 16 * 1024;
+const READ_OF_MORE: usize = 4 * 1024;
 /// Buffers of one thread that are kept while they are not in use.
 const MAX_SPARE: usize = 16;
 /// A buffer that grew larger than this is not kept.
@@ -26,9 +32,33 @@ const MAX_KEPT: usize = 2 * READ;
 pub(crate) struct Spare {
     input: RefCell<Vec<BytesMut>>,
     output: RefCell<Vec<Vec<u8>>>,
+    /// Requests of HTTP/2 that are being answered.
+    crowd: Cell<u32>,
 }
 
 impl Spare {
+    /// A request of HTTP/2 begins to be answered.
+    pub(crate) fn joins(&self) {
+        self.crowd.set(self.crowd.get().saturating_add(1));
+    }
+
+    /// And that is over.
+    pub(crate) fn leaves(&self) {
+        self.crowd.set(self.crowd.get().saturating_sub(1));
+    }
+
+    /// How much is read at once.
+    fn read(&self) -> usize {
+        let crowd = self.crowd.get();
+        if crowd <= FEW {
+            READ
+        } else if crowd <= MANY {
+            READ_OF_MANY
+        } else {
+            READ_OF_MORE
+        }
+    }
+
     pub(crate) fn input(&self) -> BytesMut {
         let mut buffer = self.input.borrow_mut().pop().unwrap_or_default();
         buffer.reserve(READ);
@@ -79,10 +109,12 @@ impl Wire {
         };
         ready?;
         if self.input.is_empty() {
+            // What is decrypted comes in records.
+            let read = if matches!(self.stream, Stream::Tls(_)) { READ } else { spare.read() };
             if self.input.capacity() == 0 {
-                self.input = spare.input();
+                self.input = if read < READ { BytesMut::with_capacity(read) } else { spare.input() };
             } else {
-                self.input.reserve(READ);
+                self.input.reserve(read);
             }
         } else if self.input.capacity() - self.input.len() < LITTLE {
             // Not by much: what comes slowly should not hold a large buffer.
@@ -107,8 +139,10 @@ impl Wire {
     /// Moves the beginning of something that came in part to a buffer of its size: whoever sends slowly, or sends
     /// nothing more, should not hold a large one.
     pub(crate) fn shrink(&mut self, spare: &Spare) {
-        if self.input.len() < READ / 8 && self.input.capacity() >= READ / 2 {
-            let mut small = BytesMut::with_capacity(self.input.len() * 2);
+        let length = self.input.len();
+        // What is saved has to be worth a copy, and more than what is left free, or it would be done each time.
+        if self.input.capacity() - length > READ / 4 {
+            let mut small = BytesMut::with_capacity(length + length.min(READ / 8));
             small.extend_from_slice(&self.input);
             spare.keep_input(std::mem::replace(&mut self.input, small));
         }
@@ -126,4 +160,41 @@ fn receive(tls: &mut TlsStream, cx: &mut Context<'_>, input: &mut BytesMut, spar
     let polled = tls.poll_receive(cx, &mut scratch, input);
     spare.keep_input(scratch);
     polled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn much_less_is_read_at_once_where_many_are_answered() {
+        let spare = Spare::default();
+        let reads = [1, FEW, 1, MANY - FEW, 1].map(|more| {
+            (0..more).for_each(|_| spare.joins());
+            spare.read()
+        });
+        assert_eq!(reads, [READ, READ_OF_MANY, READ_OF_MANY, READ_OF_MORE, READ_OF_MORE]);
+        (0..MANY + 3).for_each(|_| spare.leaves());
+        assert_eq!(spare.read(), READ);
+    }
+
+    /// A thousand heads of the greatest size that never end are a thousand times what one of them holds.
+    #[test]
+    fn what_came_in_part_holds_little_more_than_itself() {
+        let spare = Spare::default();
+        for length in [1, 100, 9_000, 20_000, 32_000] {
+            let mut wire = Wire::new(Stream::Gone);
+            wire.input = spare.input();
+            wire.input.extend_from_slice(&vec![b'x'; length]);
+            // Byte by byte it grows, and is made small again.
+            for _ in 0..1_000 {
+                wire.shrink(&spare);
+                let capacity = wire.input.capacity();
+                assert!(capacity <= wire.input.len() + READ / 4, "{length}: {capacity}");
+                wire.input.extend_from_slice(b"x");
+            }
+            assert_eq!(wire.input.len(), length + 1_000);
+            assert!(wire.input.iter().all(|byte| *byte == b'x'));
+        }
+    }
 }

@@ -16,6 +16,8 @@ use crate::http1::{Delimiting, MAX_LINES, plain_length};
 pub(crate) const MAX_LIST_BYTES: u32 = 32 * 1024 + 32 * MAX_LINES as u32;
 /// Header lines that a router adds: room for them is made at once.
 const ADDED_LINES: usize = 6;
+/// What stands in a line beside name and value.
+const PUNCTUATION: usize = 4;
 /// About how long a line is.
 const LINE_BYTES: usize = 48;
 
@@ -100,7 +102,9 @@ pub(crate) fn fields(map: &HeaderMap, more: usize) -> Result<Fields, Malformed> 
     if lines > MAX_LINES {
         return Err(Malformed::LargeHead);
     }
-    let mut fields = Fields::with_room(lines + more, (lines + more) * LINE_BYTES);
+    // As much as it takes: a head is kept for as long as its request is answered, and what grows by doubling holds twice that.
+    let bytes: usize = map.iter().map(|(name, value)| name.as_str().len() + value.len() + PUNCTUATION).sum();
+    let mut fields = Fields::with_room(lines + more, bytes + more * LINE_BYTES);
     let mut cookies = 0;
     for (name, value) in map {
         let bytes = value.as_bytes();

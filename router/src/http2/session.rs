@@ -12,6 +12,7 @@ use bytes::Bytes;
 use gridrouter_config::model;
 use h2::Reason;
 use h2::server::{Builder, Connection as Frames};
+use http::Request;
 
 use super::guard::Guard;
 use super::headers::MAX_LIST_BYTES;
@@ -28,6 +29,9 @@ use crate::tls::handshake::Secure;
 /// what waits for its turn, or whose endpoint takes nothing, keeps its part of the connection's from the others.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What the heads of a connection's requests may have together, for each request that it may have: they are kept for as long
+/// as their requests are answered. All may be of this size, or some of them larger.
+const HEAD: u32 = 2 * 1024;
 /// What of an answer may wait to be written, stream by stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What small pieces of bodies may cost that nobody has taken, 256 bytes each at the most: as many as one read may bring. Messages of a
@@ -56,7 +60,9 @@ pub(crate) struct Session {
     alarm: Rc<Alarm>,
     pub(super) guard: Rc<RefCell<Guard>>,
     /// Requests that are being answered.
-    open: Cell<usize>,
+    open: Cell<u32>,
+    /// What their heads have together, in bytes.
+    heads: Cell<u32>,
     /// Since when there are none.
     since: Cell<Millis>,
     /// When it is given up, whatever is on its way.
@@ -66,18 +72,26 @@ pub(crate) struct Session {
 }
 
 /// Counts a request for as long as it is being answered.
-pub(super) struct Open(pub(super) Rc<Session>);
+pub(super) struct Open {
+    pub(super) session: Rc<Session>,
+    /// What its head has, in bytes.
+    head: u32,
+}
 
 impl Open {
-    fn new(session: &Rc<Session>) -> Self {
+    fn new(session: &Rc<Session>, head: u32) -> Self {
         session.open.set(session.open.get() + 1);
-        Self(Rc::clone(session))
+        session.worker.spare.joins();
+        session.heads.set(session.heads.get() + head);
+        Self { session: Rc::clone(session), head }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let session = &self.0;
+        let session = &self.session;
+        session.heads.set(session.heads.get() - self.head);
+        session.worker.spare.leaves();
         session.open.set(session.open.get() - 1);
         session.since.set(session.worker.read_clock().millis());
         if session.open.get() == 0 && session.told.get().is_some() {
@@ -102,6 +116,7 @@ pub(crate) async fn run(connection: Rc<Connection>) {
         alarm: Alarm::new(),
         guard: Rc::clone(&guard),
         open: Cell::new(0),
+        heads: Cell::new(0),
         since: Cell::new(now),
         ends: Cell::new(None),
         told: Cell::new(None),
@@ -135,6 +150,15 @@ fn bounds(http2: model::ListenerHttp2) -> Builder {
     builder
 }
 
+/// How many bytes a request's head has.
+fn length<B>(request: &Request<B>) -> u32 {
+    let uri = request.uri();
+    let target =
+        uri.path().len() + uri.query().map_or(0, str::len) + uri.authority().map_or(0, |host| host.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    u32::try_from(target + fields.sum::<usize>()).unwrap_or(u32::MAX)
+}
+
 impl Session {
     /// The listener as it was when the connection began.
     pub(crate) fn document(&self) -> &Arc<model::Listener> {
@@ -147,9 +171,15 @@ impl Session {
         let now = self.worker.read_clock().millis();
         loop {
             match frames.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
+                Poll::Ready(Some(Ok((request, mut respond)))) => {
+                    let head = length(&request);
+                    if !self.has_room(head) {
+                        // It was not looked at, and may be sent again.
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                        continue;
+                    }
                     // Counted now: its task may begin when the connection was looked after.
-                    drop(tokio::task::spawn_local(stream::serve(Open::new(self), request, respond)));
+                    drop(tokio::task::spawn_local(stream::serve(Open::new(self, head), request, respond)));
                 }
                 // What is wrong the client was told.
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -158,6 +188,12 @@ impl Session {
             }
         }
         self.sleep(now)
+    }
+
+    /// Whether a request may be added whose head has so many bytes.
+    fn has_room(&self, head: u32) -> bool {
+        let most = self.document.http2.max_streams.saturating_mul(HEAD).max(MAX_LIST_BYTES);
+        self.heads.get().saturating_add(head) <= most
     }
 
     /// Ends the connection where that is due. Returns whether there is something new to be said.

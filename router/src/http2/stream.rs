@@ -26,7 +26,7 @@ use crate::telemetry::Record;
 
 /// Answers one request.
 pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    let session = &*open.0;
+    let session = &*open.session;
     let (parts, body) = request.into_parts();
     let connects = parts.extensions.get::<Protocol>().is_some();
     let is_head = parts.method == Method::HEAD;
@@ -82,7 +82,7 @@ fn become_tunnel(open: Open, connection: &Rc<Connection>, answer: Answer, mut re
     let receive = connection.incoming.borrow_mut().take_stream();
     // It fails when the client has gone.
     let (Some(receive), Ok(send)) = (receive, respond.send_response(response, false)) else { return };
-    let guard = Rc::clone(&open.0.guard);
+    let guard = Rc::clone(&open.session.guard);
     guard.borrow_mut().answered();
     let client = End::Stream(Box::new(StreamEnd::of_client(receive.into_stream(), send, guard)));
     let Some(tunnel) = Tunnel::between(connection, client, Bytes::new(), body) else { return };

@@ -166,6 +166,36 @@ fn streams_above_the_bound_are_refused() {
     eventually("three are passed on", || upstream.connections() == 3);
 }
 
+/// They are kept for as long as their requests are answered: all of a connection together have a bound, too. Who is turned away
+/// was not looked at, and may come again.
+#[test]
+fn heads_of_requests_under_way_have_a_bound_together() {
+    let upstream = Upstream::scripted(|peer| {
+        if peer.request().is_some() {
+            peer.ending();
+        }
+    });
+    let site = Site::to(&upstream).listener("http2: {maxStreams: 30}").route("").start();
+    let mut raw = Raw::connect(site.address());
+    let large = get("/", &[("x", &"y".repeat(15_000))]);
+    // 30 times 2 KiB.
+    for stream in [1, 3, 5, 7, 9] {
+        raw.ask(stream, &large);
+    }
+    let refused = raw.next_of(&[RST_STREAM]).unwrap();
+    assert_eq!((refused.stream, refused.code()), (9, Some(REFUSED_STREAM)));
+    // Small ones have room between them.
+    raw.ask(11, &get("/", &[]));
+    (0..5).for_each(|_| drop(upstream.received()));
+    raw.send(&frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]));
+    let mut stream = 11;
+    eventually("there is room again", || {
+        stream += 2;
+        raw.ask(stream, &large);
+        !upstream.drain().is_empty()
+    });
+}
+
 #[test]
 fn it_can_be_turned_off() {
     let upstream = Upstream::ok("fine");
