@@ -17,6 +17,7 @@ use crate::http1::encode::{self, Framing, Future, Start};
 use crate::http1::out::Out;
 use crate::http1::request::Head;
 use crate::http1::response::has_no_body;
+use crate::http1::wire::Stalled;
 use crate::upstream::response_body::ResponseBody;
 
 /// An answer to a client.
@@ -97,6 +98,7 @@ pub(super) async fn send(connection: &Rc<Connection>, answer: Answer, asker: Ask
         takes_trailers: asker.takes_trailers,
         rest: if bodiless { Rest::Nothing } else { Rest::Body },
         tempo: Tempo::default(),
+        stalled: None,
     };
     let whole = poll_fn(|cx| {
         connection.register(cx);
@@ -164,6 +166,8 @@ struct Sending<'a> {
     rest: Rest,
     /// How the client gets on with taking what is to be written.
     tempo: Tempo,
+    /// Whether it takes nothing.
+    stalled: Option<Stalled<'a>>,
 }
 
 impl Sending<'_> {
@@ -175,6 +179,9 @@ impl Sending<'_> {
             let mut incoming = self.connection.incoming.borrow_mut();
             let polled = self.out.poll_write(cx, &mut incoming.wire.stream, &mut written);
             drop(incoming);
+            if written > 0 || polled.is_ready() {
+                self.stalled = None;
+            }
             if written > 0 && !self.gets_on(written) {
                 return Poll::Ready(false);
             }
@@ -188,7 +195,10 @@ impl Sending<'_> {
                     Rest::Body => {}
                 },
                 Poll::Pending if self.is_given_up(cx) => return Poll::Ready(false),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.stalled.get_or_insert_with(|| Stalled::new(&self.connection.worker().spare));
+                    return Poll::Pending;
+                }
             }
         }
     }

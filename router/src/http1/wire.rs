@@ -15,8 +15,8 @@ use crate::tls::stream::{Stream, TlsStream};
 const READ: usize = 72 * 1024;
 /// How much room there must be behind what is there already.
 const LITTLE: usize = 1024;
-/// How many requests of HTTP/2 a thread answers at the same time before less is read at once, and much less. Each may hold what
-/// was read last and its client does not take: a client has many of them, and opens them by a few bytes.
+/// How many answers of a thread may wait for their clients to take something before less is read at once, and much less. Each
+/// holds what was read last, and over HTTP/2 a client has many of them, and opens them by a few bytes.
 const FEW: u32 = 64;
 const MANY: u32 = 256;
 const READ_OF_MANY: usize = 16 * 1024;
@@ -32,27 +32,17 @@ const MAX_KEPT: usize = 2 * READ;
 pub(crate) struct Spare {
     input: RefCell<Vec<BytesMut>>,
     output: RefCell<Vec<Vec<u8>>>,
-    /// Requests of HTTP/2 that are being answered.
-    crowd: Cell<u32>,
+    /// Answers that wait for their clients to take something.
+    stalled: Cell<u32>,
 }
 
 impl Spare {
-    /// A request of HTTP/2 begins to be answered.
-    pub(crate) fn joins(&self) {
-        self.crowd.set(self.crowd.get().saturating_add(1));
-    }
-
-    /// And that is over.
-    pub(crate) fn leaves(&self) {
-        self.crowd.set(self.crowd.get().saturating_sub(1));
-    }
-
     /// How much is read at once.
     fn read(&self) -> usize {
-        let crowd = self.crowd.get();
-        if crowd <= FEW {
+        let stalled = self.stalled.get();
+        if stalled <= FEW {
             READ
-        } else if crowd <= MANY {
+        } else if stalled <= MANY {
             READ_OF_MANY
         } else {
             READ_OF_MORE
@@ -85,6 +75,22 @@ impl Spare {
             buffer.clear();
             spare.push(buffer);
         }
+    }
+}
+
+/// Counts an answer for as long as it waits for its client to take something.
+pub(crate) struct Stalled<'s>(&'s Spare);
+
+impl<'s> Stalled<'s> {
+    pub(crate) fn new(spare: &'s Spare) -> Self {
+        spare.stalled.set(spare.stalled.get() + 1);
+        Self(spare)
+    }
+}
+
+impl Drop for Stalled<'_> {
+    fn drop(&mut self) {
+        self.0.stalled.set(self.0.stalled.get() - 1);
     }
 }
 
@@ -167,14 +173,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn much_less_is_read_at_once_where_many_are_answered() {
+    fn much_less_is_read_at_once_where_many_do_not_take_their_answers() {
         let spare = Spare::default();
+        let mut stalled = Vec::new();
         let reads = [1, FEW, 1, MANY - FEW, 1].map(|more| {
-            (0..more).for_each(|_| spare.joins());
+            stalled.extend((0..more).map(|_| Stalled::new(&spare)));
             spare.read()
         });
         assert_eq!(reads, [READ, READ_OF_MANY, READ_OF_MANY, READ_OF_MORE, READ_OF_MORE]);
-        (0..MANY + 3).for_each(|_| spare.leaves());
+        stalled.clear();
         assert_eq!(spare.read(), READ);
     }
 

@@ -20,6 +20,7 @@ use crate::http::answer::Answer;
 use crate::http::connection::Connection;
 use crate::http::tempo::Tempo;
 use crate::http1::response::has_no_body;
+use crate::http1::wire::Stalled;
 use crate::upstream::response_body::{BrokenOff, ResponseBody};
 
 /// What the client has to have room for before more of the answer is asked for: any at all. What is reserved is taken from all
@@ -47,8 +48,16 @@ pub(super) async fn send(
     if is_whole {
         return true;
     }
-    let mut sending =
-        Sending { connection, guard, stream, body, piece: Bytes::new(), is_last: false, tempo: Tempo::default() };
+    let mut sending = Sending {
+        connection,
+        guard,
+        stream,
+        body,
+        piece: Bytes::new(),
+        is_last: false,
+        tempo: Tempo::default(),
+        stalled: None,
+    };
     sending.stream.reserve_capacity(ROOM);
     poll_fn(|cx| {
         connection.register(cx);
@@ -88,6 +97,8 @@ struct Sending<'a> {
     is_last: bool,
     /// How the client gets on with taking what is to be sent.
     tempo: Tempo,
+    /// Whether it takes nothing.
+    stalled: Option<Stalled<'a>>,
 }
 
 impl Sending<'_> {
@@ -100,9 +111,13 @@ impl Sending<'_> {
                     Poll::Ready(Some(Ok(_))) => continue,
                     Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
                     Poll::Pending if self.is_given_up(cx) => return self.give_up(),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.stalled.get_or_insert_with(|| Stalled::new(&self.connection.worker().spare));
+                        return Poll::Pending;
+                    }
                 }
             }
+            self.stalled = None;
             if !self.piece.is_empty() {
                 match self.send() {
                     Ok(true) => return Poll::Ready(true),

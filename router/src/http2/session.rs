@@ -81,7 +81,6 @@ pub(super) struct Open {
 impl Open {
     fn new(session: &Rc<Session>, head: u32) -> Self {
         session.open.set(session.open.get() + 1);
-        session.worker.spare.joins();
         session.heads.set(session.heads.get() + head);
         Self { session: Rc::clone(session), head }
     }
@@ -91,7 +90,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         let session = &self.session;
         session.heads.set(session.heads.get() - self.head);
-        session.worker.spare.leaves();
         session.open.set(session.open.get() - 1);
         session.since.set(session.worker.read_clock().millis());
         if session.open.get() == 0 && session.told.get().is_some() {
