@@ -285,7 +285,9 @@ async fn measure(
             (busy, load::run(&plan, Pace::Rate(scenario.rate()), warm_up, window / 2, cpu).await?)
         }
         Speaks::Http2 | Speaks::Http2Through => {
-            let load = http2::Load { directory, core: cores.load, warm_up };
+            // Not where the proxy has its configuration, which one of them watches: h2load writes down every request.
+            let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+            let load = http2::Load { directory: scratch.path(), core: cores.load, warm_up };
             let plan = http2::plan(scenario, site, directory, arguments).await?;
             let busy = load.run(&plan, h2load::Pace::FlatOut(scenario::STREAMS), window, cpu).await?;
             (busy, load.run(&plan, h2load::Pace::Rate(scenario.rate()), window / 2, cpu).await?)

@@ -10,6 +10,7 @@ use crate::http1::encode::may_be_trailer;
 use crate::http1::malformed::Malformed;
 use crate::http1::request::Head;
 use crate::http1::{Delimiting, MAX_LINES, plain_length};
+use crate::limit::headers::{RATE_LIMIT, RATE_LIMIT_POLICY};
 
 /// The longest list of fields that is taken, as RFC 9113 §6.5.2 counts it: as much as a head of HTTP/1.1 may have, with what
 /// that counts for each line.
@@ -126,6 +127,10 @@ fn is_blank(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b' ' | b'\t'))
 }
 
+/// Names that most answers have and the http crate does not know: made once, not for each.
+static TOLD: HeaderName = HeaderName::from_static(RATE_LIMIT);
+static TOLD_POLICY: HeaderName = HeaderName::from_static(RATE_LIMIT_POLICY);
+
 /// Fields as they go by HTTP/2. What belongs to a connection of HTTP/1.1 is left out (RFC 9113 §8.2.2), and so is what cannot be
 /// there at all.
 pub(crate) fn map(fields: Fields, more: usize) -> HeaderMap {
@@ -134,7 +139,16 @@ pub(crate) fn map(fields: Fields, more: usize) -> HeaderMap {
         if belongs_to_connection(known) {
             return;
         }
-        if let (Ok(name), Ok(value)) = (HeaderName::from_lowercase(name), HeaderValue::from_maybe_shared(value)) {
+        let (name, is_fleeting) = if name == RATE_LIMIT.as_bytes() {
+            (Ok(TOLD.clone()), true)
+        } else if name == RATE_LIMIT_POLICY.as_bytes() {
+            (Ok(TOLD_POLICY.clone()), false)
+        } else {
+            (HeaderName::from_lowercase(name), false)
+        };
+        if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_maybe_shared(value)) {
+            // It is another one in every answer: the table of HPACK would hold nothing else.
+            value.set_sensitive(is_fleeting);
             map.append(name, value);
         }
     });
@@ -252,6 +266,15 @@ mod tests {
         plain.method = Method::CONNECT;
         let head = request(plain, true).unwrap();
         assert_eq!((head.method, head.upgrades), (Method::CONNECT, false));
+    }
+
+    #[test]
+    fn what_is_left_of_a_limit_is_not_kept_in_the_table_of_names_and_values() {
+        let lines = [("ratelimit-policy", "\"a\";q=1"), ("ratelimit", "\"a\";r=1"), ("x-ratelimit", "1")];
+        let map = map(lines.into_iter().collect(), 0);
+        let seen: Vec<_> = map.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(seen, lines);
+        assert_eq!(map.values().map(HeaderValue::is_sensitive).collect::<Vec<_>>(), [false, true, false]);
     }
 
     #[test]
