@@ -90,6 +90,8 @@ pub(crate) struct Connection {
     leaving: Cell<Leaving>,
     /// When it would have to be over otherwise.
     stays_until: Cell<Millis>,
+    /// The track that it has to leave though it is on none, because it began before the shift did.
+    left_track: Cell<Option<u32>>,
     /// Whether the answer is a stream that the client asks for again when it ends.
     pub(crate) is_renewed: Cell<bool>,
     /// What is on its way to a cell, for fences.
@@ -191,6 +193,7 @@ impl Connection {
             waits: Cell::default(),
             leaving: Cell::default(),
             stays_until: Cell::new(Millis::NEVER),
+            left_track: Cell::default(),
             is_renewed: Cell::default(),
             under_way: UnderWay::default(),
             is_tunnel: Cell::default(),
@@ -331,6 +334,18 @@ impl Connection {
         self.stays_until.set(deadline);
         self.request_deadline.set(at.min(deadline));
         self.arm(at.min(deadline));
+    }
+
+    /// Counts the answer among those that have to leave a track, or no more.
+    pub(crate) fn leaves_track(&self, track: Option<u32>) {
+        let before = self.left_track.replace(track);
+        if before != track {
+            for (track, leaves) in
+                before.map(|track| (track, false)).into_iter().chain(track.map(|track| (track, true)))
+            {
+                self.worker.counters.track(track, |counters| counters.leaves(leaves));
+            }
+        }
     }
 
     /// Makes the tunnel that this has become end, because its tenant is moving.
@@ -489,6 +504,7 @@ impl Connection {
         self.under_way.ends();
         self.request_deadline.set(Millis::NEVER);
         self.leaving.set(Leaving::Not);
+        self.leaves_track(None);
         self.is_renewed.set(false);
         self.dialect.set(Dialect::Plain);
         self.since.set(now);

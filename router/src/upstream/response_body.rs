@@ -199,7 +199,8 @@ impl ResponseBody {
         let (Some(group), None) = (self.record.group, &self.record.flight) else { return };
         let connection = &self.connection;
         let closes = connection.worker().flights.left.closes(group);
-        connection.leave(closes.unwrap_or(Millis::NEVER), connection.own_deadline());
+        connection.leave(closes.map_or(Millis::NEVER, |(at, _)| at), connection.own_deadline());
+        connection.leaves_track(closes.map(|(_, track)| track));
     }
 
     /// Ends it, if its time is over, before all of it was taken. Returns why.

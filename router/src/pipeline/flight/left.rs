@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use crate::clock::Millis;
 use crate::snapshot::Snapshot;
+use crate::snapshot::split::RunSide;
 
 /// For how long after the last answer should have ended requests look: one whose client takes nothing is held up.
 const LOOK_ON: Duration = Duration::from_mins(1);
@@ -15,8 +16,8 @@ const LOOK_ON: Duration = Duration::from_mins(1);
 /// One thread's view of the groups that were left.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
-    /// When answers of each are closed.
-    groups: RefCell<HashMap<u32, Millis>>,
+    /// When answers of each are closed, and what they are counted under.
+    groups: RefCell<HashMap<u32, (Millis, u32)>>,
     /// Until when requests look.
     until: Cell<Option<Millis>>,
 }
@@ -27,8 +28,8 @@ impl Left {
         self.until.get().is_some_and(|until| now < until)
     }
 
-    /// When answers of a group are closed, if it was left.
-    pub(crate) fn closes(&self, group: u32) -> Option<Millis> {
+    /// When answers of a group are closed, if it was left, and the number of the track that they are counted under.
+    pub(crate) fn closes(&self, group: u32) -> Option<(Millis, u32)> {
         self.groups.borrow().get(&group).copied()
     }
 
@@ -36,10 +37,10 @@ impl Left {
     pub(super) fn review(&self, snapshot: &Snapshot, now: Millis) -> bool {
         let mut groups = self.groups.borrow_mut();
         let (mut new, mut until) = (HashMap::new(), now);
-        for (group, drain) in left_by(snapshot) {
-            let at = groups.get(&group).copied().unwrap_or_else(|| now.after(drain));
+        for (side, drain) in left_by(snapshot) {
+            let at = groups.get(&side.group).map_or_else(|| now.after(drain), |(at, _)| *at);
             until = until.max(at);
-            new.insert(group, at);
+            new.insert(side.group, (at, side.counted));
         }
         let differs = *groups != new;
         if differs {
@@ -51,6 +52,6 @@ impl Left {
 }
 
 /// The groups that no request goes to, with how long answers of theirs may go on.
-fn left_by(snapshot: &Snapshot) -> impl Iterator<Item = (u32, Duration)> {
-    snapshot.runs.iter().filter_map(|run| Some((run.side(run.left?).group, run.document.drain)))
+fn left_by(snapshot: &Snapshot) -> impl Iterator<Item = (RunSide, Duration)> {
+    snapshot.runs.iter().filter_map(|run| Some((run.side(run.left?), run.document.drain)))
 }

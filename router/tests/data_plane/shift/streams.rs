@@ -259,3 +259,22 @@ fn what_began_before_the_shift_stays_if_all_comes_back_in_time() {
         );
     }
 }
+
+#[test]
+fn what_began_before_the_shift_is_counted_while_it_has_to_leave() {
+    let (blue, go) = streaming(CHUNKED);
+    let green = Upstream::ok("green");
+    let site = Tracks::of(&blue, &green).builder().start();
+    let mut client = open(&site, 1);
+    let long = |phase, share| shift(phase, share, "drain: 60s");
+    change(&site, &long("Running", "99%"));
+    assert_eq!(count(&site, "blue", "leaving"), 0);
+    for (phase, share, leaving) in [("Running", "100%", 1), ("RollingBack", "0%", 0), ("Running", "100%", 1)] {
+        change(&site, &long(phase, share));
+        eventually(share, || count(&site, "blue", "leaving") == leaving);
+    }
+    go.send(()).unwrap();
+    assert_eq!((client.chunk(), client.chunk(), client.chunk()), (b"first".into(), b"last".into(), Vec::new()));
+    eventually("it left", || count(&site, "blue", "leaving") == 0);
+    assert_eq!(count(&site, "blue", "requests"), 0, "it was none of the track's");
+}
