@@ -197,7 +197,8 @@ fn begin(
         Err(refusal) => {
             telemetry::limits::count(worker, &admission, refusal.tenant.as_deref());
             if let Some(route) = refusal.route {
-                web::notice(connection, route, &head.fields);
+                // It is refused, or kept by a fence, and then waits no longer.
+                let _late: Result<(), _> = web::notice(connection, route, head, now);
             }
             return Err(refuse(refusal, &admission));
         }
@@ -208,9 +209,7 @@ fn begin(
         connection.under_way.begins(placed.hash, is_write(&head.method) || switches);
     }
     let unfit = |reject, why| refuse(Refusal { route: Some(route), ..Refusal::of(reject, why) }, &admission);
-    if !switches && web::notice(connection, route, &head.fields) {
-        deadline::note(connection, &head.fields, now).map_err(|(reject, why)| unfit(reject, why))?;
-    }
+    web::notice(connection, route, head, now).map_err(|(reject, why)| unfit(reject, why))?;
     if connection.connects()
         && let Some(reject) = upgrade::is_unfit(route, head)
     {

@@ -7,10 +7,13 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use gridrouter_config::model::Action;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Dialect, Ending, GRPC, MESSAGE, PUSHBACK, STATUS, is_grpc};
+use super::{Dialect, Ending, GRPC, MESSAGE, PUSHBACK, STATUS, deadline, is_grpc};
+use crate::clock::Nanos;
 use crate::http::connection::Connection;
 use crate::http::fields::{Fields, Known};
+use crate::http::reject::Reject;
 use crate::http1::encode::may_be_trailer;
+use crate::http1::request::Head;
 use crate::snapshot::RoutePlan;
 
 const WEB: &[u8] = b"application/grpc-web";
@@ -54,17 +57,21 @@ impl Form {
     }
 }
 
-/// Notes that a request speaks gRPC-Web, where its route is for that. Returns whether it does.
-pub(crate) fn notice(connection: &Connection, route: &RoutePlan, fields: &Fields) -> bool {
+/// Notes that a request speaks gRPC-Web, where its route is for that, and its deadline: see [`deadline::note`]. What asks for another
+/// protocol is no call, whatever its content is said to be: an answer of 200 would say that there is a tunnel.
+pub(crate) fn notice(
+    connection: &Connection,
+    route: &RoutePlan,
+    head: &Head,
+    now: Nanos,
+) -> Result<(), (Reject, &'static str)> {
     let is_wanted = matches!(&route.document.action, Action::Forward(forward) if forward.grpc_web);
-    if !is_wanted || connection.dialect.get() != Dialect::Plain {
-        return false;
+    if !is_wanted || head.upgrades || connection.dialect.get() != Dialect::Plain {
+        return Ok(());
     }
-    let form = Form::of(fields);
-    if let Some(form) = form {
-        connection.dialect.set(Dialect::Web(form));
-    }
-    form.is_some()
+    let Some(form) = Form::of(&head.fields) else { return Ok(()) };
+    connection.dialect.set(Dialect::Web(form));
+    deadline::note(connection, &head.fields, now)
 }
 
 /// Makes the head of a request that of a call.
@@ -123,7 +130,45 @@ pub(crate) struct Encoder {
     form: Form,
     /// Lines of the last message that the answer's head had.
     ahead: Vec<u8>,
+    borders: Borders,
     is_over: bool,
+}
+
+/// How many bytes stand before a message: flags and its length.
+const HEAD: usize = 5;
+
+/// Where messages end.
+#[derive(Debug, Default)]
+struct Borders {
+    /// What has come of a message's head, and how much that is.
+    head: [u8; HEAD],
+    begun: usize,
+    /// How much of the message is still to come.
+    left: usize,
+}
+
+impl Borders {
+    fn pass(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let of_message = self.left.min(data.len());
+            self.left -= of_message;
+            data = data.get(of_message..).unwrap_or_default();
+            for byte in data.iter().take(HEAD - self.begun) {
+                self.head.rotate_left(1);
+                self.head[HEAD - 1] = *byte;
+                self.begun += 1;
+                data = data.get(1..).unwrap_or_default();
+            }
+            if self.begun == HEAD {
+                let [_, length @ ..] = self.head;
+                (self.left, self.begun) = (u32::from_be_bytes(length) as usize, 0);
+            }
+        }
+    }
+
+    fn is_within(&self) -> bool {
+        self.left > 0 || self.begun > 0
+    }
 }
 
 impl Encoder {
@@ -144,24 +189,42 @@ impl Encoder {
         }
         fields.insert(header::CONTENT_TYPE, content_type);
         fields.retain(|known, name| known != Known::ContentLength && name != b"trailer");
-        Some(Box::new(Self { form, ahead, is_over: false }))
+        Some(Box::new(Self { form, ahead, borders: Borders::default(), is_over: false }))
     }
 
     /// A piece of the body.
-    pub(crate) fn data(&self, data: Bytes) -> Bytes {
+    pub(crate) fn data(&mut self, data: Bytes) -> Bytes {
+        self.borders.pass(&data);
+        self.encoded(data)
+    }
+
+    /// Whether a message has come in part. What is written now, its client takes for the rest of it.
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.borders.is_within()
+    }
+
+    fn encoded(&self, data: Bytes) -> Bytes {
         if self.form.text_out { STANDARD.encode(data).into() } else { data }
     }
 
-    /// The last message: the trailers, as far as they may be passed on. None if there was one.
+    /// The last message: the trailers, as far as they may be passed on. None if there was one. A call without a status has failed,
+    /// which clients of gRPC know, and some of gRPC-Web do not.
     pub(crate) fn end(&mut self, trailers: Option<&HeaderMap>) -> Option<Bytes> {
         if std::mem::replace(&mut self.is_over, true) {
             return None;
         }
         let mut lines = std::mem::take(&mut self.ahead);
+        if trailers.is_some_and(|trailers| trailers.contains_key(STATUS)) {
+            // What stands behind the messages knows better.
+            lines.clear();
+        } else if !lines.starts_with(STATUS.as_bytes()) {
+            line(&mut lines, STATUS, b"2");
+            line(&mut lines, MESSAGE, b"the answer has no status");
+        }
         for (name, value) in trailers.into_iter().flatten().filter(|(name, _)| may_be_trailer(name)) {
             line(&mut lines, name.as_str(), value.as_bytes());
         }
-        Some(self.data(message(&lines)))
+        Some(self.encoded(message(&lines)))
     }
 
     /// Whether the last message was written.
@@ -188,13 +251,15 @@ fn message(lines: &[u8]) -> Bytes {
 /// The type and the body of an answer that is nothing but an ending.
 pub(crate) fn ending(form: Form, ending: Ending) -> (HeaderValue, Bytes) {
     let content_type = if form.text_out { "application/grpc-web-text+proto" } else { "application/grpc-web+proto" };
-    let mut encoder = Encoder { form, ahead: Vec::new(), is_over: false };
+    let mut encoder = Encoder { form, ahead: Vec::new(), borders: Borders::default(), is_over: false };
     let body = encoder.end(Some(&ending.trailers())).unwrap_or_default();
     (HeaderValue::from_static(content_type), body)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn fields(lines: &[(&str, &str)]) -> Fields {
@@ -257,7 +322,52 @@ mod tests {
         assert!(Encoder::of_answer(form, StatusCode::BAD_GATEWAY, &mut failed).is_none());
     }
 
+    #[test]
+    fn an_answer_without_a_status_has_failed() {
+        let form = Form { text_in: false, text_out: false };
+        let encoder = |lines: &[(&str, &str)]| {
+            let mut head = fields(&[&[("content-type", "application/grpc")], lines].concat());
+            Encoder::of_answer(form, StatusCode::OK, &mut head).unwrap()
+        };
+        let text = |bytes: Option<Bytes>| String::from_utf8(bytes.unwrap().split_off(HEAD).to_vec()).unwrap();
+        let none = "grpc-status: 2\r\ngrpc-message: the answer has no status\r\n";
+        assert_eq!(text(encoder(&[]).end(None)), none);
+        let trailers = |status: &'static str| {
+            HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static(status))])
+        };
+        assert_eq!(text(encoder(&[]).end(Some(&trailers("0")))), "grpc-status: 0\r\n");
+        assert_eq!(
+            text(encoder(&[("grpc-status", "0"), ("grpc-message", "x")]).end(Some(&trailers("5")))),
+            "grpc-status: 5\r\n"
+        );
+    }
+
     proptest::proptest! {
+        /// However messages are cut, it is known when one of them has come in part.
+        #[test]
+        fn borders_are_found(
+            sizes in proptest::collection::vec(0_usize..300, 1..8),
+            cuts in proptest::collection::vec(1..400_usize, 1..20),
+        ) {
+            let (mut body, mut ends) = (Vec::new(), vec![0]);
+            for size in sizes {
+                body.push(0);
+                body.extend_from_slice(&(size as u32).to_be_bytes());
+                body.resize(body.len() + size, 0xff);
+                ends.push(body.len());
+            }
+            let (mut borders, mut at) = (Borders::default(), 0);
+            for cut in cuts.iter().cycle() {
+                let to = (at + cut).min(body.len());
+                borders.pass(&body[at..to]);
+                at = to;
+                proptest::prop_assert_eq!(borders.is_within(), !ends.contains(&at));
+                if at == body.len() {
+                    break;
+                }
+            }
+        }
+
         /// However a text is cut, and wherever a piece of it was padded, the same bytes come out.
         #[test]
         fn text_is_read_wherever_it_is_cut(

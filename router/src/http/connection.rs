@@ -592,7 +592,10 @@ pub(crate) async fn run(connection: Rc<Connection>) {
             Served::Idle => {}
             Served::Http2 => return Box::pin(http2::session::run(connection)).await,
             Served::Over => return,
-            Served::Switched(tunnel) => return tunnel.run().await,
+            Served::Switched(tunnel) => {
+                tunnel.run().await;
+                return;
+            }
         }
     }
 }

@@ -107,9 +107,15 @@ impl Tunnel {
     }
 
     /// Lets pass what comes until it ends.
-    pub(crate) fn run(mut self: Box<Self>) -> impl std::future::Future<Output = ()> {
+    pub(crate) fn run(mut self: Box<Self>) -> impl std::future::Future<Output = Closed> {
         // No `async fn`, which would keep the tunnel twice: as it was given, and as it is used.
-        poll_fn(move |cx| self.poll(cx).map(|closed| self.closed = closed))
+        poll_fn(move |cx| {
+            let closed = self.poll(cx);
+            if let Poll::Ready(why) = closed {
+                self.closed = why;
+            }
+            closed
+        })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
@@ -159,7 +165,11 @@ impl Tunnel {
             counters.to_clients.add(down);
             counters.to_endpoints.add(up);
         }
-        Ok(!(self.to_client.is_over() && self.to_endpoint.is_over()))
+        if self.to_client.is_over() && self.to_endpoint.is_over() {
+            return Ok(false);
+        }
+        // A side that has said all of its own is not read any more: that it has gone shows nowhere else.
+        if self.client.has_gone(cx) || self.endpoint.has_gone(cx) { Err(Broken::Gone) } else { Ok(true) }
     }
 
     /// Takes note of what the router ends it for.

@@ -19,6 +19,8 @@ pub(crate) const MAX_LIST_BYTES: u32 = 32 * 1024 + 32 * MAX_LINES as u32;
 const ADDED_LINES: usize = 6;
 /// What stands in a line beside name and value.
 const PUNCTUATION: usize = 4;
+/// The longest name of a protocol. None that is in use has a third of it.
+const LONGEST_PROTOCOL: usize = 64;
 /// About how long a line is.
 const LINE_BYTES: usize = 48;
 
@@ -84,7 +86,7 @@ pub(crate) fn request(parts: Parts, is_whole: bool) -> Result<Head, Malformed> {
 fn ask_for(protocol: &str, fields: &mut Fields) -> Result<(), Malformed> {
     // h2 has not looked at it. RFC 9110 §7.8: a token, or two with a slash between them.
     let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_token_byte);
-    if !protocol.splitn(2, '/').all(is_token) {
+    if protocol.len() > LONGEST_PROTOCOL || !protocol.splitn(2, '/').all(is_token) {
         return Err(Malformed::BadConnect);
     }
     fields.append(Known::Connection.as_str(), "upgrade");

@@ -23,6 +23,7 @@ use crate::http::tunnel::end::{End, StreamEnd};
 use crate::http1::body::Decoder;
 use crate::pipeline::{self, own, upgrade};
 use crate::telemetry::Record;
+use crate::telemetry::tunnels::Closed;
 
 /// Answers one request.
 pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
@@ -31,8 +32,8 @@ pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond:
     let connects = parts.extensions.get::<Protocol>().is_some();
     let is_head = parts.method == Method::HEAD;
     let is_whole = body.is_end_stream();
-    // A tunnel is no call, whatever it says.
-    let dialect = if connects { Dialect::Plain } else { Dialect::of(&parts.headers) };
+    // A tunnel is no call, whatever it says: 200 would mean that there is one.
+    let dialect = if parts.method == Method::CONNECT { Dialect::Plain } else { Dialect::of(&parts.headers) };
     let body = Receiving::new(body, session.reached, connects);
     let (connection, answer) = match headers::request(parts, is_whole) {
         Ok(mut head) => {
@@ -83,11 +84,13 @@ fn become_tunnel(open: Open, connection: &Rc<Connection>, answer: Answer, mut re
     // It fails when the client has gone.
     let (Some(receive), Ok(send)) = (receive, respond.send_response(response, false)) else { return };
     let guard = Rc::clone(&open.session.guard);
-    guard.borrow_mut().answered();
     let client = End::Stream(Box::new(StreamEnd::of_client(receive.into_stream(), send, guard)));
     let Some(tunnel) = Tunnel::between(connection, client, Bytes::new(), body) else { return };
     drop(tokio::task::spawn_local(async move {
-        tunnel.run().await;
+        if tunnel.run().await != Closed::Broken {
+            // Who takes it back at once has not been served.
+            open.session.guard.borrow_mut().answered();
+        }
         drop(open);
     }));
 }

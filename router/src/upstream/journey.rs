@@ -248,11 +248,9 @@ impl Journey {
                     Box::pin(share(connection, plan, timeouts, self.purpose())).await
                 }
             };
-            let way = match way {
-                // What is spoken there has no trailers that a call could end with.
-                Ok(Way::Own(_)) if connection.dialect.get().web().is_some() => Err(Reject::UpstreamNoHttp2),
-                way => way,
-            };
+            // What is spoken there has no trailers that a call could end with. That is not the endpoint's fault, which serves others.
+            let is_unfit = matches!(&way, Ok(Way::Own(_))) && connection.dialect.get().web().is_some();
+            let way = if is_unfit { Err(Reject::UpstreamNoHttp2) } else { way };
             let mut is_own = true;
             if let Ok(Way::Shared(place)) = &way {
                 (is_own, reused) = (false, !fresh && place.is_reused());
@@ -261,6 +259,7 @@ impl Journey {
                 Err(reject @ (Reject::RequestTimeout | Reject::RouterOverloaded)) => Then::Over(reject),
                 Err(reject) if is_busy(worker, endpoint, reject) => Then::Beside(reject),
                 Err(reject @ Reject::UpstreamNoUpgrade) => Then::Beside(reject),
+                Err(reject) if is_unfit => Then::Beside(reject),
                 Err(reject) => Then::Elsewhere(reject),
                 Ok(way) => match self.attempt(connection, timeouts, way, reused).await {
                     Ok((head, carrier)) => {

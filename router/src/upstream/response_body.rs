@@ -303,8 +303,13 @@ impl ResponseBody {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => continue,
                     Ok(data) => Some(web.data(data)),
+                    Err(_) if web.is_within_message() => return Poll::Ready(Some(Err(BrokenOff::Upstream))),
                     Err(frame) => web.end(frame.trailers_ref()),
                 },
+                Some(Err(why)) if web.is_within_message() => return Poll::Ready(Some(Err(why))),
+                None if web.is_within_message() && !web.is_over() => {
+                    return Poll::Ready(Some(Err(BrokenOff::Upstream)));
+                }
                 None => web.end(None),
                 Some(Err(why)) => match outcome::ending_of(why) {
                     Some(ending) => web.end(Some(&ending.trailers())),

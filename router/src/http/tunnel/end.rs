@@ -191,6 +191,19 @@ impl Side for StreamEnd {
 }
 
 impl End {
+    /// Whether the other end has taken its stream back, or its connection has ended. Of a connection of its own, who reads or writes
+    /// learns of it.
+    pub(super) fn has_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Wire(_) => false,
+            Self::Stream(stream) => match stream.send.poll_reset(cx) {
+                // It only wants nothing more (RFC 9113 §8.1).
+                Poll::Ready(Ok(Reason::NO_ERROR)) | Poll::Pending => false,
+                Poll::Ready(Ok(_) | Err(_)) => true,
+            },
+        }
+    }
+
     /// Ends such that the other end takes what came for all.
     pub(super) fn say_goodbye(&mut self) {
         match self {

@@ -7,7 +7,7 @@ use http::{Request, Response};
 
 use super::super::http2::requests::with_client;
 use super::super::support::http2::{Call, Http2Upstream, send_all};
-use super::super::support::{Message, Site, Upstream, eventually};
+use super::super::support::{Builder, Ending, Message, PATIENCE, Site, Upstream, eventually};
 use super::{Told, begin, server, to};
 
 const MESSAGE: &[u8] = b"\0\0\0\0\x02hi";
@@ -96,7 +96,8 @@ fn an_answer_that_is_all_trailers_has_them_in_the_body_too() {
     );
     // Without a status it is none that passes for done.
     let answer = site.exchange(post("/none", BINARY, MESSAGE));
-    assert_eq!(parts(&answer.body), (vec![b"hi".to_vec()], String::new()));
+    let unknown = "grpc-status: 2\r\ngrpc-message: the answer has no status\r\n";
+    assert_eq!(parts(&answer.body), (vec![b"hi".to_vec()], unknown.to_owned()));
 }
 
 #[test]
@@ -203,4 +204,55 @@ fn an_endpoint_that_turns_out_to_speak_http_1_gets_no_call() {
     let answer = site.exchange(post("/s/M", BINARY, MESSAGE));
     assert_eq!((answer.status(), answer.header("x-gridrouter-reject")), (200, Some("upstream_no_http2")));
     assert!(parts(&answer.body).1.starts_with("grpc-status: 14\r\n"));
+}
+
+/// A service of either protocol, whose endpoint speaks HTTP/1.1.
+fn auto(upstream: &Upstream) -> Builder {
+    let blue = format!("{{blue: [{{address: {}}}]}}", upstream.address());
+    Site::builder().document(&format!("kind: Service\nname: all\nendpoints: {blue}\nprotocol: auto"))
+}
+
+/// One look at the type of a request's content must not take endpoints away from everybody else.
+#[test]
+fn a_call_to_endpoints_of_http_1_is_nobodys_failure() {
+    let upstream = Upstream::ok("fine");
+    let site = auto(&upstream).route("grpcWeb: true").start();
+    for _ in 0..3 {
+        let answer = site.exchange(post("/s/M", BINARY, MESSAGE));
+        assert_eq!(answer.header("x-gridrouter-reject"), Some("upstream_no_http2"));
+        site.get("/").assert_ok("fine");
+    }
+}
+
+/// What is written in the middle of a message its client takes for the rest of it.
+#[test]
+fn a_deadline_in_the_middle_of_a_message_cuts_the_answer() {
+    for (ahead, is_cut) in [(&b"\0\0\0\0\x28half of it"[..], true), (b"\0\0\0", true), (MESSAGE, false)] {
+        let upstream = Http2Upstream::scripted(move |mut call: Call| async move {
+            let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let mut stream = call.respond.send_response(head, false).unwrap();
+            stream.send_data(Bytes::from_static(ahead), false).unwrap();
+            call.wait().await;
+        });
+        let site = site(&upstream);
+        let mut client = site.client();
+        client.send(post("/s/M", &format!("{BINARY}grpc-timeout: 300m\r\n"), b""));
+        assert_eq!(client.head().status(), 200);
+        let (Ending::Closed(rest) | Ending::Reset(rest) | Ending::Open(rest)) = client.ending_within(PATIENCE);
+        let text = String::from_utf8_lossy(&rest);
+        assert_eq!((text.contains("grpc-status"), text.ends_with("0\r\n\r\n")), (!is_cut, !is_cut), "{text:?}");
+    }
+}
+
+/// 200 would say that there is a tunnel.
+#[test]
+fn what_asks_for_another_protocol_is_no_call() {
+    let upstream = Upstream::ok("fine");
+    let site = auto(&upstream)
+        .document("kind: Limit\nname: none\nkey: [route]\nfixedWindow: {limit: 1, window: 1h}")
+        .route("grpcWeb: true\nlimits: [none]")
+        .start();
+    site.get("/").assert_ok("fine");
+    let lines = format!("GET / HTTP/1.1\r\nHost: a\r\n{BINARY}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    site.exchange(lines).assert_reject(429, "limit_exceeded");
 }

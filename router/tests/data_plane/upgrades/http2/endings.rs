@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use h2::Reason;
@@ -47,17 +49,21 @@ fn sending(bytes: &'static [u8]) -> Upstream {
 /// A tunnel frame by frame.
 fn raw_tunnel(site: &Site) -> Raw {
     let mut raw = Raw::connect(site.address());
+    ask(&mut raw, 1, "websocket");
+    raw
+}
+
+fn ask(raw: &mut Raw, stream: u32, protocol: &str) {
     let list = [
         (":method", "CONNECT"),
-        (":protocol", "websocket"),
+        (":protocol", protocol),
         (":scheme", "http"),
         (":path", "/"),
         (":authority", "a.test"),
         ("sec-websocket-version", "13"),
     ];
-    raw.send(&frame(HEADERS, END_HEADERS, 1, &fields(&list)));
+    raw.send(&frame(HEADERS, END_HEADERS, stream, &fields(&list)));
     assert_eq!(raw.status(), 200);
-    raw
 }
 
 #[test]
@@ -129,6 +135,34 @@ fn a_client_that_takes_it_back_ends_it_for_the_endpoint() {
     upstream.received();
     upstream.received();
     eventually("its end", || open(&site) == 0);
+}
+
+/// Its side is not read any more then: a thousand of these must not be left behind by a client that has gone.
+#[test]
+fn a_client_that_has_said_all_and_takes_it_back_ends_it_too() {
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::scripted(move |peer| {
+        agree(peer, "");
+        // It keeps its own half open.
+        let _ended = peer.stream.read_to_end(&mut Vec::new());
+        let _until = wait.lock().unwrap().recv_timeout(10 * PATIENCE);
+    });
+    let site = Site::to(&upstream).route("upgrades: [tcp]").start();
+    let mut raw = Raw::connect(site.address());
+    for stream in [1, 3] {
+        ask(&mut raw, stream, "tcp");
+        upstream.received();
+        raw.send(&frame(DATA, END_STREAM, stream, b""));
+        eventually("it is open", || open(&site) == 1);
+        if stream == 1 {
+            raw.send(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+            eventually("its end", || open(&site) == 0);
+        }
+    }
+    drop(raw);
+    eventually("its end with the connection's", || open(&site) == 0);
+    drop(go);
 }
 
 /// Nothing but DATA may come on a stream that is a tunnel (RFC 9113 §8.5).
