@@ -175,6 +175,8 @@ fn a_router_tells_what_it_has_in_force_for_as_long_as_it_lives() {
     publish(&server, &registering());
     let router = InEtcd::start(&server, "r", None);
     eventually("the router in etcd", || routers(&mut raw).len() == 1);
+    // What others see in etcd it learns of itself a moment later.
+    eventually("it knows", || router.ready()["presence"]["registered"] == true);
     let ready = router.ready();
     let told = routers(&mut raw).remove(0);
     assert_eq!((told.id.as_str(), told.generation), ("r", 1));
