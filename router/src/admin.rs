@@ -26,9 +26,11 @@ const MAX_LIST_BYTES: u32 = 16 * 1024;
 /// How often such a client is asked whether it is there, and how long it has to say so: who watches says nothing by itself.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 const ANSWERS_IN: Duration = Duration::from_secs(20);
-/// How long a client may take to say what it speaks, as with a head of HTTP/1.1, and how often what has come of that is looked at.
+/// How long a client may take to say what it speaks, as with a head of HTTP/1.1, and how often what has come of that is looked at:
+/// soon at first, ever more rarely then.
 const GREETING: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
+const LOOK_AT_MOST: Duration = Duration::from_millis(250);
 /// What a client begins with that speaks HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -101,6 +103,7 @@ fn http2() -> hyper::server::conn::http2::Builder<TokioExecutor> {
 /// Whether a client begins with the preface of HTTP/2. Nothing of it is taken.
 async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     let mut begins = [0; PREFACE.len()];
+    let mut pause = LOOK;
     loop {
         let length = stream.peek(&mut begins).await?;
         let came = begins.get(..length).unwrap_or_default();
@@ -110,8 +113,10 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
         if length == PREFACE.len() {
             return Ok(true);
         }
-        // What has come is there at once when it is looked at again.
-        tokio::time::sleep(LOOK).await;
+        // What has come is there at once when it is looked at again. Who sends half a preface and no more is looked at ever more
+        // rarely.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK_AT_MOST);
     }
 }
 

@@ -71,7 +71,7 @@ fn give_memory_back() -> Result<(), String> {
     const PAGE: usize = 2 * 1024 * 1024;
     const PAUSE: Duration = Duration::from_secs(2);
     let give = || loop {
-        std::thread::sleep(PAUSE);
+        std::thread::park_timeout(PAUSE);
         drop(std::hint::black_box(Vec::<u8>::with_capacity(PAGE)));
     };
     let thread = std::thread::Builder::new().name("memory".to_owned()).spawn(give);

@@ -4,6 +4,7 @@
 //! request touches no counter that another thread writes.
 
 pub mod calls;
+pub mod connections;
 pub mod counters;
 pub mod handshakes;
 pub(crate) mod limits;

@@ -233,8 +233,10 @@ impl Drop for Tunnel {
         connection.is_tunnel.set(false);
         connection.worker().counters.shared.tunnels.closed(self.closed);
         tracing::debug!(client = %connection.origin.peer, why = self.closed.as_str(), "a tunnel was closed");
-        for end in [&mut self.client, &mut self.endpoint] {
-            if self.closed == Closed::Ended || self.ending.is_some() {
+        for (end, way) in [(&mut self.client, &self.to_client), (&mut self.endpoint, &self.to_endpoint)] {
+            if way.is_held() {
+                end.reset();
+            } else if self.closed == Closed::Ended || self.ending.is_some() {
                 end.say_goodbye();
             } else {
                 // Neither side is to take for whole what broke off.

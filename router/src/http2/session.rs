@@ -22,6 +22,7 @@ use crate::clock::Millis;
 use crate::http::connection::{Connection, Origin};
 use crate::listener::wheel::Alarm;
 use crate::listener::worker::Worker;
+use crate::telemetry::connections::Ended;
 use crate::tls::handshake::Secure;
 
 /// What a client may send of one body before the router has passed on any of it, and of all bodies of a connection. All of
@@ -69,6 +70,8 @@ pub(crate) struct Session {
     ends: Cell<Option<Millis>>,
     /// When the client was told to open no more streams.
     told: Cell<Option<Millis>>,
+    /// Why it ends.
+    why: Cell<Ended>,
 }
 
 /// Counts a request for as long as it is being answered.
@@ -118,6 +121,7 @@ pub(crate) async fn run(connection: Rc<Connection>) {
         since: Cell::new(now),
         ends: Cell::new(None),
         told: Cell::new(None),
+        why: Cell::new(Ended::Client),
         document,
         worker: Rc::clone(&worker),
     });
@@ -126,9 +130,13 @@ pub(crate) async fn run(connection: Rc<Connection>) {
     let io = Io::new(stream, early, worker).guarded(guard);
     let handshake = bounds(http2).handshake::<_, Bytes>(io);
     // What begins as the preface is given the time of a head to become one.
-    let Ok(Ok(mut frames)) = tokio::time::timeout(session.document.timeouts.head, handshake).await else { return };
+    let Ok(Ok(mut frames)) = tokio::time::timeout(session.document.timeouts.head, handshake).await else {
+        session.worker.counters.shared.connections.ended(Ended::Refused);
+        return;
+    };
     poll_fn(|cx| session.poll(cx, &mut frames)).await;
     session.alarm.cancel();
+    session.worker.counters.shared.connections.ended(session.why.get());
 }
 
 /// What a client may do.
@@ -209,12 +217,14 @@ impl Session {
             self.worker.counters.shared.http2_floods.add(u64::from(flood.is_some()));
             frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             self.ends.set(Some(now.after(GOODBYE)));
+            self.why.set(if flood.is_some() { Ended::Flood } else { Ended::Refused });
             return true;
         }
         let idle = self.open.get() == 0 && now >= self.since.get().after(self.document.timeouts.idle);
         if self.told.get().is_none() && (idle || self.has_to_leave()) {
             frames.graceful_shutdown();
             self.told.set(Some(now));
+            self.why.set(if idle { Ended::Idle } else { Ended::Drained });
             return true;
         }
         false

@@ -151,7 +151,7 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     }
     let connection = Connection::new(worker, Stream::Plain(stream), None, origin, document);
     drop(tokio::task::spawn_local(async move {
-        connection::run(connection).await;
+        connection::serve::run(connection).await;
         drop((counted, seat));
     }));
 }
@@ -165,7 +165,7 @@ enum Spoken {
 impl Spoken {
     async fn serve(self) {
         match self {
-            Self::Http1(connection) => connection::run(connection).await,
+            Self::Http1(connection) => connection::serve::run(connection).await,
             Self::Http2(connection) => Box::pin(http2::session::run(connection)).await,
         }
     }

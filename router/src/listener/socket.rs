@@ -8,6 +8,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Connections that may wait to be accepted; the kernel takes the smaller of this and `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 4096;
 
+/// How much of an answer the kernel takes that it cannot send yet, for each connection.
+///
+/// Without it the kernel takes up to `net.ipv4.tcp_wmem`, 4 MiB, from everybody whose client does not read: a few hundred such clients take
+/// all memory that the machine has for TCP, and everybody's connections stall. What is on its way does not count, so that a client that
+/// reads is not slower for it, however far away it is.
+const UNSENT: u32 = 128 * 1024;
+
 /// Binds `count` sockets on one address; with port 0 the kernel's choice is the same for all.
 pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     // SO_REUSEPORT would let two routers share a port without a word. So first without.
@@ -27,6 +34,9 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
+    // Connections have it from the socket that they are accepted from.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     if address.is_ipv6() {
         socket.set_only_v6(address.ip().to_string() != "::")?;
     }

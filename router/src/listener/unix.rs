@@ -12,6 +12,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use gridrouter_config::address::NOBODY;
+use rustix::fs::OFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -58,7 +59,11 @@ impl Turn {
         let busy = || io::Error::new(io::ErrorKind::AddrInUse, "somebody else is about to listen there");
         let name = format!("{path}.new.lock");
         for _ in 0..TRIES {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name)?;
+            // A symbolic link there is somebody else's, and could name any file.
+            let own_only = OFlags::NOFOLLOW.bits().cast_signed();
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true).mode(0o600).custom_flags(own_only);
+            let file = options.open(&name)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(busy()),
@@ -222,6 +227,17 @@ mod tests {
         drop(turn);
         remove(path, id);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_symbolic_link_in_the_place_of_the_lock_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let path = path.to_str().unwrap();
+        let other = directory.path().join("other");
+        std::os::unix::fs::symlink(&other, format!("{path}.new.lock")).unwrap();
+        bind(path, 0o600).unwrap_err();
+        assert!(!other.exists());
     }
 
     #[test]

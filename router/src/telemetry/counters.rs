@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::calls::CallCounters;
+use super::connections::ConnectionCounters;
 use super::handshakes::HandshakeCounters;
 use super::limits::Refusals;
 use super::mirror::MirrorCounters;
@@ -130,6 +131,8 @@ pub struct ThreadCounters {
     pub handshakes: HandshakeCounters,
     /// Connections that were upgraded.
     pub tunnels: TunnelCounters,
+    /// Connections that ended, but for those.
+    pub connections: ConnectionCounters,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections that speak HTTP/2.

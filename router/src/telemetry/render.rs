@@ -18,6 +18,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::connections::Ended;
 use super::counters::{BUCKET_MICROS, LimitCounters, RequestCounters, ThreadCounters};
 use super::tracks::{self, RunSum, TrackSum, octaves};
 use crate::http::reject::Reject;
@@ -210,6 +211,14 @@ impl Out<'_, '_> {
         let mut metric = self.metric("connections_refused", help, MetricType::Counter)?;
         for (reason, value) in refused {
             counter(&mut metric.encode_family(&[("reason", reason)])?, value)?;
+        }
+        let help = "Client connections that ended and were not upgraded, by reason";
+        let mut metric = self.metric("connections_closed", help, MetricType::Counter)?;
+        for why in Ended::ALL {
+            counter(
+                &mut metric.encode_family(&[("reason", why.as_str())])?,
+                threads.iter().map(|thread| thread.connections.get(*why)).sum(),
+            )?;
         }
         let handed = sum(|t| t.handed_over.get());
         self.counter("connections_handed_over", "Client connections handed to a thread with fewer", handed)?;

@@ -1,27 +1,11 @@
 //! What is counted of connections that were upgraded.
 
+use super::connections::reasons;
 use super::counters::Counter;
 
-/// Declares why tunnels end, with the words for it.
-macro_rules! closed {
-    ($($(#[$doc:meta])* $variant:ident $word:literal;)*) => {
-        /// Why a tunnel ended.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Closed { $($(#[$doc])* $variant,)* }
-
-        impl Closed {
-            /// Every reason.
-            pub const ALL: &[Closed] = &[$(Closed::$variant,)*];
-
-            /// As metrics and logs say it.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Closed::$variant => $word,)* }
-            }
-        }
-    };
-}
-
-closed! {
+reasons! {
+    /// Why a tunnel ended.
+    Closed
     /// Both sides have said all they had to say.
     Ended "ended";
     /// One side has gone.

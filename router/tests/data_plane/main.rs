@@ -16,6 +16,7 @@ mod corners;
 #[cfg(test)]
 mod early;
 #[cfg(test)]
+mod ends;
 mod expect;
 #[cfg(test)]
 mod framing;

@@ -21,7 +21,7 @@ pub(super) const STALL: &str = "/prey/stall";
 /// Becomes a WebSocket, and never ends to speak.
 pub(super) const SOCKET: &str = "/prey/socket";
 
-/// What its sockets take that nobody reads.
+/// What its sockets take that nobody reads, in either direction.
 const ROOM: usize = 16 * 1024;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const LONG_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n";
@@ -59,6 +59,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let queue = socket2::SockRef::from(&socket);
     // What the kernel takes for it does not relieve the router.
     queue.set_recv_buffer_size(ROOM)?;
+    queue.set_send_buffer_size(ROOM)?;
     queue.listen(4096)?;
     socket.set_nonblocking(true)?;
     Ok(socket)

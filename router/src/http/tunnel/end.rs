@@ -212,6 +212,15 @@ impl End {
         }
     }
 
+    /// Ends at once, where the other side does not take what is sent: the kernel would keep that for a while, for nobody, and the end
+    /// behind it.
+    pub(super) fn reset(&mut self) {
+        match self {
+            Self::Wire(wire) => wire.stream.reset_on_close(),
+            Self::Stream(_) => self.omit_goodbye(),
+        }
+    }
+
     /// Ends such that it does not.
     pub(super) fn omit_goodbye(&mut self) {
         match self {

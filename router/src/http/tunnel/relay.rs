@@ -167,6 +167,11 @@ impl Way {
         self.state == State::Over
     }
 
+    /// Whether the side that is sent to does not take it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.tempo.since().is_some()
+    }
+
     /// Until when it waits for the side that is sent to; never, if it does not.
     pub(crate) fn gives_up(&self) -> Millis {
         self.tempo.since().map_or(Millis::NEVER, |since| since.after(self.patience.pause))

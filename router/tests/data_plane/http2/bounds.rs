@@ -118,6 +118,8 @@ fn idle_connections_end() {
     // So do those that say nothing behind the preface, and those that say nothing at all.
     assert!(Raw::connect(site.address()).ends_within(PATIENCE));
     assert!(Raw::silent(site.address()).ends_within(PATIENCE));
+    let idle = || site.count("gridrouter_connections_closed_total{reason=\"idle\"}");
+    eventually("they are counted as idle", || idle() == 3);
 }
 
 #[test]
