@@ -14,3 +14,4 @@ pub(crate) mod pace;
 mod payload;
 pub(crate) mod pool;
 pub(crate) mod response_body;
+pub(crate) mod turns;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use self::timeline::{Change, Timeline};
 use super::holds_within;
+use super::stand::Metrics;
 use crate::error::{Context, Error, Result};
 use crate::etcd::Cluster;
 use crate::fleet::Fleet;
@@ -21,6 +22,7 @@ use crate::gridctl::Gridctl;
 use crate::k6::crowd::{Crowd, Size};
 use crate::ports;
 use crate::process::{Ending, Process};
+use crate::proxies::gridrouter;
 use crate::tools::Tool;
 use crate::upstream::journal::Journal;
 use crate::upstream::{Behaviour, Endpoint, Label};
@@ -37,6 +39,8 @@ pub(super) const ROUTERS: usize = 2;
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 const CELLS: [&str; 2] = ["cell-1", "cell-2"];
+/// What routers count of clients' connections that ended, by reason.
+const CLOSED: &str = "gridrouter_connections_closed_total";
 /// What the paths of requests begin with; then comes the tenant, and when k6 sent it.
 const PATHS: &str = "/api";
 
@@ -189,6 +193,17 @@ impl Tracks {
     /// How many requests came to all endpoints.
     pub(super) fn count(&self) -> usize {
         self.posts.iter().map(|post| post.journal.count()).sum()
+    }
+
+    /// How many of the clients' connections the routers have closed, and how many the clients.
+    pub(super) async fn closed(&self) -> Result<(f64, f64)> {
+        let (mut all, mut by_clients) = (0.0, 0.0);
+        for router in &self.fleet.routers {
+            let metrics = gridrouter::ask(router.admin, "/metrics").await.map(|(_, text)| Metrics::new(text))?;
+            all += metrics.sum(CLOSED, &[]);
+            by_clients += metrics.sum(CLOSED, &[("reason", "client")]);
+        }
+        Ok((all - by_clients, by_clients))
     }
 
     /// When the last request came to a track.

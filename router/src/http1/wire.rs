@@ -20,7 +20,7 @@ const LITTLE: usize = 1024;
 const FEW: u32 = 64;
 const MANY: u32 = 256;
 const READ_OF_MANY: usize = 16 * 1024;
-const READ_OF_MORE: usize = 4 * 1024;
+const READ_OF_MORE: usize = 2 * 1024;
 /// Buffers of one thread that are kept while they are not in use.
 const MAX_SPARE: usize = 16;
 /// A buffer that grew larger than this is not kept.

@@ -27,6 +27,9 @@ use crate::upstream::response_body::{BrokenOff, ResponseBody};
 /// streams of the connection, and an answer may be quiet for long.
 const ROOM: usize = 1;
 
+/// Who makes room for less than this, where there is more to be sent, makes frames that cost much more than they carry.
+const LITTLE: usize = 256;
+
 /// Sends an answer. Returns whether it was sent whole.
 pub(super) async fn send(
     connection: &Rc<Connection>,
@@ -166,7 +169,11 @@ impl Sending<'_> {
         let piece = self.piece.split_to(length);
         let ends = self.is_last && self.piece.is_empty();
         self.stream.send_data(piece, ends).map_err(|_| Reason::INTERNAL_ERROR)?;
-        self.guard.borrow_mut().sent(length);
+        if length < LITTLE && !self.piece.is_empty() {
+            self.guard.borrow_mut().squeezed();
+        } else {
+            self.guard.borrow_mut().sent(length);
+        }
         let timeouts = self.connection.timeouts();
         if self.tempo.gets_on(length as u64, timeouts.body_write, timeouts.min_rate, clock::now_millis) {
             Ok(ends)

@@ -191,6 +191,16 @@ impl Guard {
         self.managing = frames.saturating_mul(FOR_A_FRAME).saturating_add(self.managing).min(MANAGING);
     }
 
+    /// Next to nothing was sent, because the client has made room for no more.
+    pub(crate) fn squeezed(&mut self) {
+        pay(&mut self.managing, &mut self.flood, Flood::Managing);
+    }
+
+    /// A request was taken back because its client did something wrong.
+    pub(crate) fn taken_back(&mut self) {
+        pay(&mut self.resets, &mut self.flood, Flood::Resets);
+    }
+
     /// A request was answered to its end. Who has so much answered may take some back.
     pub(crate) fn answered(&mut self) {
         self.resets = (self.resets + 1).min(RESETS);
@@ -272,6 +282,18 @@ mod tests {
             (0..8).for_each(|_| guard.came(&frame(8, 0, 4), Millis(0)));
         }
         assert_eq!(guard.flood(), None);
+    }
+
+    #[test]
+    fn next_to_nothing_sent_pays_for_nothing() {
+        let mut guard = begun();
+        let more = [frame(8, 0, 4), frame(8, 0, 4)].concat();
+        let sent = (0..MANAGING).find(|_| {
+            guard.came(&more, Millis(0));
+            guard.squeezed();
+            guard.flood().is_some()
+        });
+        assert_eq!(sent, Some(MANAGING / 3));
     }
 
     #[test]

@@ -32,7 +32,7 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What the heads of a connection's requests may have together, for each request that it may have: they are kept for as long
 /// as their requests are answered. All may be of this size, or some of them larger.
-const HEAD: u32 = 2 * 1024;
+const HEAD: u32 = 1536;
 /// What of an answer may wait to be written, stream by stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What small pieces of bodies may cost that nobody has taken, 256 bytes each at the most: as many as one read may bring. Messages of a

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::receiving::Receiving;
-use super::session::Open;
+use super::session::{Open, Session};
 use super::{answer, headers};
 use crate::grpc::Dialect;
 use crate::http::answer::Answer;
@@ -46,7 +46,7 @@ pub(super) async fn serve(open: Open, request: Request<RecvStream>, mut respond:
             connection.begins(head.body, head.expects_continue);
             let answer = {
                 let handling = pin!(pipeline::handle(&connection, head, ClientBody::new(&connection)));
-                wait(&connection, &mut respond, handling).await
+                wait(&connection, session, &mut respond, handling).await
             };
             (connection, answer)
         }
@@ -98,27 +98,33 @@ fn become_tunnel(open: Open, connection: &Rc<Connection>, answer: Answer, mut re
 /// Waits for the answer; `None` when the client has taken its request back.
 async fn wait(
     connection: &Rc<Connection>,
+    session: &Session,
     respond: &mut SendResponse<Bytes>,
     mut handling: Pin<&mut impl Future<Output = Answer>>,
 ) -> Option<Answer> {
     poll_fn(|cx| {
         connection.register(cx);
-        match handling.as_mut().poll(cx) {
-            Poll::Ready(answer) => {
-                say_first(connection, respond);
-                Poll::Ready(Some(answer))
-            }
-            Poll::Pending => {
-                say_first(connection, respond);
-                if has_left(respond, cx) { Poll::Ready(None) } else { Poll::Pending }
-            }
+        // Looked at first: what is over before it begins costs nobody else anything, an endpoint's connection least of all.
+        if has_left(session, respond, cx) {
+            return Poll::Ready(None);
         }
+        let polled = handling.as_mut().poll(cx);
+        say_first(connection, respond);
+        polled.map(Some)
     })
     .await
 }
 
-fn has_left(respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) -> bool {
-    respond.poll_reset(cx).is_ready()
+/// Whether the request was taken back: by the client, or for what it did wrong.
+fn has_left(session: &Session, respond: &mut SendResponse<Bytes>, cx: &mut Context<'_>) -> bool {
+    let Poll::Ready(why) = respond.poll_reset(cx) else { return false };
+    // The client's own frame was paid for when it came. Clients that have lost interest say CANCEL.
+    let is_wrong =
+        |reason| matches!(reason, Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR | Reason::STREAM_CLOSED);
+    if why.is_ok_and(is_wrong) {
+        session.guard.borrow_mut().taken_back();
+    }
+    true
 }
 
 /// Sends the interim responses that there are: that the client may send its body, early hints.

@@ -29,6 +29,7 @@ use crate::snapshot::{EndpointGroup, Snapshot};
 use crate::telemetry::counters::{Counters, ThreadCounters};
 use crate::tls::table::Table;
 use crate::upstream::pool::Pool;
+use crate::upstream::turns::Turns;
 
 /// How often a thread closes upstream connections that were unused for too long.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
@@ -168,6 +169,7 @@ pub struct Worker {
     /// When a clock was last read here.
     now: Cell<Nanos>,
     pub(crate) pool: Pool,
+    pub(crate) turns: Turns,
     pub(crate) spare: Spare,
     date: RefCell<Date>,
     pub(crate) balancers: Balancers,
@@ -237,6 +239,7 @@ impl Worker {
             wheel: Wheel::default(),
             now: Cell::new(clock::now()),
             pool: Pool::default(),
+            turns: Turns::default(),
             spare: Spare::default(),
             date: RefCell::default(),
             balancers: Balancers::default(),

@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::owner::Owner;
+use super::turns;
 use crate::clock;
 use crate::http::connection::Connection;
 use crate::http::reject::Reject;
@@ -28,6 +29,10 @@ pub(super) async fn connect(
     time: Duration,
 ) -> Result<Wire, Reject> {
     // Boxed: connecting is rare, and its state would make every request's future larger.
+    let mut waiting = Box::pin(turns::wait(connection.worker(), endpoint.id));
+    // That takes no time from connecting: it is not the endpoint who is slow.
+    within(connection, Duration::MAX, |cx| waiting.as_mut().poll(cx).map(Ok)).await?;
+    drop(waiting);
     let mut connecting = Box::pin(open(connection.worker(), endpoint, owner));
     let reject = |error| reject_for(&endpoint.address, &error);
     within(connection, time, |cx| connecting.as_mut().poll(cx).map(|opened| opened.map_err(reject))).await

@@ -1,9 +1,11 @@
 //! Work on a thread of its own.
 
 use std::future::Future;
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
 use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -12,6 +14,13 @@ use crate::tools;
 
 /// The lowest priority that there is.
 const LOWEST: i32 = 19;
+
+/// Lets this thread run only where nobody else wants to. By the lowest priority alone it may go on until the next tick of the kernel's
+/// clock, four milliseconds, before those who are woken have their turn. Where it cannot be had, there is that priority.
+fn yield_to_all() {
+    let thread = gettid().as_raw_nonzero().to_string();
+    let _unable = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).stderr(Stdio::null()).status();
+}
 
 /// Whose turn it is when several want the same core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +55,7 @@ impl<T: Send + 'static> Apart<T> {
             if manners == Manners::Meek {
                 // Of this thread alone: the kernel knows no other processes.
                 setpriority_process(None, LOWEST).ok()?;
+                yield_to_all();
             }
             Some(LocalSet::new().block_on(&runtime, work(stopped)))
         };

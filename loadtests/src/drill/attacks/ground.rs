@@ -163,23 +163,23 @@ fn code(code: u32) -> String {
     names.get(code as usize).map_or_else(|| code.to_string(), ToString::to_string)
 }
 
-/// `size` attackers who come one after the other, so many a second, and come again when they were sent away.
+/// `size` attackers who come one after the other, so many a second, and come again when they were sent away, as many at the most.
 pub(super) async fn crowd<F: Future<Output = ()> + 'static>(
     ground: Rc<Ground>,
     size: u32,
     a_second: u32,
     one: impl Fn(Rc<Ground>, u32) -> F + Clone + 'static,
 ) {
-    let begin = Instant::now();
+    let (begin, between) = (Instant::now(), Duration::from_secs(1) / a_second.max(1));
     let mut attackers = JoinSet::new();
     for number in 0..size {
-        let comes = begin + Duration::from_secs(1) * number / a_second.max(1);
+        let mut comes = begin + between * number;
         let (ground, one) = (Rc::clone(&ground), one.clone());
         attackers.spawn_local(async move {
-            sleep_until(comes).await;
             loop {
+                sleep_until(comes).await;
                 one(Rc::clone(&ground), number).await;
-                sleep(AGAIN).await;
+                comes = (comes + between * size).max(Instant::now() + AGAIN);
             }
         });
     }

@@ -1,10 +1,12 @@
 //! Attackers who make the router keep as much as it lets them, on connections of HTTP/2.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 use super::frames::{
     DATA, HEADERS, LAST, Said, WINDOW_UPDATE, field, frame, get, kept_field, list, post, preface, request, stream,
@@ -20,6 +22,8 @@ const STREAM_WINDOW: usize = 64 * 1024;
 const CONNECTION_WINDOW: usize = 1024 * 1024;
 /// How many connections come a second.
 const COMING: u32 = 20;
+/// How much they say at once.
+const PIECE: usize = 32 * 1024;
 
 /// Holds a connection after `says`, and answers the frames that come as `answer` does.
 async fn holds(ground: &Ground, window: u32, says: &[u8], frames: u32, answer: impl Fn(Said) -> Option<Vec<u8>>) {
@@ -28,7 +32,7 @@ async fn holds(ground: &Ground, window: u32, says: &[u8], frames: u32, answer: i
     let (tell, mut told) = mpsc::unbounded_channel();
     let sends = async {
         let begins = preface(window);
-        if writes.write_all(&begins).await.is_ok() && writes.write_all(says).await.is_ok() {
+        if writes.write_all(&begins).await.is_ok() && in_pieces(&mut writes, says).await.is_ok() {
             ground.sent(begins.len() + says.len(), frames.into());
         }
         while let Some(bytes) = told.recv().await {
@@ -46,6 +50,15 @@ async fn holds(ground: &Ground, window: u32, says: &[u8], frames: u32, answer: i
         () = hears => {}
         () = sends => {}
     }
+}
+
+/// The kernel takes all that there is room for at once, and nobody else has a turn meanwhile.
+async fn in_pieces(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    for piece in bytes.chunks(PIECE) {
+        to.write_all(piece).await?;
+        yield_now().await;
+    }
+    Ok(())
 }
 
 /// A thousand who say that they speak HTTP/2, and nothing more.

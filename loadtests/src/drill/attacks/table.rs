@@ -33,6 +33,8 @@ macro_rules! attacks {
 const HEAD: u64 = 12;
 const BODY: u64 = 36;
 const IDLE: u64 = 80;
+/// Until answers that nobody reads have filled what the kernels take for them.
+const FULL: u64 = 12;
 /// Until a crowd is there.
 const CROWD: u64 = 8;
 const CALM: &str = "GOAWAY ENHANCE_YOUR_CALM";
@@ -47,7 +49,7 @@ pub(super) const ATTACKS: &[Attack] = attacks! {
     "endless-heads", 0, ["431"], http1::endless_heads;
     "endless-trailers", 0, ["400", "431"], http1::endless_trailers;
     "tiny-chunks", 0, [], http1::tiny_chunks;
-    "pipelined", BODY, ["reset"], http1::pipelined;
+    "pipelined", FULL + BODY, ["reset"], http1::pipelined;
     "churn", 0, [], http1::churn;
     "tls-silent", HEAD, ["closed", "reset"], secure::silent;
     "tls-half-hellos", HEAD, ["closed", "reset"], secure::half_hellos;
@@ -78,7 +80,7 @@ pub(super) const ATTACKS: &[Attack] = attacks! {
     "h2-largest-heads-from-table", CROWD, ["RST_STREAM REFUSED_STREAM"], hoards::largest_heads_from_table;
     "h2-no-room", BODY, ["RST_STREAM CANCEL"], hoards::no_room;
     "h2-little-room", BODY, ["RST_STREAM CANCEL"], hoards::little_room;
-    "h2-room-for-a-byte", 0, [], hoards::room_for_a_byte;
+    "h2-room-for-a-byte", 0, [CALM], hoards::room_for_a_byte;
     "h2-room-in-time", BODY, ["RST_STREAM CANCEL"], hoards::room_in_time;
     "h2-uploads", CROWD, [], hoards::uploads;
     "h2-uploads-in-bytes", 0, [CALM], hoards::uploads_in_bytes;

@@ -67,6 +67,53 @@ fn floods_of_frames_that_ask_for_nothing_end_the_connection() {
     assert_eq!(Raw::connect(site.address()).ask(1, &get("/", &[])).status(), 200);
 }
 
+#[test]
+fn requests_that_the_router_has_to_take_back_are_counted_like_those_that_clients_do() {
+    let upstream = Upstream::scripted(|peer| {
+        if peer.request().is_some() {
+            peer.ending();
+        }
+    });
+    let site = Site::of(&upstream);
+    let mut raw = Raw::connect(site.address());
+    // The h2 crate would bear a thousand.
+    let ended = (0..600).find_map(|n: u32| {
+        let stream = 2 * n + 1;
+        raw.ask(stream, &get("/", &[]));
+        // More room than there may be, which is wrong on this stream alone.
+        raw.try_send(&frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]));
+        raw.next_of(&[RST_STREAM, GOAWAY]).filter(|frame| frame.kind == GOAWAY)
+    });
+    assert_eq!(ended.unwrap().code(), Some(ENHANCE_YOUR_CALM));
+    assert_eq!(site.count("gridrouter_http2_floods_total"), 1);
+}
+
+#[test]
+fn who_makes_room_for_one_byte_at_a_time_is_sent_away() {
+    let upstream = Upstream::scripted(|peer| {
+        if peer.request().is_some() {
+            peer.ok(&"y".repeat(100_000));
+        }
+    });
+    let site = Site::of(&upstream);
+    let mut raw = Raw::connect(site.address());
+    raw.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    raw.ask(1, &get("/", &[]));
+    let mut frames = 0;
+    let ended = loop {
+        let more = [frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]), frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])].concat();
+        if !raw.try_send(&more) {
+            break None;
+        }
+        match raw.next_of(&[DATA, GOAWAY]).unwrap() {
+            sent if sent.kind == DATA => frames += 1,
+            ended => break ended.code(),
+        }
+    };
+    assert_eq!(ended, Some(ENHANCE_YOUR_CALM), "after {frames} frames");
+    assert!(frames < 20_000, "{frames}");
+}
+
 /// Few bytes that stand for many: each refers to a long field in the table.
 #[test]
 fn a_list_that_grows_when_it_is_unpacked_is_refused() {
@@ -179,8 +226,8 @@ fn heads_of_requests_under_way_have_a_bound_together() {
     });
     let site = Site::to(&upstream).listener("http2: {maxStreams: 30}").route("").start();
     let mut raw = Raw::connect(site.address());
-    let large = get("/", &[("x", &"y".repeat(15_000))]);
-    // 30 times 2 KiB.
+    let large = get("/", &[("x", &"y".repeat(11_000))]);
+    // 30 times 1.5 KiB.
     for stream in [1, 3, 5, 7, 9] {
         raw.ask(stream, &large);
     }
