@@ -34,9 +34,12 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
-    // Connections have it from the socket that they are accepted from.
+    // Connections have it from the socket that they are accepted from. A kernel that does not know it, as sandboxes have one, is no reason
+    // not to listen.
     #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(UNSENT)?;
+    if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%address, %error, "what the kernel takes for clients that do not read is not bounded");
+    }
     if address.is_ipv6() {
         socket.set_only_v6(address.ip().to_string() != "::")?;
     }
