@@ -81,7 +81,7 @@ pub(super) const ATTACKS: &[Attack] = attacks! {
     "h2-no-room", BODY, ["RST_STREAM CANCEL"], hoards::no_room;
     "h2-little-room", BODY, ["RST_STREAM CANCEL"], hoards::little_room;
     "h2-room-for-a-byte", 0, [CALM], hoards::room_for_a_byte;
-    "h2-room-in-time", BODY, ["RST_STREAM CANCEL"], hoards::room_in_time;
+    "h2-room-in-time", BODY, ["RST_STREAM CANCEL", CALM], hoards::room_in_time;
     "h2-uploads", CROWD, [], hoards::uploads;
     "h2-uploads-in-bytes", 0, [CALM], hoards::uploads_in_bytes;
 };
