@@ -19,10 +19,11 @@ use http::Method;
 
 pub(crate) use self::compare::Comparison;
 use self::compare::{End, Told};
+use super::departure::is_event_stream;
 use super::track::OnTrack;
-use super::{Fields, Known, is_event_stream};
 use crate::clock::{self, Nanos};
 use crate::http::client_body::ClientBody;
+use crate::http::fields::{Fields, Known};
 use crate::http::reject::Reject;
 use crate::http1::request::Head;
 use crate::listener::worker::Worker;

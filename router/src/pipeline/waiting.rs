@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::CLIENT_LEFT;
 use super::admission::Admission;
+use super::departure::CLIENT_LEFT;
 use crate::clock::{self, Nanos};
 use crate::http::connection::Connection;
 use crate::limit::Outcome;
