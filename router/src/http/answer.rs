@@ -167,7 +167,7 @@ struct Sending<'a> {
     /// How the client gets on with taking what is to be written.
     tempo: Tempo,
     /// Whether it takes nothing.
-    stalled: Option<Stalled<'a>>,
+    stalled: Option<Stalled>,
 }
 
 impl Sending<'_> {

@@ -102,7 +102,8 @@ impl Incoming {
 
     /// Receives more of the body. Returns whether it goes on.
     fn poll_more(&mut self, cx: &mut Context<'_>, spare: &Spare, timeouts: ListenerTimeouts) -> Poll<bool> {
-        let Poll::Ready(came) = self.wire.poll_fill(cx, spare) else {
+        let polled = self.wire.poll_fill_body(cx, spare, self.body.left());
+        let Poll::Ready(came) = polled else {
             self.tempo.waits(clock::now_millis);
             return Poll::Pending;
         };

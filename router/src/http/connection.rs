@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
 
 use super::client_body::Incoming;
@@ -213,9 +212,8 @@ impl Connection {
     }
 
     /// Gives the socket to what speaks another protocol on it, with what was received and not used.
-    pub(crate) fn hand_over(&self) -> (Stream, BytesMut) {
-        let wire = std::mem::replace(&mut self.incoming.borrow_mut().wire, Wire::new(Stream::Gone));
-        (wire.stream, wire.input)
+    pub(crate) fn hand_over(&self) -> Wire {
+        std::mem::replace(&mut self.incoming.borrow_mut().wire, Wire::new(Stream::Gone))
     }
 
     /// A request's head was taken, and this is what follows it.

@@ -24,7 +24,6 @@ use super::answer::Answer;
 use super::connection::Connection;
 use crate::clock::{self, Millis};
 use crate::http1::encode::{self, Framing, Future, Start};
-use crate::http1::wire::Wire;
 use crate::telemetry::tunnels::Closed;
 use crate::upstream::journey::Choice;
 use crate::upstream::response_body::{ResponseBody, Switched};
@@ -71,8 +70,7 @@ impl Tunnel {
             future: Future::Lasts,
         };
         connection.worker().with_date(|date| encode::response_head(&mut head, start, &fields, date));
-        let (stream, input) = connection.hand_over();
-        Self::between(connection, End::Wire(Wire { stream, input }), head.into(), body)
+        Self::between(connection, End::Wire(connection.hand_over()), head.into(), body)
     }
 
     /// The same with a client that is somewhere, and is sent these bytes first.

@@ -74,8 +74,9 @@ fn complete(connection: &Connection, map: &mut HeaderMap, body: &ResponseBody, i
     // Without a body: what it would have been, where the router itself knows it.
     let length = if bodiless { body.own_length().filter(|_| is_head) } else { body.length() };
     match length {
-        // An answer that is all trailers has no body, not one without bytes.
-        Some(0) if connection.dialect.get() == Dialect::Grpc => {}
+        // An answer that is all trailers has no body, not one without bytes. And one that breaks off ends with a status, which it
+        // could not have where a length was promised.
+        Some(_) if connection.dialect.get() == Dialect::Grpc => drop(map.remove(header::CONTENT_LENGTH)),
         Some(length) if !map.contains_key(header::CONTENT_LENGTH) => {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -101,7 +102,7 @@ struct Sending<'a> {
     /// How the client gets on with taking what is to be sent.
     tempo: Tempo,
     /// Whether it takes nothing.
-    stalled: Option<Stalled<'a>>,
+    stalled: Option<Stalled>,
 }
 
 impl Sending<'_> {

@@ -20,6 +20,7 @@ use super::io::Io;
 use super::stream;
 use crate::clock::Millis;
 use crate::http::connection::{Connection, Origin};
+use crate::http1::wire::Wire;
 use crate::listener::wheel::Alarm;
 use crate::listener::worker::Worker;
 use crate::telemetry::connections::Ended;
@@ -106,7 +107,7 @@ pub(crate) async fn run(connection: Rc<Connection>) {
     let (worker, document) = (Rc::clone(connection.worker()), connection.document());
     let http2 = document.http2;
     let reached = connection.reached();
-    let (stream, early) = connection.hand_over();
+    let Wire { stream, input: early, .. } = connection.hand_over();
     let now = worker.read_clock().millis();
     let guard = Rc::new(RefCell::new(Guard::new(now)));
     let session = Rc::new(Session {

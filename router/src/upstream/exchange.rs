@@ -15,7 +15,7 @@ use crate::http::client_body::ClientBody;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::out::Out;
 use crate::http1::response::{self, Head};
-use crate::http1::wire::{Spare, Wire};
+use crate::http1::wire::{Spare, Stalled, Wire};
 use crate::http1::{Scan, encode};
 
 /// How many interim responses (1xx) may come before the answer.
@@ -82,6 +82,8 @@ pub(crate) struct Exchange {
     progress: Progress,
     /// How much of the request the socket took.
     sent: u64,
+    /// Whether the endpoint takes nothing of it at the moment.
+    stalled: Option<Stalled>,
     /// The socket takes nothing more: the endpoint may have answered all the same.
     send_failed: bool,
     to_head: bool,
@@ -101,6 +103,7 @@ impl Exchange {
             sending: Sending { out: Out::default(), body: None, chunked: false },
             progress: Progress::NoBody,
             sent: 0,
+            stalled: None,
             send_failed: false,
             to_head: false,
             wants: Wants::default(),
@@ -149,6 +152,7 @@ impl Exchange {
 
     /// Sends what there is of the request. The error is the client's.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Result<(), Failed> {
+        self.stalled = None;
         while !self.send_failed {
             let waits = self.gather(cx)?;
             if self.sending.out.is_empty() && !self.wire.stream.owes() {
@@ -158,7 +162,10 @@ impl Exchange {
                 Poll::Ready(Ok(())) if waits => break,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => self.send_failed = true,
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.stalled = Some(Stalled::new(spare));
+                    break;
+                }
             }
         }
         if self.sending.body.is_none() && self.sending.out.is_empty() {
@@ -280,7 +287,7 @@ impl Exchange {
                 Err(_) => return Poll::Ready(Some(Err(()))),
                 Ok(Decoded::Missing) => {}
             }
-            match ready!(self.wire.poll_fill(cx, spare)) {
+            match ready!(self.wire.poll_fill_body(cx, spare, self.answer.left())) {
                 Ok(0) if self.answer == Decoder::UntilEnd => self.answer = Decoder::Done,
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(()))),
                 Ok(_) => {}

@@ -12,11 +12,15 @@ use super::super::support::http2::{Call, Http2Upstream, reset_of, send_all};
 use super::super::support::{Site, assert_fired, closed_port};
 use super::{begin, call, server, to, unary};
 
-/// One that never answers; with `/head` it sends a head and half a message before.
+/// One that never answers; with `/head` it sends a head and half a message before, with `/length` a head that promises more.
 fn silent() -> Http2Upstream {
     Http2Upstream::scripted(|mut call: Call| async move {
-        if call.path() == "/head" {
-            let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        if call.path() != "/silent" {
+            let mut head = Response::builder().header("content-type", "application/grpc");
+            if call.path() == "/length" {
+                head = head.header("content-length", "7");
+            }
+            let head = head.body(()).unwrap();
             let mut body = call.respond.send_response(head, false).unwrap();
             body.send_data(Bytes::from_static(b"\0\0\0\0\x02h"), false).unwrap();
             let reset = std::future::poll_fn(|cx| body.poll_reset(cx)).await;
@@ -53,6 +57,18 @@ fn a_stream_under_way_ends_with_its_deadline_too() {
     });
     assert_eq!(upstream.logged(), format!("{:?}", Ok::<_, h2::Error>(Reason::CANCEL)));
     assert_eq!(site.count("gridrouter_grpc_calls_total{route=\"all\",status=\"DEADLINE_EXCEEDED\"}"), 1);
+}
+
+/// With a length that the body does not have, no client would look at the trailers (RFC 9113 §8.1.1).
+#[test]
+fn no_length_is_promised_to_who_may_get_a_status_instead() {
+    let upstream = silent();
+    let site = to(upstream.address()).route("").start();
+    with_client(&site, async |client| {
+        let told = unary(&client, call("/length", &[("grpc-timeout", "300m")])).await;
+        assert_eq!((&*told.body, told.header("content-length")), (&b"\0\0\0\0\x02h"[..], ""));
+        assert_eq!(told.trailer("grpc-status"), "4");
+    });
 }
 
 #[test]
