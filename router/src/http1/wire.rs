@@ -20,7 +20,7 @@ const READ_OF_MUCH: usize = 264 * 1024;
 const LITTLE: usize = 1024;
 /// How much those may hold together, about, that wait for the other side to take something: each holds what was read last, and
 /// the more of them a thread has the less is read at once. Over HTTP/2 a client has many of them, and opens them by a few bytes.
-const HELD: usize = 4 * 1024 * 1024;
+const HELD: usize = 2 * 1024 * 1024;
 const LEAST_READ: usize = 2 * 1024;
 /// Buffers of one thread that are kept while they are not in use.
 const MAX_SPARE: usize = 16;
@@ -196,12 +196,12 @@ mod tests {
     fn much_less_is_read_at_once_where_many_do_not_take_their_answers() {
         let spare = Spare::default();
         let mut stalled = Vec::new();
-        let reads = [0, 15, 1, 41, 199, 768, 3_072].map(|more| {
+        let reads = [0, 7, 1, 20, 100, 384, 1_536].map(|more| {
             stalled.extend((0..more).map(|_| Stalled::new(&spare)));
             (spare.read(READ_OF_MUCH), spare.read(READ))
         });
         let kib = reads.map(|(most, usual)| (most / 1024, usual / 1024));
-        assert_eq!(kib, [(264, 72), (264, 72), (256, 72), (71, 71), (16, 16), (4, 4), (2, 2)]);
+        assert_eq!(kib, [(264, 72), (264, 72), (256, 72), (73, 72), (16, 16), (4, 4), (2, 2)]);
         stalled.clear();
         assert_eq!(spare.read(READ), READ);
     }

@@ -30,7 +30,7 @@ pub(crate) struct Io {
 const TURN: usize = 64 * 1024;
 
 /// Has the task polled again when the thread has looked what came for others, and they had their turn.
-fn after_others<T>(cx: &mut Context<'_>) -> Poll<T> {
+pub(super) fn after_others<T>(cx: &mut Context<'_>) -> Poll<T> {
     // Polled once it puts the waker behind all that comes until then; it is not needed for more.
     let _pending: Poll<()> = pin!(tokio::task::yield_now()).poll(cx);
     Poll::Pending

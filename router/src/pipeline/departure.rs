@@ -193,8 +193,6 @@ pub(super) async fn forward(connection: &Rc<Connection>, snapshot: &Snapshot, de
             let stall = document.timeouts.response_body;
             if let Some(switch) = departure.journey.switch.take().filter(|_| status == StatusCode::SWITCHING_PROTOCOLS)
             {
-                // RFC 9110 §8.6 and §9.3.6: whatever the endpoint or the route says of a length.
-                fields.retain(|known, _| known != Known::ContentLength);
                 switch.write(&mut fields);
                 let idle = document.timeouts.tunnel_idle;
                 let switched = Switched { lease, is_websocket: switch.is_websocket(), idle, stall };

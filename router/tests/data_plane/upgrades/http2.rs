@@ -105,7 +105,7 @@ fn converse(tunnel: &Tunnel) {
 #[test]
 fn endpoints_get_the_handshake_that_they_would_get_over_http1() {
     let upstream = Upstream::scripted(|peer| {
-        let lines = "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: permessage-deflate\r\nX-Own: 1\r\nContent-Length: 7\r\n";
+        let lines = "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: permessage-deflate\r\nX-Own: 1\r\n";
         agree(peer, lines);
         peer.stream.read_to_end(&mut Vec::new()).unwrap();
     });
