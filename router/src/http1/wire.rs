@@ -14,12 +14,13 @@ use crate::tls::stream::{Stream, TlsStream};
 /// How much is read at once: a piece of 64 KiB together with a head. Larger reads gain nothing for answers of that size, and half
 /// of it costs a quarter more.
 const READ: usize = 72 * 1024;
-/// How much is read at once of a body that is long: a third less is spent on a mebibyte, as whoever sends it is woken less often.
+/// How much is read at once of a body that is long and comes fast: a third less is spent on a mebibyte, as whoever sends it is woken less often.
 const READ_OF_MUCH: usize = 264 * 1024;
 /// How much room there must be behind what is there already.
 const LITTLE: usize = 1024;
-/// How much those may hold together, about, that wait for the other side to take something: each holds what was read last, and
-/// the more of them a thread has the less is read at once. Over HTTP/2 a client has many of them, and opens them by a few bytes.
+/// What bounds how much those hold who wait for the other side to take something: each holds what was read last, and the more of them
+/// a thread has the less is read at once, this divided by their number. As those that waited before hold more, a thousand of them hold
+/// some 12 MiB. Over HTTP/2 a client has many of them, and opens them by a few bytes.
 const HELD: usize = 2 * 1024 * 1024;
 const LEAST_READ: usize = 2 * 1024;
 /// Buffers of one thread that are kept while they are not in use.
@@ -111,19 +112,22 @@ impl Wire {
         self.poll_fill_with(cx, spare, READ)
     }
 
-    /// Receives more of a body, and more at once if it is long: `left` is what is to come, where that is known.
+    /// Receives more of a body, and more at once if it is long and comes fast: `left` is what is to come, where that is known.
     pub(crate) fn poll_fill_body(
         &mut self,
         cx: &mut Context<'_>,
         spare: &Spare,
         left: Option<u64>,
     ) -> Poll<io::Result<usize>> {
-        let wanted = match left {
-            Some(left) => usize::try_from(left).unwrap_or(READ_OF_MUCH).clamp(READ, READ_OF_MUCH),
-            None if self.was_full => READ_OF_MUCH,
-            None => READ,
-        };
-        self.poll_fill_with(cx, spare, wanted)
+        self.poll_fill_with(cx, spare, self.wanted(left))
+    }
+
+    fn wanted(&self, left: Option<u64>) -> usize {
+        if !self.was_full {
+            return READ;
+        }
+        let left = left.and_then(|left| usize::try_from(left).ok());
+        left.map_or(READ_OF_MUCH, |left| left.clamp(READ, READ_OF_MUCH))
     }
 
     fn poll_fill_with(&mut self, cx: &mut Context<'_>, spare: &Spare, wanted: usize) -> Poll<io::Result<usize>> {
@@ -204,6 +208,15 @@ mod tests {
         assert_eq!(kib, [(264, 72), (264, 72), (256, 72), (73, 72), (16, 16), (4, 4), (2, 2)]);
         stalled.clear();
         assert_eq!(spare.read(READ), READ);
+    }
+
+    #[test]
+    fn long_bodies_that_come_fast_are_read_in_large_pieces() {
+        let mut wire = Wire::new(Stream::Gone);
+        let kib = |wire: &Wire| [Some(0), Some(80 * 1024), Some(u64::MAX), None].map(|left| wire.wanted(left) / 1024);
+        assert_eq!(kib(&wire), [72; 4]);
+        wire.was_full = true;
+        assert_eq!(kib(&wire), [72, 80, 264, 264]);
     }
 
     /// A thousand heads of the greatest size that never end are a thousand times what one of them holds.

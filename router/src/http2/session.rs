@@ -40,7 +40,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// WebSocket are such pieces; who takes them has a turn before there are more.
 const SMALL_PIECES: usize = 1024 * 1024;
 /// How many requests of a connection begin before others have their turn: each takes some thirty microseconds.
-const REQUESTS_A_TURN: u32 = 16;
+const REQUESTS_A_TURN: u32 = 8;
 /// Streams that have ended and whose frames may still be on their way.
 const ENDED: usize = 64;
 const ENDED_FOR: Duration = Duration::from_secs(1);
@@ -152,6 +152,8 @@ fn bounds(http2: model::ListenerHttp2) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(ENDED)
+        // What was taken back before its turn came is counted by the guard, as what was taken back later is.
+        .max_pending_accept_reset_streams(http2.max_streams as usize)
         .reset_stream_duration(ENDED_FOR)
         .data_frame_budget(SMALL_PIECES)
         // RFC 8441 §3.
@@ -181,18 +183,19 @@ impl Session {
         let mut begun = 0;
         loop {
             if begun == REQUESTS_A_TURN {
+                self.looks_after(frames, now);
                 let _pending: Poll<()> = after_others(cx);
                 break;
             }
             match frames.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, mut respond)))) => {
+                    begun += 1;
                     let head = length(&request);
                     if !self.has_room(head) {
                         // It was not looked at, and may be sent again.
                         respond.send_reset(Reason::REFUSED_STREAM);
                         continue;
                     }
-                    begun += 1;
                     // Counted now: its task may begin when the connection was looked after.
                     drop(tokio::task::spawn_local(stream::serve(Open::new(self, head), request, respond)));
                 }

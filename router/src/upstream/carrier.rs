@@ -57,7 +57,7 @@ impl Carrier {
     pub(super) fn drive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Result<(), Failed> {
         match self {
             Self::Http1(exchange) => exchange.drive(cx, spare),
-            Self::Http2(exchange) => exchange.drive(cx),
+            Self::Http2(exchange) => exchange.drive(cx, spare),
         }
     }
 
@@ -65,7 +65,7 @@ impl Carrier {
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Result<Head, Failed>> {
         match self {
             Self::Http1(exchange) => exchange.poll_head(cx, spare),
-            Self::Http2(exchange) => exchange.poll_head(cx),
+            Self::Http2(exchange) => exchange.poll_head(cx, spare),
         }
     }
 
@@ -73,7 +73,7 @@ impl Carrier {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
         match self {
             Self::Http1(exchange) => exchange.poll_frame(cx, spare),
-            Self::Http2(exchange) => exchange.poll_frame(cx),
+            Self::Http2(exchange) => exchange.poll_frame(cx, spare),
         }
     }
 

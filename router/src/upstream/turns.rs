@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::listener::worker::Worker;
 
 /// So many take about as long as some tens of requests.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// One thread's endpoints that connections are being opened to, with how many more may be in this turn.
 #[derive(Debug, Default)]

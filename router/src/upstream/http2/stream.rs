@@ -20,6 +20,7 @@ use crate::clock::{self, Millis};
 use crate::http::tunnel::end::StreamEnd;
 use crate::http1::body::Decoder;
 use crate::http1::response::Head;
+use crate::http1::wire::{Spare, Stalled};
 use crate::http2::headers;
 use crate::upstream::exchange::{Failed, MAX_HINTS, MAX_INTERIM, Progress};
 use crate::upstream::journey::Outgoing;
@@ -43,6 +44,8 @@ pub(in crate::upstream) struct Exchange {
     /// What was taken of it and not sent, and whether it is the last.
     piece: Bytes,
     is_last: bool,
+    /// Whether the endpoint has no room for it.
+    stalled: Option<Stalled>,
     kept: Kept,
     progress: Progress,
     to_head: bool,
@@ -108,6 +111,7 @@ impl Exchange {
             payload,
             piece: Bytes::new(),
             is_last: false,
+            stalled: None,
             kept: Kept::default(),
             progress: if has_body { Progress::Held(now) } else { Progress::NoBody },
             to_head: request.method == Method::HEAD,
@@ -152,7 +156,8 @@ impl Exchange {
     }
 
     /// Sends what there is of the request, as far as the endpoint has room. The error is the client's.
-    pub(in crate::upstream) fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), Failed> {
+    pub(in crate::upstream) fn drive(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Result<(), Failed> {
+        self.stalled = None;
         while let Some(send) = &mut self.send {
             if self.piece.is_empty() {
                 let Poll::Ready(piece) = self.payload.poll_piece(cx) else {
@@ -184,7 +189,10 @@ impl Exchange {
             send.reserve_capacity(self.piece.len());
             let room = match send.capacity() {
                 0 if !self.piece.is_empty() => match send.poll_capacity(cx) {
-                    Poll::Pending => return Ok(()),
+                    Poll::Pending => {
+                        self.stalled = Some(Stalled::new(spare));
+                        return Ok(());
+                    }
                     Poll::Ready(Some(Ok(room))) => room,
                     Poll::Ready(Some(Err(_)) | None) => {
                         self.send = None;
@@ -208,8 +216,8 @@ impl Exchange {
 
     /// Waits for the answer's head, sending the request meanwhile. Where they are [wanted](Self::wants_hints), early hints are
     /// heads, too.
-    pub(in crate::upstream) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failed>> {
-        self.drive(cx)?;
+    pub(in crate::upstream) fn poll_head(&mut self, cx: &mut Context<'_>, spare: &Spare) -> Poll<Result<Head, Failed>> {
+        self.drive(cx, spare)?;
         let Receiving::Head(response) = &mut self.receiving else { return Poll::Ready(Err(Failed::CutShort)) };
         while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
             self.interim += 1;
@@ -287,8 +295,12 @@ impl Exchange {
     }
 
     /// The next piece of the answer's body. The error: it broke off.
-    pub(in crate::upstream) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
-        if self.drive(cx).is_err() {
+    pub(in crate::upstream) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        spare: &Spare,
+    ) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+        if self.drive(cx, spare).is_err() {
             // A request that breaks off does not keep its answer from being read to the end.
             self.send = None;
         }

@@ -88,6 +88,27 @@ fn requests_that_the_router_has_to_take_back_are_counted_like_those_that_clients
     assert_eq!(site.count("gridrouter_http2_floods_total"), 1);
 }
 
+/// A page that is left takes its requests back, most of them before their turn has come. That is no attack.
+#[test]
+fn who_takes_back_some_of_many_requests_has_the_others_answered() {
+    let upstream = Upstream::ok("fine");
+    let site = Site::of(&upstream);
+    let mut raw = Raw::connect(site.address());
+    let streams = (0..100).map(|n: u32| 2 * n + 1);
+    let asks = streams.clone().flat_map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &get("/", &[])));
+    let is_taken_back = |stream: &u32| stream % 5 < 2;
+    let takes_back =
+        streams.clone().filter(is_taken_back).flat_map(|stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+    raw.send(&asks.chain(takes_back).collect::<Vec<_>>());
+    let mut waits: Vec<u32> = streams.filter(|stream| !is_taken_back(stream)).collect();
+    while !waits.is_empty() {
+        let answer = raw.next_of(&[HEADERS, GOAWAY]).unwrap();
+        assert_eq!(answer.kind, HEADERS, "{:?}, {} wait", answer.code(), waits.len());
+        // Those that were taken back may have been answered before.
+        waits.retain(|stream| *stream != answer.stream);
+    }
+}
+
 #[test]
 fn who_makes_room_for_one_byte_at_a_time_is_sent_away() {
     let upstream = Upstream::scripted(|peer| {
