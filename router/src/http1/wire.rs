@@ -14,7 +14,8 @@ use crate::tls::stream::{Stream, TlsStream};
 /// How much is read at once: a piece of 64 KiB together with a head. Larger reads gain nothing for answers of that size, and half
 /// of it costs a quarter more.
 const READ: usize = 72 * 1024;
-/// How much is read at once of a body that is long and comes fast: a third less is spent on a mebibyte, as whoever sends it is woken less often.
+/// How much is read at once of a body that is long and comes fast: a third less is spent on a mebibyte, as whoever sends it is woken
+/// less often.
 const READ_OF_MUCH: usize = 264 * 1024;
 /// How much room there must be behind what is there already.
 const LITTLE: usize = 1024;

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::listener::worker::Worker;
 
-/// So many take about as long as some tens of requests.
+/// So many take about as long as ten or twenty requests.
 const AT_ONCE: usize = 4;
 
 /// One thread's endpoints that connections are being opened to, with how many more may be in this turn.
