@@ -129,10 +129,10 @@ impl Percent {
         if !digits(whole, 3) || !digits(part, 2) {
             return Err(wrong());
         }
-        let (whole, hundredths): (u16, u16) =
+        let (whole, hundredths): (u32, u32) =
             (whole.parse().map_err(|_| wrong())?, format!("{part:0<2}").parse().map_err(|_| wrong())?);
-        match whole * 100 + hundredths {
-            share @ 0..=10_000 => Ok(Percent(share)),
+        match u16::try_from(whole * 100 + hundredths) {
+            Ok(share @ 0..=10_000) => Ok(Percent(share)),
             _ => Err(format!("\"{text}\" is more than 100%")),
         }
     }
@@ -324,7 +324,9 @@ mod tests {
         for bad in ["", "%", "1", "1.%", ".5%", "1.234%", "-1%", "+1%", "1e1%", "1 %", "1000%"] {
             assert!(Percent::parse(bad).unwrap_err().contains("is not a share"), "{bad}");
         }
-        assert!(Percent::parse("100.01%").unwrap_err().contains("more than 100%"));
+        for whole in 100..=999 {
+            assert!(Percent::parse(&format!("{whole}.01%")).unwrap_err().contains("more than 100%"), "{whole}");
+        }
         assert_eq!(Percent::of_hundredths(u16::MAX), Percent::ALL);
     }
 }
