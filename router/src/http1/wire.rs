@@ -14,8 +14,8 @@ use crate::tls::stream::{Stream, TlsStream};
 /// How much is read at once: a piece of 64 KiB together with a head. Larger reads gain nothing for answers of that size, and half
 /// of it costs a quarter more.
 const READ: usize = 72 * 1024;
-/// How much is read at once of a body that is long and comes fast: a third less is spent on a mebibyte, as whoever sends it is woken
-/// less often.
+/// How much is read at once of a request's body that is long and comes fast: a third less is spent on a mebibyte, as whoever sends it is
+/// woken less often. Not of an answer's, as what is written at once to a client is paced by the kernel: see `listener::socket`.
 const READ_OF_MUCH: usize = 264 * 1024;
 /// How much room there must be behind what is there already.
 const LITTLE: usize = 1024;
@@ -113,7 +113,7 @@ impl Wire {
         self.poll_fill_with(cx, spare, READ)
     }
 
-    /// Receives more of a body, and more at once if it is long and comes fast: `left` is what is to come, where that is known.
+    /// Receives more of a request's body, and more at once if it is long and comes fast: `left` is what is to come, where that is known.
     pub(crate) fn poll_fill_body(
         &mut self,
         cx: &mut Context<'_>,

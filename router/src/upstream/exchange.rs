@@ -287,7 +287,7 @@ impl Exchange {
                 Err(_) => return Poll::Ready(Some(Err(()))),
                 Ok(Decoded::Missing) => {}
             }
-            match ready!(self.wire.poll_fill_body(cx, spare, self.answer.left())) {
+            match ready!(self.wire.poll_fill(cx, spare)) {
                 Ok(0) if self.answer == Decoder::UntilEnd => self.answer = Decoder::Done,
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(()))),
                 Ok(_) => {}
