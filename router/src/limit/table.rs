@@ -1,6 +1,6 @@
 //! What limits have counted, by key, in bounded memory.
 //!
-//! Keys are spread over shards, each a lock around a hash table of 40-byte entries; a check holds one lock for some
+//! Keys are spread over shards, each a lock around a hash table of 32-byte entries; a check holds one lock for some
 //! 30 ns. A request that meets several limits holds the locks of all of them, taken in the order of the shards, so that
 //! it takes from all or from none.
 //!

@@ -21,8 +21,9 @@ const SAMPLE: usize = 16;
 const WIDE_SAMPLE: usize = 64;
 /// Entries put out by one check at the most: so none takes long, and more than a state can grow by is freed in the mean.
 const AT_ONCE: usize = 4;
-/// Set in an entry's key when it was used again after it came.
-const USED_AGAIN: u64 = 1 << 63;
+/// Set in an entry's key when it was used again after it came: a bit by which hashbrown neither finds a place, which are the lowest, nor
+/// tells entries from each other before it looks at them, which are the highest seven.
+const USED_AGAIN: u64 = 1 << 56;
 
 /// Where an entry is, until one comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,30 +45,39 @@ pub(super) struct Entries {
     evictions: u64,
 }
 
+/// Half a cache line, so that it never takes two of them: mostly the first is in no cache, and waiting for it is most of what a check
+/// costs.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(super) struct Entry {
-    /// The key, with [`USED_AGAIN`] in the place of its highest bit. Not a `u128`, whose alignment would make 48 bytes
-    /// out of 40.
-    key: [u64; 2],
+    /// The first half of the key, with [`USED_AGAIN`] in the place of one bit. Of the second half only what found the shard counts: with
+    /// 69 bits and more, any two of ten million keys are the same once in ten million such tables, and no attacker knows the seed.
+    key: u64,
     pub(super) state: State,
+}
+
+/// What an entry is found by.
+#[inline]
+fn hash_of(key: [u64; 2]) -> u64 {
+    key[0] & !USED_AGAIN
 }
 
 impl Entry {
     #[inline]
-    fn is_of(&self, key: [u64; 2]) -> bool {
-        self.key[0] == key[0] && (self.key[1] ^ key[1]) & !USED_AGAIN == 0
+    fn hash(&self) -> u64 {
+        self.key & !USED_AGAIN
     }
 
     /// It was used again. Not written where it is known: what several cores only read they may all have at hand.
     #[inline]
     fn is_used(&mut self) {
         if !self.is_used_again() {
-            self.key[1] |= USED_AGAIN;
+            self.key |= USED_AGAIN;
         }
     }
 
     fn is_used_again(&self) -> bool {
-        self.key[1] & USED_AGAIN != 0
+        self.key & USED_AGAIN != 0
     }
 }
 
@@ -103,12 +113,12 @@ impl Entries {
     /// Where a key is, if it is known.
     #[inline]
     pub(super) fn find(&self, key: [u64; 2]) -> Option<Place> {
-        self.table.find_bucket_index(key[0], |entry| entry.is_of(key)).map(Place)
+        self.table.find_bucket_index(hash_of(key), |entry| entry.hash() == hash_of(key)).map(Place)
     }
 
     /// What is known of a key.
     pub(super) fn state(&self, key: [u64; 2]) -> Option<&State> {
-        self.table.find(key[0], |entry| entry.is_of(key)).map(|entry| &entry.state)
+        self.table.find(hash_of(key), |entry| entry.hash() == hash_of(key)).map(|entry| &entry.state)
     }
 
     /// What a limit says of a key, of which nothing is taken yet.
@@ -129,7 +139,7 @@ impl Entries {
     /// Decides on one request and takes what is admitted.
     #[inline]
     pub(super) fn check(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else {
+        let Some(entry) = self.table.find_mut(hash_of(key), |entry| entry.hash() == hash_of(key)) else {
             let verdict = limit.ask(&mut limit.fresh(now), now, cost);
             self.settle(None, key, limit, verdict.admits().then_some(cost), now);
             return verdict;
@@ -176,7 +186,7 @@ impl Entries {
 
     /// Changes what is known of a key, if anything is.
     pub(super) fn change(&mut self, key: [u64; 2], now: u64, change: impl FnOnce(&mut State)) {
-        let Some(entry) = self.table.find_mut(key[0], |entry| entry.is_of(key)) else { return };
+        let Some(entry) = self.table.find_mut(hash_of(key), |entry| entry.hash() == hash_of(key)) else { return };
         let before = entry.state.heap_bytes();
         change(&mut entry.state);
         let after = entry.state.heap_bytes();
@@ -195,8 +205,8 @@ impl Entries {
         }
         let heap_bytes = state.heap_bytes();
         self.heap_bytes += heap_bytes;
-        let entry = Entry { key: [key[0], key[1] & !USED_AGAIN], state };
-        self.table.insert_unique(key[0], entry, |entry| entry.key[0]);
+        let entry = Entry { key: hash_of(key), state };
+        self.table.insert_unique(hash_of(key), entry, Entry::hash);
         self.table_bytes = self.table.allocation_size();
         if heap_bytes > 0 && self.is_over() {
             self.make_room(key, now);
@@ -250,7 +260,7 @@ impl Entries {
             // They were all used again at some time; who is not again from now on is the next to go.
             for at in looked_at {
                 if let Some(entry) = self.table.get_bucket_mut(at) {
-                    entry.key[1] &= !USED_AGAIN;
+                    entry.key &= !USED_AGAIN;
                 }
             }
         }

@@ -52,8 +52,8 @@ fn key(table: &LimitTable, name: u64) -> KeyHash {
 }
 
 #[test]
-fn an_entry_is_40_bytes() {
-    assert_eq!(size_of::<entries::Entry>(), 40);
+fn an_entry_is_half_a_cache_line() {
+    assert_eq!((size_of::<entries::Entry>(), align_of::<entries::Entry>()), (32, 32));
 }
 
 #[test]
