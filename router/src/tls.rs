@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod handshake;
 pub(crate) mod keeper;
+mod session;
 pub(crate) mod stream;
 pub(crate) mod table;
 pub(crate) mod tickets;

@@ -66,6 +66,11 @@ pub(super) static NONE: Facts = Facts {
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 impl Facts {
+    /// Whether it counts at this time, in seconds since 1970.
+    pub fn counts_at(&self, now: u64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+
     /// Reads a certificate. The error says what is wrong with it.
     pub fn read(der: &[u8]) -> Result<Self, String> {
         let wrong = |error: x509_cert::der::Error| error.to_string();

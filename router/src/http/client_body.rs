@@ -273,13 +273,16 @@ impl ClientBody {
         if incoming.body.is_done() {
             return Poll::Ready(None);
         }
-        let Poll::Ready(came) = incoming.poll_stream(cx, self.connection.timeouts()) else {
+        let Poll::Ready(mut came) = incoming.poll_stream(cx, self.connection.timeouts()) else {
             if std::mem::take(&mut incoming.owes_continue) {
                 incoming.says_first(StatusCode::CONTINUE, Fields::new());
             }
             return Poll::Pending;
         };
         incoming.broken |= matches!(came, Some(Err(_)));
+        if let Some(trailers) = came.as_mut().and_then(|came| came.as_mut().ok()?.trailers_mut()) {
+            self.connection.take_out_reserved(trailers);
+        }
         if self.connection.timed.get() && incoming.body.is_done() {
             self.connection.body_ended.set(clock::now());
         }
@@ -304,7 +307,10 @@ impl ClientBody {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::Trailers(mut trailers)) => {
+                    self.connection.take_out_reserved(&mut trailers);
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
                 Ok(Decoded::End) => {
                     if self.connection.timed.get() {
                         self.connection.body_ended.set(clock::now());

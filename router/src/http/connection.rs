@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use gridrouter_config::model::{self, ListenerTimeouts, UnderscoreHeaders};
+use http::HeaderMap;
 
 use super::client_body::Incoming;
 use super::forwarded;
@@ -25,7 +26,7 @@ use crate::http2::session::Session;
 use crate::listener::wheel::Alarm;
 use crate::listener::worker::Worker;
 use crate::pipeline::fencing::UnderWay;
-use crate::tls::client::ClientCertificate;
+use crate::tls::client::{self, ClientCertificate};
 use crate::tls::handshake::Secure;
 use crate::tls::stream::Stream;
 
@@ -178,6 +179,13 @@ impl Connection {
     /// The client's certificate, if it has shown one.
     pub(crate) fn client_certificate(&self) -> Option<&ClientCertificate> {
         self.secure.as_ref()?.client.as_ref()
+    }
+
+    /// Takes out of a request's trailers what only the router may say.
+    pub(crate) fn take_out_reserved(&self, trailers: &mut HeaderMap) {
+        if let Some(reserved) = &self.worker.snapshot().reserved_headers {
+            client::take_out(trailers, reserved);
+        }
     }
 
     /// What is known of the client by TLS.

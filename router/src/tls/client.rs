@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use gridrouter_config::certificate::Facts;
 use gridrouter_config::model::ForwardedCertificate;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use rustls::pki_types::CertificateDer;
 
 use crate::http::fields::{Fields, Known};
@@ -48,6 +48,15 @@ pub(crate) fn set(
     add(&forward.certificate, &|| client.encoded.clone());
 }
 
+/// Removes from a request's trailers what only the router may say: an endpoint that takes them for headers would believe it.
+pub(crate) fn take_out(trailers: &mut HeaderMap, reserved: &[HeaderName]) {
+    let is_reserved = |name: &HeaderName| reserved.iter().any(|one| is_like(one.as_str(), name.as_str().as_bytes()));
+    let found: Vec<HeaderName> = trailers.keys().filter(|name| is_reserved(name)).cloned().collect();
+    for name in found {
+        trailers.remove(name);
+    }
+}
+
 /// Whether a name is this one to endpoints behind CGI and its kin, to which `_` and `-` are the same.
 fn is_like(one: &str, name: &[u8]) -> bool {
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
@@ -66,6 +75,14 @@ mod tests {
         set(&mut fields, &reserved, None, None);
         assert_eq!(fields.iter().count(), 1);
         assert!(fields.get("x-other").is_some());
+    }
+
+    #[test]
+    fn what_clients_say_by_these_names_in_trailers_is_removed() {
+        let line = |name| (HeaderName::from_static(name), http::HeaderValue::from_static("forged"));
+        let mut trailers: HeaderMap = ["x-client", "x_client", "x-client", "x-other"].map(line).into_iter().collect();
+        take_out(&mut trailers, &[HeaderName::from_static("x-client")]);
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
     }
 
     #[test]

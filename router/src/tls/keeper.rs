@@ -199,18 +199,24 @@ impl Keeper {
         let mut faults = Vec::new();
         for plan in &snapshot.listeners {
             let document = plan.as_ref().map(|plan| &plan.document);
+            // Nobody waits for one that is gone, whose certificates may be gone with it.
+            let mut wrong = |fault| {
+                if plan.as_ref().is_some_and(|plan| !plan.gone) {
+                    faults.push(fault);
+                }
+            };
             let made = document.and_then(|document| {
                 Some(self.listener(&document.name, document.tls.as_ref()?, document.http2.enabled))
             });
             listeners.push(match (made, document) {
                 (Some(Ok(made)), Some(document)) => {
                     if made.index.is_empty() {
-                        faults.push(format!("listener {} has no certificate to show", document.name));
+                        wrong(format!("listener {} has no certificate to show", document.name));
                     }
                     Some(Arc::new(made))
                 }
                 (Some(Err(why)), Some(document)) => {
-                    faults.push(format!("listener {} takes no TLS: {why}", document.name));
+                    wrong(format!("listener {} takes no TLS: {why}", document.name));
                     None
                 }
                 (_, None) | (None, Some(_)) => None,
@@ -255,7 +261,8 @@ impl Keeper {
             verifier = Some(verify(provider, trusted, clients.mode)?);
             scope = trusted.scope(clients.mode);
         }
-        let tickets = Scoped { tickets: Arc::clone(&self.tickets), scope };
+        let asks_clients = document.client_certificates.is_some();
+        let tickets = Scoped { tickets: Arc::clone(&self.tickets), scope, asks_clients };
         let config = table::config(provider, document.minimum_version, verifier, &index, tickets, is_http2);
         Ok(ListenerTls {
             config: config.map_err(|error| error.to_string())?,

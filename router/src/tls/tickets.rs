@@ -17,7 +17,9 @@ use aws_lc_rs::{hmac, rand};
 use parking_lot::Mutex;
 use rustls::server::ProducesTickets;
 
+use super::session;
 use super::watched::{self, Watched};
+use crate::source::unix_time;
 
 /// How long a key is the one that new tickets are made with. For as long again it is good for resuming.
 const ROTATE: Duration = Duration::from_hours(6);
@@ -181,6 +183,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 pub(crate) struct Scoped {
     pub(crate) tickets: Arc<Tickets>,
     pub(crate) scope: Scope,
+    /// Whether clients are asked for certificates.
+    pub(crate) asks_clients: bool,
 }
 
 impl ProducesTickets for Scoped {
@@ -197,7 +201,8 @@ impl ProducesTickets for Scoped {
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.tickets.decrypt(&self.scope, ticket)
+        let session = self.tickets.decrypt(&self.scope, ticket)?;
+        (!self.asks_clients || session::counts_at(&session, unix_time())).then_some(session)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Certificates of clients.
 
 use super::OK;
+use crate::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Raw, fields, frame};
 use crate::support::tls::{Authority, BOTH, Pair, TLS12, TLS13, Trusting, indented};
 use crate::support::{Client, Site, Upstream, eventually};
 
@@ -50,8 +51,12 @@ fn endpoints_are_told_of_a_certificate_and_of_no_other() {
                   connection: x-client\r\n";
     let names = ["x-client", "x-client-names", "x-client-print", "x_client_print", "client-cert"];
     // With a certificate, also when its session is resumed.
-    let client = Trusting::new(&root, &BOTH, Some(&good));
-    for resumed in [false, true] {
+    for (versions, resumed) in [(&TLS12, false), (&TLS12, true), (&TLS13, false), (&TLS13, true)] {
+        let client = Trusting::new(&root, versions, Some(&good));
+        if resumed {
+            client.connect(site.address(), "shop.test").get("/");
+            upstream.received();
+        }
         let mut connection = client.connect(site.address(), "shop.test");
         assert_eq!(connection.is_resumed(), resumed);
         connection.try_get("/", forged).unwrap();
@@ -69,6 +74,47 @@ fn endpoints_are_told_of_a_certificate_and_of_no_other() {
     Client::connect(site.router().address("plain").unwrap()).get_with("/", forged);
     let told = upstream.received();
     assert!(names.iter().all(|name| told.header(name).is_none()), "{told:?}");
+}
+
+/// Whoever takes trailers for headers would believe them.
+#[test]
+fn what_only_the_router_may_say_is_no_trailer_either() {
+    let (upstream, root, partners) = (Upstream::answering(OK), Authority::new("root"), Authority::new("partners"));
+    let site = site(&upstream, &root, &partners, "optional", "");
+    let plain = site.router().address("plain").unwrap();
+    Client::connect(plain)
+        .send(
+            "POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Client: CN=root\r\n\
+             Client-Cert: :AA:\r\nX-Sum: 7\r\n\r\n",
+        )
+        .answer();
+    assert_eq!(upstream.received().trailers, ["x-sum: 7"]);
+    let mut raw = Raw::connect(plain);
+    let head = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "shop.test")];
+    let trailers = [("x-client", "CN=root"), ("client-cert", ":AA:"), ("x-sum", "8")];
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &fields(&head)));
+    raw.send(&frame(DATA, 0, 1, b"abc"));
+    raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&trailers)));
+    assert_eq!(raw.status(), 200);
+    assert_eq!(upstream.received().trailers, ["x-sum: 8"]);
+}
+
+#[test]
+fn a_listener_that_is_gone_is_no_fault() {
+    let (upstream, root, partners) = (Upstream::answering(OK), Authority::new("root"), Authority::new("partners"));
+    let pem = indented(&partners.pem, 8);
+    let site = Site::to(&upstream)
+        .route("")
+        .document(&root.certify(&["shop.test"]).document("shop"))
+        .document(&format!(
+            "kind: Listener\nname: strict\naddress: 127.0.0.1:0\ntls:\n  clientCertificates:\n    authorities:\n      inline: |\n{pem}"
+        ))
+        .start();
+    let client = Trusting::new(&root, &BOTH, Some(&partner(&partners, "acme.test")));
+    client.connect(site.router().address("strict").unwrap(), "shop.test").get("/");
+    site.edit("name: strict", "name: other");
+    client.connect(site.router().address("other").unwrap(), "shop.test").get("/");
+    assert_eq!(site.ready()["certificateFaults"], serde_json::json!([]));
 }
 
 #[test]
