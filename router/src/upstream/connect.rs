@@ -21,6 +21,9 @@ use crate::snapshot::EndpointPlan;
 use crate::tls::stream::Stream;
 use crate::tls::upstream::Offer;
 
+/// The longest time between two attempts to connect to a Unix socket on which too many wait.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// Opens a connection within `time`, and before the request's deadline.
 pub(super) async fn connect(
     connection: &Connection,
@@ -85,7 +88,7 @@ async fn open_offering(
             stream.set_nodelay(true)?;
             stream
         }
-        Address::Unix(path) => unix::as_tcp(UnixStream::connect(&**path).await?)?,
+        Address::Unix(path) => unix::as_tcp(connect_unix(path).await?)?,
     };
     if let Some(version) = endpoint.proxy_protocol {
         stream.write_all(&Owner::header(owner, version)).await?;
@@ -100,6 +103,21 @@ async fn open_offering(
         Err(error) => {
             tracing::warn!(service = &**service, address = %endpoint.address, %error, "no TLS with an endpoint");
             Err(io::Error::new(io::ErrorKind::InvalidData, error))
+        }
+    }
+}
+
+/// Connects to a Unix socket. One with as many waiting as it lets wait says so at once, where by TCP the kernel would try again: so it is asked
+/// again, until whoever wants the connection gives up.
+async fn connect_unix(path: &str) -> io::Result<UnixStream> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(pause).await;
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+            connected => return connected,
         }
     }
 }

@@ -167,6 +167,37 @@ fn endpoint(path: &Path) {
     });
 }
 
+/// By TCP the kernel would try again; a Unix socket says at once that too many wait.
+#[test]
+fn an_endpoint_on_which_too_many_wait_is_given_its_time() {
+    let (_directory, path) = path();
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    let site = Site::builder()
+        .document(&format!("kind: Service\nname: all\nendpoints: {{blue: [{{address: 'unix:{}'}}]}}", path.display()))
+        .route("timeouts: {connect: 300ms}")
+        .start();
+    // One may wait beside the one that is being accepted; whoever comes then is turned away.
+    let _first = UnixStream::connect(&path).unwrap();
+    site.get("/").assert_reject(504, "upstream_connect_timeout");
+    site.edit("connect: 300ms", "connect: 30s");
+    let asking = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| site.get("/late"));
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+        let (waited, _) = socket.accept().unwrap();
+        drop(waited);
+        let (stream, _) = socket.accept().unwrap();
+        let mut stream = UnixStream::from(std::os::fd::OwnedFd::from(stream));
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        assert_eq!(line, "GET /late HTTP/1.1\r\n");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        asking.join().unwrap()
+    });
+    asking.assert_ok("");
+}
+
 #[test]
 fn endpoints_are_reached_by_a_path() {
     let (directory, path) = path();
