@@ -5,25 +5,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
 
 use super::book::Answer;
 
-/// What the system says of its resolvers.
-const SYSTEM: &str = "/etc/resolv.conf";
+/// What the system says of its resolvers, and of names itself.
+const SYSTEM: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 /// How long one server may take, and how often it is asked.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
+
+/// When each of the system's files was changed, where that is known.
+type Changed = [Option<SystemTime>; 2];
+
+fn changed(files: [&str; 2]) -> Changed {
+    files.map(|file| std::fs::metadata(file).and_then(|found| found.modified()).ok())
+}
 
 /// Asks the name servers that were said, or else the system's.
 #[derive(Debug)]
 pub(super) struct Lookup {
     nameservers: Vec<SocketAddr>,
     /// With when the system's settings were changed that it was made from.
-    made: Option<(TokioResolver, Option<SystemTime>)>,
+    made: Option<(TokioResolver, Changed)>,
 }
 
 impl Lookup {
@@ -33,7 +40,7 @@ impl Lookup {
 
     /// The resolver. The system's settings may change while the process runs.
     fn resolver(&mut self) -> Result<TokioResolver, String> {
-        let changed = std::fs::metadata(SYSTEM).and_then(|found| found.modified()).ok();
+        let changed = changed(SYSTEM);
         if let Some((resolver, at)) = &self.made
             && (*at == changed || !self.nameservers.is_empty())
         {
@@ -56,6 +63,10 @@ impl Lookup {
         // Whoever asks knows itself how long an answer holds.
         options.cache_size = 0;
         (options.timeout, options.attempts) = (TIMEOUT, ATTEMPTS);
+        if !self.nameservers.is_empty() {
+            // They are asked instead of the system.
+            options.use_hosts_file = ResolveHosts::Never;
+        }
         builder.build()
     }
 

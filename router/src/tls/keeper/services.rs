@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gridrouter_config::ids::Name;
 use gridrouter_config::model::{self, Authorities, ServiceTls as Document, UpstreamProtocol};
@@ -20,8 +21,48 @@ use crate::tls::watched::Watched;
 #[derive(Debug, Default)]
 pub(super) struct Services {
     known: BTreeMap<Name, Service>,
-    /// Whom the system trusts, read when it is first needed.
-    system: Option<Arc<RootCertStore>>,
+    system: System,
+}
+
+/// Whom the system trusts, read when it is first needed, and again from time to time: an authority may come or go while the process runs.
+#[derive(Debug, Default)]
+struct System {
+    found: Option<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    roots: Arc<RootCertStore>,
+    at: Instant,
+}
+
+/// How often it is looked whom the system trusts, and how often while that is nobody.
+const AGAIN: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_secs(1);
+
+impl System {
+    /// The authorities; `read` reads them.
+    fn get(&mut self, read: impl FnOnce() -> RootCertStore) -> Arc<RootCertStore> {
+        Arc::clone(&self.found.get_or_insert_with(|| Found { roots: Arc::new(read()), at: Instant::now() }).roots)
+    }
+
+    /// Reads them again, if somebody needs them and it is time. Returns whether they are others. Where none are found any more the last ones
+    /// stay: a bundle may be just being written.
+    fn look(&mut self, now: Instant, read: impl FnOnce() -> RootCertStore) -> bool {
+        let Some(found) = &mut self.found else { return false };
+        let pause = if found.roots.is_empty() { SOON } else { AGAIN };
+        if now.saturating_duration_since(found.at) < pause {
+            return false;
+        }
+        found.at = now;
+        let fresh = read();
+        let is_new = !fresh.is_empty() && fresh.roots != found.roots.roots;
+        if is_new {
+            tracing::info!(authorities = fresh.len(), "the system trusts others than before");
+            found.roots = Arc::new(fresh);
+        }
+        is_new
+    }
 }
 
 #[derive(Debug)]
@@ -43,7 +84,7 @@ struct Made {
 impl Services {
     /// Looks at the authorities' files. Returns whether anything of them has changed.
     pub(super) fn look(&mut self, services: &model::Map<model::Service>) -> bool {
-        let mut changed = false;
+        let mut changed = self.system.look(Instant::now(), system);
         self.known.retain(|name, _| services.get(name).is_some_and(|one| one.tls.is_some()));
         for (name, document) in services.iter().filter_map(|(name, one)| Some((name, one.tls.as_ref()?))) {
             let one = self.known.entry(name.clone()).or_insert_with(|| Service { authorities: None, made: None });
@@ -105,7 +146,7 @@ impl Services {
             None => None,
         };
         let system = if document.verify && document.authorities.is_none() {
-            Arc::clone(self.system.get_or_insert_with(system))
+            self.system.get(system)
         } else {
             Arc::new(RootCertStore::empty())
         };
@@ -138,7 +179,7 @@ impl Services {
     }
 }
 
-fn system() -> Arc<RootCertStore> {
+fn system() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!("authorities that the system trusts: {error}");
@@ -146,5 +187,41 @@ fn system() -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (added, passed_over) = roots.add_parsable_certificates(found.certs);
     tracing::debug!(added, passed_over, "authorities that the system trusts");
-    Arc::new(roots)
+    roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(count: usize) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        for _ in 0..count {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            roots.add(params.self_signed(&key).unwrap().der().clone()).unwrap();
+        }
+        roots
+    }
+
+    #[test]
+    fn whom_the_system_trusts_is_read_again() {
+        let (mut system, start) = (System::default(), Instant::now());
+        assert!(!system.look(start + AGAIN, || unreachable!("nobody needs it")));
+        assert!(system.get(|| store(0)).is_empty());
+        // Somebody is found soon, when nobody was.
+        let now = start + AGAIN;
+        assert!(!system.look(now, || store(0)));
+        assert!(system.look(now + SOON, || store(1)));
+        let one = system.get(|| unreachable!("it is known"));
+        // Then more seldom, and only what is new is.
+        assert!(!system.look(now + 2 * SOON, || unreachable!("it is too soon")));
+        let same = RootCertStore { roots: one.roots.clone() };
+        assert!(!system.look(now + SOON + AGAIN, || same));
+        assert!(!system.look(now + SOON + 2 * AGAIN, || store(0)));
+        assert_eq!(system.get(|| unreachable!()).roots, one.roots);
+        assert!(system.look(now + SOON + 3 * AGAIN, || store(2)));
+        assert_eq!(system.get(|| unreachable!()).len(), 2);
+    }
 }
