@@ -102,15 +102,15 @@ impl Bodies {
 impl MirrorCounts {
     /// Adds those of another router. Returns whether the latencies could be added, too.
     pub fn add(&mut self, other: &MirrorCounts) -> bool {
-        self.copies += other.copies;
-        self.dropped += other.dropped;
-        self.in_flight += other.in_flight;
-        self.failed += other.failed;
-        self.compared += other.compared;
-        self.status_differs += other.status_differs;
-        self.bodies_compared += other.bodies_compared;
-        self.bodies_differ += other.bodies_differ;
-        self.slower += other.slower;
+        self.copies = self.copies.saturating_add(other.copies);
+        self.dropped = self.dropped.saturating_add(other.dropped);
+        self.in_flight = self.in_flight.saturating_add(other.in_flight);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.compared = self.compared.saturating_add(other.compared);
+        self.status_differs = self.status_differs.saturating_add(other.status_differs);
+        self.bodies_compared = self.bodies_compared.saturating_add(other.bodies_compared);
+        self.bodies_differ = self.bodies_differ.saturating_add(other.bodies_differ);
+        self.slower = self.slower.saturating_add(other.slower);
         self.differences.extend_from_slice(&other.differences);
         self.differences.sort_by_key(|difference| difference.at);
         let old = self.old_latency_micros.add(&other.old_latency_micros);

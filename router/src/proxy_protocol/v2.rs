@@ -83,11 +83,14 @@ fn pair<const N: usize, T: From<[u8; N]> + Into<IpAddr>>(addresses: &[u8]) -> Op
 
 /// Passes over the further fields, and compares the checksum if there is one.
 fn check_fields(header: &[u8], fields: &[u8]) -> Result<(), Bad> {
-    let mut rest = fields;
+    let (mut rest, mut is_checked) = (fields, false);
     while let [kind, high, low, behind @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let (value, next) = behind.split_at_checked(length).ok_or(Bad::Malformed)?;
         if *kind == CRC32C {
+            if std::mem::replace(&mut is_checked, true) {
+                return Err(Bad::Malformed);
+            }
             let told: [u8; 4] = value.try_into().map_err(|_| Bad::Malformed)?;
             let at = header.len() - next.len() - told.len();
             let zeroed = header.iter().enumerate().map(|(n, byte)| if n >= at && n < at + 4 { 0 } else { *byte });

@@ -110,7 +110,7 @@ impl Follower {
             let known = known.filter(|known| known.cluster == read.cluster && known.seen <= read.revision);
             self.list(&etcd, read, known.map(|known| known.seen)).await?
         };
-        let mut stream = etcd.watch(seen + 1).await?;
+        let mut stream = etcd.watch(seen.saturating_add(1)).await?;
         let mut ticks = interval_at(Instant::now() + self.options.progress, self.options.progress);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -304,7 +304,7 @@ impl Follower {
     ) -> Result<Option<i64>, Trouble> {
         let Some(since) = since else { return Ok(None) };
         let mut writes = Vec::new();
-        let at = etcd.documents(0, since + 1, &mut |write| writes.push(write)).await?;
+        let at = etcd.documents(0, since.saturating_add(1), &mut |write| writes.push(write)).await?;
         let (now, later): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.revision <= head_revision);
         let fits = self.shared.change(|state| {
             for write in now {

@@ -128,7 +128,7 @@ impl Registrar {
         self.book.replace(&self.options.keys, all);
         self.tell(&etcd).await?;
         self.shared.tried();
-        let mut stream = watch(&etcd, &below, seen + 1).await?;
+        let mut stream = watch(&etcd, &below, seen.saturating_add(1)).await?;
         let mut ticks = interval_at(Instant::now() + self.options.progress, self.options.progress);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();

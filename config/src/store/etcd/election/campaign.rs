@@ -194,7 +194,8 @@ impl Campaign {
         let mut client = etcd.client().lease_client();
         let granting = etcd.bounded("ask for a lease in", client.grant(seconds, None));
         let granted = self.soon(granting).await?;
-        let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or(0).max(1));
+        // As in `live`: whatever etcd answers, nobody believes in its lease for ever.
+        let ttl = Duration::from_secs(u64::try_from(granted.ttl().clamp(1, seconds.saturating_mul(10))).unwrap_or(1));
         self.lease = Some(Lease { id: granted.id(), ttl, asked });
         self.soon(etcd.bounded("keep a lease alive in", client.keep_alive(granted.id()))).await
     }

@@ -202,7 +202,8 @@ impl Keeper {
         let asked = Instant::now();
         let mut client = etcd.client().lease_client();
         let granted = etcd.bounded("ask for a lease in", client.grant(seconds, None)).await?;
-        let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or(0).max(1));
+        // etcd may give more than was asked for, as its own shortest; but not without end.
+        let ttl = Duration::from_secs(u64::try_from(granted.ttl().clamp(1, seconds.saturating_mul(10))).unwrap_or(1));
         self.lease = Some(Lease { id: granted.id(), ttl, until: asked + ttl, written: None });
         self.remember(granted.id());
         // Whoever had the wanted id may have gone meanwhile.

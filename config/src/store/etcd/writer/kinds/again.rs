@@ -104,7 +104,7 @@ async fn written(
     let range = |kind: &Kind| {
         let from = etcd.keys().documents_of(*kind);
         let options = GetOptions::new().with_range(end_of(&from)).with_revision(revision);
-        TxnOp::get(from, Some(options.with_min_mod_revision(after + 1).with_limit(MOST)))
+        TxnOp::get(from, Some(options.with_min_mod_revision(after.saturating_add(1)).with_limit(MOST)))
     };
     let answers = etcd.gets(kinds.iter().map(range).collect()).await?;
     if answers.iter().any(etcd_client::GetResponse::more) {
