@@ -68,6 +68,11 @@ impl Entry {
         self.key & !USED_AGAIN
     }
 
+    #[inline]
+    fn is_of(&self, key: [u64; 2]) -> bool {
+        self.hash() == hash_of(key)
+    }
+
     /// It was used again. Not written where it is known: what several cores only read they may all have at hand.
     #[inline]
     fn is_used(&mut self) {
@@ -113,12 +118,12 @@ impl Entries {
     /// Where a key is, if it is known.
     #[inline]
     pub(super) fn find(&self, key: [u64; 2]) -> Option<Place> {
-        self.table.find_bucket_index(hash_of(key), |entry| entry.hash() == hash_of(key)).map(Place)
+        self.table.find_bucket_index(hash_of(key), |entry| entry.is_of(key)).map(Place)
     }
 
     /// What is known of a key.
     pub(super) fn state(&self, key: [u64; 2]) -> Option<&State> {
-        self.table.find(hash_of(key), |entry| entry.hash() == hash_of(key)).map(|entry| &entry.state)
+        self.table.find(hash_of(key), |entry| entry.is_of(key)).map(|entry| &entry.state)
     }
 
     /// What a limit says of a key, of which nothing is taken yet.
@@ -139,7 +144,7 @@ impl Entries {
     /// Decides on one request and takes what is admitted.
     #[inline]
     pub(super) fn check(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let Some(entry) = self.table.find_mut(hash_of(key), |entry| entry.hash() == hash_of(key)) else {
+        let Some(entry) = self.table.find_mut(hash_of(key), |entry| entry.is_of(key)) else {
             let verdict = limit.ask(&mut limit.fresh(now), now, cost);
             self.settle(None, key, limit, verdict.admits().then_some(cost), now);
             return verdict;
@@ -186,7 +191,7 @@ impl Entries {
 
     /// Changes what is known of a key, if anything is.
     pub(super) fn change(&mut self, key: [u64; 2], now: u64, change: impl FnOnce(&mut State)) {
-        let Some(entry) = self.table.find_mut(hash_of(key), |entry| entry.hash() == hash_of(key)) else { return };
+        let Some(entry) = self.table.find_mut(hash_of(key), |entry| entry.is_of(key)) else { return };
         let before = entry.state.heap_bytes();
         change(&mut entry.state);
         let after = entry.state.heap_bytes();
