@@ -28,6 +28,8 @@ pub(super) struct Services {
 #[derive(Debug, Default)]
 struct System {
     found: Option<Found>,
+    /// What the log was told of those that cannot be read.
+    told: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -41,26 +43,44 @@ const AGAIN: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(1);
 
 impl System {
-    /// The authorities; `read` reads them.
-    fn get(&mut self, read: impl FnOnce() -> RootCertStore) -> Arc<RootCertStore> {
-        Arc::clone(&self.found.get_or_insert_with(|| Found { roots: Arc::new(read()), at: Instant::now() }).roots)
+    /// The authorities; `read` reads them, and says what of them cannot be read.
+    fn get(&mut self, read: impl FnOnce() -> (RootCertStore, Vec<String>)) -> Arc<RootCertStore> {
+        if let Some(found) = &self.found {
+            return Arc::clone(&found.roots);
+        }
+        let (roots, faults) = read();
+        self.tell(faults);
+        let roots = Arc::new(roots);
+        self.found = Some(Found { roots: Arc::clone(&roots), at: Instant::now() });
+        roots
+    }
+
+    /// Tells the log of faults, unless it was told of the same before.
+    fn tell(&mut self, faults: Vec<String>) {
+        if self.told != faults {
+            for fault in &faults {
+                tracing::warn!("authorities that the system trusts: {fault}");
+            }
+            self.told = faults;
+        }
     }
 
     /// Reads them again, if somebody needs them and it is time. Returns whether they are others. Where none are found any more the last ones
     /// stay: a bundle may be just being written.
-    fn look(&mut self, now: Instant, read: impl FnOnce() -> RootCertStore) -> bool {
+    fn look(&mut self, now: Instant, read: impl FnOnce() -> (RootCertStore, Vec<String>)) -> bool {
         let Some(found) = &mut self.found else { return false };
         let pause = if found.roots.is_empty() { SOON } else { AGAIN };
         if now.saturating_duration_since(found.at) < pause {
             return false;
         }
         found.at = now;
-        let fresh = read();
+        let (fresh, faults) = read();
         let is_new = !fresh.is_empty() && fresh.roots != found.roots.roots;
         if is_new {
             tracing::info!(authorities = fresh.len(), "the system trusts others than before");
             found.roots = Arc::new(fresh);
         }
+        self.tell(faults);
         is_new
     }
 }
@@ -179,22 +199,20 @@ impl Services {
     }
 }
 
-fn system() -> RootCertStore {
+/// Whom the system trusts, and what of it cannot be read.
+fn system() -> (RootCertStore, Vec<String>) {
     let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!("authorities that the system trusts: {error}");
-    }
     let mut roots = RootCertStore::empty();
     let (added, passed_over) = roots.add_parsable_certificates(found.certs);
     tracing::debug!(added, passed_over, "authorities that the system trusts");
-    roots
+    (roots, found.errors.iter().map(ToString::to_string).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn store(count: usize) -> RootCertStore {
+    fn store(count: usize) -> (RootCertStore, Vec<String>) {
         let mut roots = RootCertStore::empty();
         for _ in 0..count {
             let key = rcgen::KeyPair::generate().unwrap();
@@ -202,7 +220,7 @@ mod tests {
             params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
             roots.add(params.self_signed(&key).unwrap().der().clone()).unwrap();
         }
-        roots
+        (roots, if count == 0 { vec!["no file".to_owned()] } else { Vec::new() })
     }
 
     #[test]
@@ -213,12 +231,13 @@ mod tests {
         // Somebody is found soon, when nobody was.
         let now = start + AGAIN;
         assert!(!system.look(now, || store(0)));
+        assert_eq!(system.told, ["no file"]);
         assert!(system.look(now + SOON, || store(1)));
         let one = system.get(|| unreachable!("it is known"));
         // Then more seldom, and only what is new is.
         assert!(!system.look(now + 2 * SOON, || unreachable!("it is too soon")));
         let same = RootCertStore { roots: one.roots.clone() };
-        assert!(!system.look(now + SOON + AGAIN, || same));
+        assert!(!system.look(now + SOON + AGAIN, || (same, Vec::new())));
         assert!(!system.look(now + SOON + 2 * AGAIN, || store(0)));
         assert_eq!(system.get(|| unreachable!()).roots, one.roots);
         assert!(system.look(now + SOON + 3 * AGAIN, || store(2)));
