@@ -19,6 +19,12 @@ fn site(upstream: &Upstream, root: &Authority, partners: &Authority, mode: &str,
         .start()
 }
 
+/// A listener that lets nobody in without a certificate.
+fn strict(partners: &Authority) -> String {
+    let tls = "tls:\n  clientCertificates:\n    authorities:\n      inline: |";
+    format!("kind: Listener\nname: strict\naddress: 127.0.0.1:0\n{tls}\n{}", indented(&partners.pem, 8))
+}
+
 fn partner(authority: &Authority, host: &str) -> Pair {
     authority.certify_with(&[host], |params| params.distinguished_name.push(rcgen::DnType::CommonName, host))
 }
@@ -102,13 +108,10 @@ fn what_only_the_router_may_say_is_no_trailer_either() {
 #[test]
 fn a_listener_that_is_gone_is_no_fault() {
     let (upstream, root, partners) = (Upstream::answering(OK), Authority::new("root"), Authority::new("partners"));
-    let pem = indented(&partners.pem, 8);
     let site = Site::to(&upstream)
         .route("")
         .document(&root.certify(&["shop.test"]).document("shop"))
-        .document(&format!(
-            "kind: Listener\nname: strict\naddress: 127.0.0.1:0\ntls:\n  clientCertificates:\n    authorities:\n      inline: |\n{pem}"
-        ))
+        .document(&strict(&partners))
         .start();
     let client = Trusting::new(&root, &BOTH, Some(&partner(&partners, "acme.test")));
     client.connect(site.router().address("strict").unwrap(), "shop.test").get("/");
@@ -135,14 +138,11 @@ fn the_tenant_is_whom_the_certificate_names() {
 #[test]
 fn a_session_of_one_listener_opens_no_other_with_stricter_rules() {
     let (upstream, root, partners) = (Upstream::answering(OK), Authority::new("root"), Authority::new("partners"));
-    let pem = indented(&partners.pem, 8);
     let site = Site::to(&upstream)
         .route("")
         .document(&root.certify(&["shop.test"]).document("shop"))
         .listener("tls: {}")
-        .document(&format!(
-            "kind: Listener\nname: strict\naddress: 127.0.0.1:0\ntls:\n  clientCertificates:\n    authorities:\n      inline: |\n{pem}"
-        ))
+        .document(&strict(&partners))
         .document("kind: Listener\nname: open\naddress: 127.0.0.1:0\ntls: {}")
         .start();
     for versions in [&TLS12, &TLS13] {
