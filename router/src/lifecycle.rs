@@ -20,8 +20,9 @@ use crate::admin;
 use crate::listener::worker::{self, Shared};
 use crate::presence::Presence;
 use crate::resolver::{Board, Resolver};
+use crate::snapshot::Snapshot;
 use crate::snapshot::names::Names;
-use crate::source::{SharedStatus, Source};
+use crate::source::{Serving, SharedStatus, Source};
 use crate::tls::keeper::Keeper;
 
 /// Bytes that the counts of all limits take at the most, unless something else is said.
@@ -159,8 +160,16 @@ impl Router {
         shared.fenced.told_by(teller.thread().clone());
         // What was read when it was started may have fences already.
         shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Fenced));
-        let told = (labels, certificates, Arc::clone(&presence));
-        let control = follow(source, &shared, &sockets, told, Arc::clone(&stop))?;
+        let control = Control {
+            shared: Arc::clone(&shared),
+            sockets: Arc::clone(&sockets),
+            labels,
+            certificates,
+            presence: Arc::clone(&presence),
+            stop: Arc::clone(&stop),
+        };
+        let until = Arc::clone(&stop);
+        let control = spawn("control", move || source.follow(&until, control))?;
         Ok(Router { shared, status, sockets, presence, admin, stop, control: Some(control), drain: options.drain })
     }
 
@@ -209,63 +218,64 @@ impl Router {
     }
 }
 
-/// Follows the store on a thread of its own.
-fn follow(
-    source: Source,
-    shared: &Arc<Shared>,
-    sockets: &Arc<Mutex<Sockets>>,
-    told: (Arc<Mutex<Labels>>, Keeper, Arc<OnceLock<Presence>>),
+/// What the thread that follows the store works on.
+struct Control {
+    shared: Arc<Shared>,
+    sockets: Arc<Mutex<Sockets>>,
+    labels: Arc<Mutex<Labels>>,
+    certificates: Keeper,
+    presence: Arc<OnceLock<Presence>>,
     stop: Arc<AtomicBool>,
-) -> Result<JoinHandle<()>, String> {
-    let (labels, certificates, presence) = told;
-    // Only this thread has it; two closures do.
-    let certificates = Mutex::new(certificates);
-    let (shared, sockets) = (Arc::clone(shared), Arc::clone(sockets));
-    spawn("control", move || {
-        let current = {
-            let shared = Arc::clone(&shared);
-            move || shared.snapshot.load_full()
-        };
-        let keep_open = {
-            let (shared, sockets, stop) = (Arc::clone(&shared), Arc::clone(&sockets), Arc::clone(&stop));
-            let certificates = &certificates;
-            move || {
-                certificates
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .follow(&shared.snapshot.load(), &shared.tls);
-                let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
-                // Whoever stops the router sets the flag before it closes the sockets.
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                if sockets.follow(&shared, &shared.snapshot.load()) {
-                    for error in sockets.refused() {
-                        tracing::error!("{error}; it is tried again");
-                    }
-                }
-                if let Some(presence) = presence.get() {
-                    presence.tell();
-                }
+}
+
+impl Control {
+    /// Opens the sockets of new listeners, and closes those of listeners that are gone.
+    fn open_sockets(&self) {
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever stops the router sets the flag before it closes the sockets.
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        if sockets.follow(&self.shared, &self.shared.snapshot.load()) {
+            for error in sockets.refused() {
+                tracing::error!("{error}; it is tried again");
             }
-        };
-        source.follow(&stop, current, &keep_open, |snapshot, names| {
-            labels.lock().unwrap_or_else(PoisonError::into_inner).update(names);
-            let snapshot = Arc::new(snapshot);
-            // Before a socket hands connections to a listener, what their handshakes need is there.
-            certificates.lock().unwrap_or_else(PoisonError::into_inner).follow(&snapshot, &shared.tls);
-            let (old, new) = (shared.snapshot.swap(Arc::clone(&snapshot)), &snapshot.model);
-            // Only then: who is told looks at the snapshot in force.
-            if !Arc::ptr_eq(&old.model.shifts, &new.shifts) || !Arc::ptr_eq(&old.model.services, &new.services) {
-                shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Shifted));
-            }
-            if !Arc::ptr_eq(&old.model.moves, &new.moves) {
-                shared.fenced.keep(snapshot.fences.as_deref());
-                shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Fenced));
-            }
-            keep_open();
-        });
-    })
+        }
+    }
+}
+
+impl Serving for Control {
+    fn current(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    fn publish(&mut self, snapshot: Arc<Snapshot>, names: &Names) {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner).update(names);
+        // Before a socket hands connections to a listener, what their handshakes need is there.
+        self.certificates.follow(&snapshot, &self.shared.tls);
+        let (old, new) = (self.shared.snapshot.swap(Arc::clone(&snapshot)), &snapshot.model);
+        // Only then: who is told looks at the snapshot in force.
+        if !Arc::ptr_eq(&old.model.shifts, &new.shifts) || !Arc::ptr_eq(&old.model.services, &new.services) {
+            self.shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Shifted));
+        }
+        if !Arc::ptr_eq(&old.model.moves, &new.moves) {
+            self.shared.fenced.keep(snapshot.fences.as_deref());
+            self.shared.threads.iter().for_each(|thread| thread.tell(worker::Message::Fenced));
+        }
+        self.open_sockets();
+    }
+
+    fn tell(&self) {
+        if let Some(presence) = self.presence.get() {
+            presence.tell();
+        }
+    }
+
+    fn now_and_then(&mut self) {
+        self.certificates.follow(&self.shared.snapshot.load(), &self.shared.tls);
+        self.open_sockets();
+        self.tell();
+    }
 }
 
 /// Tells of fences on a thread of its own, as soon as the threads have them up: somebody waits for that, and the thread that

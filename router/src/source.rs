@@ -16,7 +16,7 @@ use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::resolved::{self, Resolved};
 use gridrouter_config::store::last_known_good::{self, Keeper, Saved};
-use gridrouter_config::store::{self, Listing, Store};
+use gridrouter_config::store::{self, Listing, Numbered, Store};
 
 use self::status::{log_faults, log_quarantine};
 use crate::resolver::Resolver;
@@ -30,6 +30,21 @@ pub use self::status::{Origin, SharedStatus, Status};
 /// How long the store is waited for before the thread looks whether it should end.
 const WAIT: Duration = Duration::from_millis(500);
 
+/// Who serves what is read.
+pub trait Serving {
+    /// The snapshot in force.
+    fn current(&self) -> Arc<Snapshot>;
+
+    /// Puts a snapshot in force: when this returns, every request that comes is decided by it.
+    fn publish(&mut self, snapshot: Arc<Snapshot>, names: &Names);
+
+    /// Tells whoever waits for a generation. Only then does the status say that it is in force.
+    fn tell(&self);
+
+    /// Called about twice a second.
+    fn now_and_then(&mut self);
+}
+
 /// Reads the configuration and publishes each generation.
 pub struct Source {
     store: Box<dyn Store>,
@@ -37,8 +52,8 @@ pub struct Source {
     keeper: Option<Keeper>,
     /// The revision of the listing that was taken over last; 0 before the first.
     revision: u64,
-    /// Whether the store numbers its generations.
-    numbered: bool,
+    /// What the store calls what it listed, where it numbers its generations.
+    numbered: Option<Numbered>,
     /// What was listed last.
     entries: Arc<[Arc<store::Entry>]>,
     /// What could not be read then.
@@ -68,7 +83,7 @@ impl Source {
             status: Arc::new(Mutex::new(Status::new(store.describe()))),
             keeper: state.map(Keeper::new),
             revision: 0,
-            numbered: false,
+            numbered: None,
             entries: Arc::default(),
             unreadable: Vec::new(),
             parsed: Vec::new(),
@@ -117,6 +132,7 @@ impl Source {
             source.save();
         }
         let snapshot = source.compile(None, began);
+        source.note(&snapshot);
         match since {
             // It is as old as it was before the restart.
             Some((generation, digest, time))
@@ -139,36 +155,27 @@ impl Source {
         &self.names
     }
 
-    /// Follows the store until `stop` is set, and publishes every change. `now_and_then` is called about twice a second.
-    pub fn follow(
-        mut self,
-        stop: &AtomicBool,
-        mut current: impl FnMut() -> Arc<Snapshot>,
-        now_and_then: impl Fn(),
-        mut publish: impl FnMut(Snapshot, &Names),
-    ) {
+    /// Follows the store until `stop` is set, and publishes every change.
+    pub fn follow(mut self, stop: &AtomicBool, mut serving: impl Serving) {
         while !stop.load(Ordering::Relaxed) {
-            now_and_then();
+            serving.now_and_then();
             let waited = self.store.wait(WAIT);
             self.heard();
             match waited {
-                Ok(false) if self.resolve() => {
-                    let snapshot = self.compile(Some(&current()), Instant::now());
-                    publish(snapshot, &self.names);
-                }
+                Ok(false) if self.resolve() => self.publish(&mut serving, Instant::now()),
                 Ok(false) => {}
-                Ok(true) => self.reload(&mut current, &mut publish),
+                Ok(true) => self.reload(&mut serving),
                 Err(error) => {
                     self.failed(&error);
                     // The store would fail again at once: look at the stop flag now and then meanwhile.
                     std::thread::park_timeout(WAIT);
-                    self.reload(&mut current, &mut publish);
+                    self.reload(&mut serving);
                 }
             }
         }
     }
 
-    fn reload(&mut self, current: &mut impl FnMut() -> Arc<Snapshot>, publish: &mut impl FnMut(Snapshot, &Names)) {
+    fn reload(&mut self, serving: &mut impl Serving) {
         let began = Instant::now();
         let joined = self.join() | self.resolve();
         let changed = match self.list() {
@@ -184,12 +191,20 @@ impl Source {
             Ok(listing) => self.take(&listing),
         };
         if joined || changed {
-            let snapshot = self.compile(Some(&current()), began);
-            publish(snapshot, &self.names);
+            self.publish(serving, began);
         }
         if changed {
             self.save();
         }
+    }
+
+    /// Puts in force what was read, and only then says so: whoever waits for a generation counts on it from then on.
+    fn publish(&mut self, serving: &mut impl Serving, began: Instant) {
+        let snapshot = Arc::new(self.compile(Some(&serving.current()), began));
+        serving.publish(Arc::clone(&snapshot), &self.names);
+        self.lock().reloads += 1;
+        self.note(&snapshot);
+        serving.tell();
     }
 
     /// Takes over which endpoints registered themselves. Returns whether any came or went.
@@ -261,11 +276,14 @@ impl Source {
         // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here. It
         // sees to it that they do not go backwards.
         let generation = listing.generation.unwrap_or_else(|| self.generation.saturating_add(u64::from(changed)));
-        let numbered = listing.generation.is_some();
-        let changed = changed || generation != self.generation || numbered != self.numbered;
-        (self.generation, self.numbered) = (generation, numbered);
+        let numbers = listing.numbered.is_some() != self.numbered.is_some();
+        let changed = changed || generation != self.generation || numbers;
+        (self.generation, self.numbered) = (generation, listing.numbered.clone());
         self.lock().quarantined = quarantined;
         self.reachable(listing);
+        if !changed {
+            self.lock().number(self.numbered.as_ref());
+        }
         changed
     }
 
@@ -275,10 +293,6 @@ impl Source {
         status.origin = Origin::Store;
         (status.store_reachable, status.held) = (true, false);
         status.store_faults = listing.faults.iter().map(|(path, why)| format!("{path}: {why}")).collect();
-        (status.lineage, status.listed) = match &listing.numbered {
-            Some(numbered) => (numbered.lineage.to_string(), numbered.digest.to_string()),
-            None => (String::new(), String::new()),
-        };
         status.store_error = listing.faults.first().map(|(path, reason)| format!("{path}: {reason}"));
         status.store = self.store.describe();
     }
@@ -303,10 +317,7 @@ impl Source {
     }
 
     fn compile(&mut self, old: Option<&Snapshot>, began: Instant) -> Snapshot {
-        let digest = self.in_force.digest().to_string();
         let model = Arc::clone(self.in_force.model());
-        let aside = self.registrations.aside(&model);
-        let registrations = Arc::clone(&self.registrations);
         // Only documents have names, and whoever writes a new one waits for it.
         let same =
             |old: &model::Model| Arc::ptr_eq(&old.services, &model.services) && Arc::ptr_eq(&old.cells, &model.cells);
@@ -314,25 +325,28 @@ impl Source {
             self.resolver.want(&resolved::names(&model));
             self.resolve();
         }
-        let resolved = Arc::clone(&self.resolved);
-        let mut snapshot =
-            compile(model, registrations, resolved, self.generation, digest.as_str().into(), old, &mut self.names);
+        let digest = self.in_force.digest().to_string().into();
+        let (registrations, resolved) = (Arc::clone(&self.registrations), Arc::clone(&self.resolved));
+        let mut snapshot = compile(model, registrations, resolved, self.generation, digest, old, &mut self.names);
         snapshot.compiled_in = began.elapsed();
+        snapshot
+    }
+
+    /// Says that a snapshot is in force.
+    fn note(&self, snapshot: &Snapshot) {
+        let aside = self.registrations.aside(&snapshot.model);
         let mut status = self.lock();
-        status.reloads += u64::from(old.is_some());
         status.reload_micros = u64::try_from(snapshot.compiled_in.as_micros()).unwrap_or(u64::MAX);
         status.registered_endpoints = self.registrations.count();
         log_faults(&status.registration_faults, &aside, self.registrations.faults());
         status.registration_faults = self.registrations.faults().iter().cloned().chain(aside).collect();
-        let before = (status.generation, std::mem::replace(&mut status.digest, digest));
-        (status.generation, status.numbered) = (self.generation, self.numbered);
         status.documents = self.in_force.len();
-        if (before.0, &*before.1) != (self.generation, &*snapshot.digest) {
+        if (status.generation, &*status.digest) != (snapshot.generation, &*snapshot.digest) {
             status.since = unix_time();
-            tracing::info!(generation = self.generation, digest = &*snapshot.digest, "configuration in force");
+            tracing::info!(generation = snapshot.generation, digest = &*snapshot.digest, "configuration in force");
         }
-        drop(status);
-        snapshot
+        (status.generation, status.digest) = (snapshot.generation, snapshot.digest.to_string());
+        status.number(self.numbered.as_ref());
     }
 
     /// Keeps what is in force on disk.
@@ -393,4 +407,63 @@ fn restore(saved: Saved) -> InForce {
     }
     let parsed: Vec<_> = files.into_iter().map(|(file, documents)| Parsed::from_documents(&file, documents)).collect();
     generation::advance(None, &parsed, &saved.tenants).in_force
+}
+
+#[cfg(test)]
+mod tests {
+    use gridrouter_config::store::directory::DirectoryStore;
+
+    use super::*;
+
+    /// Sees what the status says before and after a publication, and ends with the first one.
+    struct Watching {
+        current: Arc<Snapshot>,
+        status: SharedStatus,
+        stop: Arc<AtomicBool>,
+        seen: Arc<Mutex<Vec<(&'static str, u64)>>>,
+    }
+
+    impl Watching {
+        fn see(&self, when: &'static str) {
+            self.seen.lock().unwrap().push((when, self.status.lock().unwrap().generation));
+        }
+    }
+
+    impl Serving for Watching {
+        fn current(&self) -> Arc<Snapshot> {
+            Arc::clone(&self.current)
+        }
+
+        fn publish(&mut self, snapshot: Arc<Snapshot>, _: &Names) {
+            self.see("published");
+            self.current = snapshot;
+        }
+
+        fn tell(&self) {
+            self.see("told");
+            self.stop.store(true, Ordering::Relaxed);
+        }
+
+        fn now_and_then(&mut self) {}
+    }
+
+    /// A controller that moves a tenant takes what a router says as done: said before it is, a request could still meet
+    /// what was in force until then.
+    #[test]
+    fn a_generation_is_told_of_when_it_is_in_force_and_not_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let cell = |name: &str| std::fs::write(directory.path().join("cell.yaml"), format!("kind: Cell\nname: {name}"));
+        cell("one").unwrap();
+        let store = Box::new(DirectoryStore::new(directory.path()));
+        let (source, snapshot) = Source::boot(store, None, Resolver::new(&[], None)).unwrap();
+        let status = source.status();
+        assert_eq!(status.lock().unwrap().generation, 1);
+        let (stop, seen) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let watching =
+            Watching { current: Arc::new(snapshot), status, stop: Arc::clone(&stop), seen: Arc::clone(&seen) };
+        let thread = std::thread::spawn(move || source.follow(&stop, watching));
+        cell("another").unwrap();
+        thread.join().unwrap();
+        assert_eq!(*seen.lock().unwrap(), [("published", 1), ("told", 2)]);
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gridrouter_config::generation::Quarantined;
 use gridrouter_config::registrations::Fault;
-use gridrouter_config::store::{self, etcd};
+use gridrouter_config::store::{self, Numbered, etcd};
 use serde::Serialize;
 
 /// Where the generation in force came from.
@@ -105,6 +105,15 @@ impl Status {
             reloads: 0,
             reload_micros: 0,
         }
+    }
+
+    /// Takes over what the store calls the generation in force.
+    pub(super) fn number(&mut self, numbered: Option<&Numbered>) {
+        self.numbered = numbered.is_some();
+        (self.lineage, self.listed) = match numbered {
+            Some(numbered) => (numbered.lineage.to_string(), numbered.digest.to_string()),
+            None => (String::new(), String::new()),
+        };
     }
 
     pub(super) fn fail(&mut self, error: &store::StoreError) {
