@@ -33,7 +33,7 @@ use std::sync::Arc;
 use crate::codec::SourceDocument;
 use crate::model;
 use crate::path::Path;
-use crate::problem::{Problem, split_advice};
+use crate::problem::{Found, Problem, split_advice};
 use crate::raw;
 use crate::structure::Gaps;
 
@@ -104,7 +104,7 @@ pub fn convert(source: &SourceDocument) -> Result<ModelDocument, Vec<Problem>> {
 
 /// Checks what there is of a document in which stand-ins are.
 pub(crate) fn convert_with(source: &SourceDocument, gaps: Option<&Gaps>) -> Result<ModelDocument, Vec<Problem>> {
-    let mut check = Check { source, gaps, problems: Vec::new() };
+    let mut check = Check { source, gaps, found: Found::default() };
     let model = match &source.raw {
         raw::Document::Listener(raw) => listener::check(&mut check, raw).map(Arc::new).map(ModelDocument::Listener),
         raw::Document::Certificate(raw) => {
@@ -121,7 +121,7 @@ pub(crate) fn convert_with(source: &SourceDocument, gaps: Option<&Gaps>) -> Resu
         raw::Document::Tenant(raw) => tenant::check(&mut check, raw).map(Arc::new).map(ModelDocument::Tenant),
     };
     match model {
-        Some(model) if check.problems.is_empty() => Ok(model),
+        Some(model) if check.found.count() == 0 => Ok(model),
         _ => Err(check.into_problems()),
     }
 }
@@ -131,18 +131,18 @@ struct Check<'a> {
     source: &'a SourceDocument,
     /// Where values stand in for what cannot be read.
     gaps: Option<&'a Gaps>,
-    problems: Vec<Problem>,
+    found: Found,
 }
 
 impl Check<'_> {
     /// Notes what is wrong with a field.
     fn wrong(&mut self, path: &Path<'_>, message: impl Into<String>) {
-        self.problems.push(self.source.problem(path, message));
+        self.found.add(|| self.source.problem(path, message));
     }
 
     /// Notes what is wrong with a field and what to write instead.
     fn wrong_but(&mut self, path: &Path<'_>, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(self.source.problem(path, message).with_help(help));
+        self.found.add(|| self.source.problem(path, message).with_help(help));
     }
 
     /// Whether these values were written, and do not stand in for others: a value that does is no good to compare with.
@@ -155,16 +155,16 @@ impl Check<'_> {
         result
             .map_err(|message| {
                 let (message, help) = split_advice(message);
-                self.problems.push(Problem { help, ..self.source.problem(path, message) });
+                self.found.add(|| Problem { help, ..self.source.problem(path, message) });
             })
             .ok()
     }
 
     /// A value that was not accepted always comes with a reason.
     fn into_problems(mut self) -> Vec<Problem> {
-        if self.problems.is_empty() {
+        if self.found.count() == 0 {
             self.wrong(&Path::Root, "document is not valid");
         }
-        self.problems
+        self.found.into_told()
     }
 }

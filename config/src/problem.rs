@@ -79,6 +79,42 @@ impl Problem {
     }
 }
 
+/// The most problems that are told of one document by one check: nobody reads more, and each takes time to place and
+/// memory to keep.
+const MOST: usize = 1_000;
+
+/// What one check finds wrong with a document.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    problems: Vec<Problem>,
+    more: usize,
+}
+
+impl Found {
+    /// One more. It is made only if it is told.
+    pub(crate) fn add(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.problems.len() < MOST {
+            self.problems.push(problem());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// How many there are, told or not.
+    pub(crate) fn count(&self) -> usize {
+        self.problems.len() + self.more
+    }
+
+    /// What is told.
+    pub(crate) fn into_told(mut self) -> Vec<Problem> {
+        if let (Some(last), 1..) = (self.problems.last(), self.more) {
+            let message = format!("{} more problems of this document are not told", self.more);
+            self.problems.push(Problem { message, help: None, missing: None, ..last.clone() });
+        }
+        self.problems
+    }
+}
+
 /// A value as messages show it: in quotes, escaped, and cut when it is long.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;

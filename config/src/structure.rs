@@ -13,7 +13,7 @@ use serde_json::{Map, Number};
 use crate::ids::Kind;
 use crate::node::{Entry, Mark, Node, Scalar, ScalarKind, Value};
 use crate::path::Path;
-use crate::problem::{Problem, did_you_mean, nearest, quoted};
+use crate::problem::{Found, Problem, did_you_mean, nearest, quoted};
 use crate::raw;
 
 use shape::{Field, Shape};
@@ -43,9 +43,9 @@ pub(crate) fn kind(file: &Arc<str>, root: &Node) -> Result<Kind, Box<Problem>> {
 
 /// Everything about the tree's shape that is not as this kind wants it.
 pub(crate) fn check(file: &Arc<str>, kind: Kind, root: &Node) -> Vec<Problem> {
-    let mut walk = Walk { file, problems: Vec::new() };
+    let mut walk = Walk { file, found: Found::default() };
     walk.node(root, root.at, shape::of_kind(kind), &Path::Root);
-    walk.problems
+    walk.found.into_told()
 }
 
 /// The tree as a raw document. The tree has been checked, so an error here is a gap in the check.
@@ -96,12 +96,12 @@ fn problem(file: &Arc<str>, at: Mark, path: &Path<'_>, message: impl Into<String
 
 struct Walk<'a> {
     file: &'a Arc<str>,
-    problems: Vec<Problem>,
+    found: Found,
 }
 
 impl Walk<'_> {
     fn say(&mut self, at: Mark, path: &Path<'_>, message: impl Into<String>, help: Option<String>) {
-        self.problems.push(Problem { help, ..problem(self.file, at, path, message) });
+        self.found.add(|| Problem { help, ..problem(self.file, at, path, message) });
     }
 
     /// Checks a value that is to be pointed to at `at`.
@@ -162,7 +162,7 @@ impl Walk<'_> {
 
     /// A map with exactly one of several fields.
     fn one_of(&mut self, entries: &[Entry], at: Mark, words: &[String], fields: &[Field], path: &Path<'_>) {
-        let before = self.problems.len();
+        let before = self.found.count();
         for entry in entries {
             let path = path.key(&entry.key);
             match fields.iter().find(|field| field.name == *entry.key) {
@@ -174,7 +174,7 @@ impl Walk<'_> {
                 None => self.unknown_field(entry, fields, &path),
             }
         }
-        if self.problems.len() == before && entries.len() != 1 {
+        if self.found.count() == before && entries.len() != 1 {
             let given: Vec<&str> = entries.iter().map(|entry| &*entry.key).collect();
             let what = if given.is_empty() { "nothing".to_owned() } else { ticked(&given, "and") };
             let message = format!("exactly one of {} is wanted, not {what}", options(words, fields));

@@ -1,6 +1,6 @@
 //! Shifts by themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use http::{HeaderName, Method};
@@ -293,10 +293,11 @@ fn state(
         return None;
     }
     let path = at.key("shares");
+    let cells: HashSet<&str> = waves.iter().flat_map(|wave| &wave.cells).map(Name::as_str).collect();
     let shares = all(raw.shares.iter().map(|(cell, text)| {
         let path = path.key(cell);
         let share = check.take(&path, Percent::parse(text));
-        if !waves.iter().any(|wave| wave.cells.iter().any(|one| one.as_str() == cell)) {
+        if !cells.contains(cell.as_str()) {
             check.wrong_but(&path, format!("{} is in no wave", quoted(cell)), help);
         }
         Some((check.reference(&path, cell)?, share?))

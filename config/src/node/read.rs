@@ -9,7 +9,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use super::plain::plain_kind;
 use super::{Entry, Mark, Node, Scalar, ScalarKind, Value};
 use crate::path::{Step, Steps};
-use crate::problem::{Problem, quoted};
+use crate::problem::{Found, Problem, quoted};
 
 /// The deepest nesting. Documents need six levels; the bound is what keeps every walk over a tree off the end of the
 /// stack, whatever a file holds.
@@ -27,16 +27,16 @@ pub(crate) struct Tree {
 
 /// Reads the text of one document that begins on `first_line` of the file. Never fails and never recurses.
 pub(crate) fn read(file: &Arc<str>, first_line: u32, text: &str) -> Tree {
-    let mut builder = Builder { file, first_line, stack: Vec::new(), root: None, problems: Vec::new() };
+    let mut builder = Builder { file, first_line, stack: Vec::new(), root: None, found: Found::default() };
     // The parser is somebody else's and has its `unreachable!`s. None was ever reached by any test, and if one is, it
     // must cost one document and not the thread that keeps the configuration.
     let complete = catch_unwind(AssertUnwindSafe(|| builder.run(text))).unwrap_or_else(|_| {
         let at = Mark { line: first_line, ..Mark::START };
-        builder.problems.push(Problem::at(file, at, "this document cannot be read: the YAML parser failed on it"));
+        builder.found.add(|| Problem::at(file, at, "this document cannot be read: the YAML parser failed on it"));
         false
     });
     builder.unwind();
-    Tree { root: builder.root, problems: builder.problems, complete }
+    Tree { root: builder.root, problems: builder.found.into_told(), complete }
 }
 
 struct Builder<'a> {
@@ -44,7 +44,7 @@ struct Builder<'a> {
     first_line: u32,
     stack: Vec<Frame>,
     root: Option<Node>,
-    problems: Vec<Problem>,
+    found: Found,
 }
 
 /// A list or map whose end has not been read yet.
@@ -77,7 +77,8 @@ impl Builder<'_> {
                     }
                 }
                 Err(error) => {
-                    self.problems.push(self.syntax_error(&error, text));
+                    let problem = self.syntax_error(&error, text);
+                    self.found.add(|| problem);
                     return false;
                 }
             }
@@ -196,7 +197,7 @@ impl Builder<'_> {
     }
 
     fn refuse_at(&mut self, at: Mark, path: String, message: &str, help: &str) {
-        self.problems.push(Problem { path, ..Problem::at(self.file, at, message).with_help(help) });
+        self.found.add(|| Problem { path, ..Problem::at(self.file, at, message).with_help(help) });
     }
 
     /// The path of what is being read, or of a key of the map being read.

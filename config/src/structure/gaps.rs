@@ -13,7 +13,7 @@ use super::{Walk, to_json};
 use crate::ids::Kind;
 use crate::node::{Entry, Node, Value};
 use crate::path::Path;
-use crate::problem::{Problem, nearest};
+use crate::problem::{Found, Problem, nearest};
 use crate::raw;
 
 /// How every text begins that stands in for another. It is a good name, and nobody would choose it.
@@ -90,9 +90,9 @@ impl Filler<'_> {
     }
 
     fn is_good(&self, node: &Node, shape: &Shape, path: &Path<'_>) -> bool {
-        let mut walk = Walk { file: self.file, problems: Vec::new() };
+        let mut walk = Walk { file: self.file, found: Found::default() };
         walk.node(node, node.at, shape, path);
-        walk.problems.is_empty() && !matches!(node.value, Value::Refused)
+        walk.found.count() == 0 && !matches!(node.value, Value::Refused)
     }
 
     fn fields(&mut self, entries: &[Entry], fields: &[Field], path: &Path<'_>) -> Json {

@@ -34,6 +34,13 @@ pub(super) fn paths(check: &mut Check<'_>, raw: &[raw::PathMatch]) -> Option<Vec
     }))
 }
 
+/// How many regular expressions a route has.
+pub(super) fn expressions(raw: &raw::Route) -> usize {
+    raw.paths.iter().filter(|path| matches!(path, raw::PathMatch::Regex(_))).count()
+        + raw.headers.iter().filter(|one| one.regex.is_some()).count()
+        + raw.query.iter().filter(|one| one.regex.is_some()).count()
+}
+
 fn path_text(path: &raw::PathMatch) -> &str {
     match path {
         raw::PathMatch::Exact(text) | raw::PathMatch::Prefix(text) | raw::PathMatch::Regex(text) => text,
