@@ -213,6 +213,8 @@ impl Fields {
     ///
     /// Of a line that is not a part of `head` nothing is kept.
     pub(crate) fn of_head(head: &[u8], lines: &[httparse::Header<'_>], more: usize) -> Self {
+        // Without the empty line at its end: lines that are added are neighbours of the last then.
+        let head = if head.ends_with(b"\r\n\r\n") { head.get(..head.len() - 2).unwrap_or(head) } else { head };
         let mut text = Vec::with_capacity(head.len() + more * 48);
         text.extend_from_slice(head);
         let mut fields = Self { text, lines: Vec::with_capacity(lines.len() + more), underscores: false };
