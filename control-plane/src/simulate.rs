@@ -108,7 +108,7 @@ impl Simulation {
     }
 
     fn key(&self, key: &str) -> KeyHash {
-        self.table.key(0).part(key.as_bytes()).finish()
+        self.table.key(0, key.as_bytes())
     }
 
     fn decide(&self, key: KeyHash, at_ns: u64, cost: u32) -> Decision {

@@ -72,14 +72,14 @@ fn checks(criterion: &mut Criterion) {
     let table = LimitTable::new(BUDGET);
     let mut now = 0;
     criterion.bench_function("limit/key", |bencher| {
-        bencher.iter(|| table.key(black_box(7)).part(black_box(b"tenant-12345")).finish());
+        bencher.iter(|| table.key(black_box(7), black_box(b"tenant-12345")));
     });
     for (number, (name, algorithm)) in (10..).zip(algorithms()) {
         let limit = Prepared::new(&algorithm);
         criterion.bench_function(&format!("limit/check {name}"), |bencher| {
             bencher.iter(|| {
                 now += 1_000;
-                let key = table.key_of(number, black_box(b"tenant-12345"));
+                let key = table.key(number, black_box(b"tenant-12345"));
                 table.check_one(key, &limit, 1, black_box(now))
             });
         });
@@ -92,7 +92,7 @@ fn checks(criterion: &mut Criterion) {
             bencher.iter(|| {
                 now += 1_000;
                 next = (next + 1) % many;
-                let key = table.key_of(7, tenants[next].as_bytes());
+                let key = table.key(7, tenants[next].as_bytes());
                 table.check_one(key, &limit, 1, black_box(now))
             });
         });
@@ -107,7 +107,7 @@ fn several(criterion: &mut Criterion) {
         bencher.iter(|| {
             now += 1_000;
             let mut asks = [1, 2, 3, 4].map(|id| {
-                let key = table.key_of(id, black_box(b"tenant-12345"));
+                let key = table.key(id, black_box(b"tenant-12345"));
                 Ask::new(key, &limit, 1, true)
             });
             table.check(&mut asks, black_box(now))
@@ -148,7 +148,7 @@ fn contended(criterion: &mut Criterion) {
                 std::thread::spawn(move || {
                     let mut clock = Clock::new();
                     while !over.load(Ordering::Relaxed) {
-                        let key = table.key_of(7, black_box(b"tenant-12345"));
+                        let key = table.key(7, black_box(b"tenant-12345"));
                         table.check_one(key, &limit, 1, clock.now());
                     }
                 })
@@ -157,7 +157,7 @@ fn contended(criterion: &mut Criterion) {
         let mut clock = Clock::new();
         criterion.bench_function(&format!("limit/hot key on {cores} cores, {name}"), |bencher| {
             bencher.iter(|| {
-                let key = table.key_of(7, black_box(b"tenant-12345"));
+                let key = table.key(7, black_box(b"tenant-12345"));
                 table.check_one(key, &limit, 1, clock.now())
             });
         });
@@ -175,7 +175,7 @@ fn floods(criterion: &mut Criterion) {
     criterion.bench_function("limit/new key in a full table", |bencher| {
         bencher.iter(|| {
             name += 1;
-            table.check_one(table.key(7).part(&name.to_le_bytes()).finish(), &limit, 1, black_box(name))
+            table.check_one(table.key(7, &name.to_le_bytes()), &limit, 1, black_box(name))
         });
     });
 }

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             dice ^= dice << 13;
             dice ^= dice >> 7;
             dice ^= dice << 17;
-            flooded.check_one(flooded.key_of(7, &dice.to_le_bytes()), &limits[0], 1, now);
+            flooded.check_one(flooded.key(7, &dice.to_le_bytes()), &limits[0], 1, now);
             came += 1;
         }
         flood_took += began.elapsed();
@@ -79,5 +79,5 @@ fn limits() -> Vec<Prepared> {
 }
 
 fn key(table: &LimitTable, user: u32) -> KeyHash {
-    table.key_of(1, &user.to_le_bytes())
+    table.key(1, &user.to_le_bytes())
 }

@@ -126,24 +126,49 @@ macro_rules! algorithms {
                 match self { $(Self::$name(limit) => State::$name(limit.fresh(now)),)* }
             }
 
-            /// Brings a state up to date and says what the limit would say of a request. Takes nothing.
+            /// Brings a state up to date and says what the limit would say of a request. Takes nothing. What the state
+            /// has outside of itself is counted in `heap_bytes`.
             #[inline]
-            fn ask(&self, state: &mut State, now: u64, cost: u32) -> Verdict {
+            fn ask(&self, state: &mut State, heap_bytes: &mut usize, now: u64, cost: u32) -> Verdict {
                 match (self, &mut *state) {
-                    $((Self::$name(limit), State::$name(state)) => limit.ask(state, now, cost),)*
+                    $((Self::$name(limit), State::$name(state)) => {
+                        counted(state, $module::State::heap_bytes, heap_bytes, |state| limit.ask(state, now, cost))
+                    })*
                     (_, _) => {
-                        *state = self.instead_of(state, now);
-                        self.ask(state, now, cost)
+                        self.replace(state, heap_bytes, now);
+                        self.ask(state, heap_bytes, now, cost)
                     }
                 }
             }
 
             /// Takes what [`ask`](Self::ask) has just admitted.
             #[inline]
-            fn take(&self, state: &mut State, now: u64, cost: u32) {
+            fn take(&self, state: &mut State, heap_bytes: &mut usize, now: u64, cost: u32) {
                 match (self, state) {
-                    $((Self::$name(limit), State::$name(state)) => limit.take(state, now, cost),)*
+                    $((Self::$name(limit), State::$name(state)) => {
+                        counted(state, $module::State::heap_bytes, heap_bytes, |state| limit.take(state, now, cost));
+                    })*
                     (_, _) => {}
+                }
+            }
+
+            /// Asks, and takes what is admitted.
+            #[inline]
+            fn check(&self, state: &mut State, heap_bytes: &mut usize, now: u64, cost: u32) -> Verdict {
+                match (self, &mut *state) {
+                    $((Self::$name(limit), State::$name(state)) => {
+                        counted(state, $module::State::heap_bytes, heap_bytes, |state| {
+                            let verdict = limit.ask(state, now, cost);
+                            if verdict.admits() {
+                                limit.take(state, now, cost);
+                            }
+                            verdict
+                        })
+                    })*
+                    (_, _) => {
+                        self.replace(state, heap_bytes, now);
+                        self.check(state, heap_bytes, now, cost)
+                    }
                 }
             }
 
@@ -173,6 +198,15 @@ macro_rules! algorithms {
             }
         }
     };
+}
+
+/// Does something to a state, and counts what it has outside of itself: nothing is left of that where it has nothing.
+#[inline]
+fn counted<S, T>(state: &mut S, of: impl Fn(&S) -> usize, bytes: &mut usize, what: impl FnOnce(&mut S) -> T) -> T {
+    let before = of(state);
+    let done = what(state);
+    *bytes = (*bytes + of(state)).saturating_sub(before);
+    done
 }
 
 algorithms! {
@@ -221,9 +255,18 @@ impl State {
 }
 
 impl Prepared {
+    /// What it would say of the first request.
+    fn ask_anew(&self, now: u64, cost: u32) -> Verdict {
+        self.ask(&mut self.fresh(now), &mut 0, now, cost)
+    }
+
+    #[cold]
+    fn replace(&self, state: &mut State, heap_bytes: &mut usize, now: u64) {
+        counted(state, State::heap_bytes, heap_bytes, |state| *state = self.instead_of(state, now));
+    }
+
     /// A state in place of one of another algorithm. What was used of that is used of this one too, as far as it goes, and
     /// permits stay out; but what is no permit was not held.
-    #[cold]
     fn instead_of(&self, other: &mut State, now: u64) -> State {
         let mut state = self.fresh(now);
         if let (Some(held), Some(before)) = (state.held(), other.held()) {

@@ -1,23 +1,64 @@
 //! What a limit counts apart, as a hash.
 
+use std::hash::Hasher;
+
+use foldhash::SharedSeed;
+use foldhash::fast::FoldHasher;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// Bytes kept before they are hashed. Most keys are shorter, and xxh3 is at its best up to here.
-const BUFFER: usize = 128;
-/// Bytes of a hash.
-const HASH: usize = 16;
+/// What makes the keys of one process differ from those of all others.
+#[derive(Debug)]
+pub struct KeySeed {
+    bytes: u64,
+    parts: SharedSeed,
+}
+
+impl KeySeed {
+    /// That of a random number.
+    pub fn new(random: u64) -> Self {
+        Self { bytes: random, parts: SharedSeed::from_u64(random) }
+    }
+
+    /// What a key has of these bytes.
+    #[inline]
+    pub fn part(&self, bytes: &[u8]) -> KeyPart {
+        KeyPart(xxh3_128_with_seed(bytes, self.bytes))
+    }
+
+    /// Begins the key of a limit. The id must be the same for a limit as long as its counts are to be found, and must
+    /// not be used for another meanwhile.
+    #[inline]
+    pub fn key(&self, limit_id: u32) -> KeyHasher<'_> {
+        let begin = self.bytes ^ u64::from(limit_id).wrapping_mul(GOLDEN);
+        KeyHasher { so_far: [begin, begin.rotate_left(32)], seed: &self.parts }
+    }
+}
+
+/// The golden ratio, which spreads numbers over all bits (Knuth, 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What a key has of one of the things that it is made of: these themselves where they are short and of one length, or
+/// else a hash, which serves all limits that count by the same thing.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyPart(u128);
+
+impl KeyPart {
+    /// Two numbers.
+    #[inline]
+    pub fn of(one: u64, other: u64) -> Self {
+        Self(u128::from(one) << 64 | u128::from(other))
+    }
+}
 
 /// The hash of a limit and of what it counts apart: 128 bits, seeded at random in each process, so that nobody outside
 /// can aim at another's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyHash([u64; 2]);
+pub struct KeyHash(
+    // Two halves: a `u128` would align all that has a key in it to 16 bytes, for which memory is slower to get.
+    [u64; 2],
+);
 
 impl KeyHash {
-    /// In two halves: a `u128` would align all that has a key in it to 16 bytes, for which memory is slower to get.
-    fn new(hash: u128) -> Self {
-        Self([hash as u64, (hash >> 64) as u64])
-    }
-
     /// Two halves that are as good as independent.
     pub(super) fn halves(self) -> [u64; 2] {
         self.0
@@ -26,76 +67,30 @@ impl KeyHash {
 
 /// Builds a [`KeyHash`] without allocating. Parts keep their borders: `ab`, `c` is not `a`, `bc`.
 #[derive(Debug, Clone)]
-pub struct KeyHasher {
-    /// That of the process, and of the limit.
-    seed: u64,
-    len: usize,
-    buffer: [u8; BUFFER],
+pub struct KeyHasher<'s> {
+    so_far: [u64; 2],
+    seed: &'s SharedSeed,
 }
 
-impl KeyHasher {
-    /// Begins the key of a limit. The id must be the same for a limit as long as its counts are to be found, and must
-    /// not be used for another meanwhile.
-    #[inline]
-    pub fn new(seed: u64, limit_id: u32) -> Self {
-        Self { seed: seed_of(seed, limit_id), len: 0, buffer: [0; BUFFER] }
-    }
-
-    /// The key of a limit that has one part, in one step. It is not what [`part`](Self::part) and
-    /// [`finish`](Self::finish) give: a limit must use one or the other.
-    #[inline]
-    pub fn only(seed: u64, limit_id: u32, bytes: &[u8]) -> KeyHash {
-        KeyHash::new(xxh3_128_with_seed(bytes, seed_of(seed, limit_id)))
-    }
-
+impl KeyHasher<'_> {
     /// Adds a part.
     #[inline]
     #[must_use]
-    pub fn part(mut self, bytes: &[u8]) -> Self {
-        self.add(bytes);
-        self
-    }
-
-    /// Adds a part in place.
-    #[inline]
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.push(&(bytes.len() as u64).to_le_bytes());
-        if bytes.len() > BUFFER - HASH {
-            // The length above says that these are not the bytes themselves.
-            self.push(&xxh3_128_with_seed(bytes, self.seed).to_le_bytes());
-        } else {
-            self.push(bytes);
+    pub fn with(mut self, KeyPart(part): KeyPart) -> Self {
+        // One of the two the other way round, as they share half of what they multiply by.
+        for (so_far, part) in self.so_far.iter_mut().zip([part, part.rotate_left(64)]) {
+            let mut hasher = FoldHasher::with_seed(*so_far, self.seed);
+            hasher.write_u128(part);
+            *so_far = hasher.finish();
         }
+        self
     }
 
     /// The hash.
     #[inline]
     pub fn finish(&self) -> KeyHash {
-        KeyHash::new(self.hash())
+        KeyHash(self.so_far)
     }
-
-    /// At most `BUFFER - HASH` bytes, so that they fit after the buffer was folded into its hash.
-    #[inline]
-    fn push(&mut self, bytes: &[u8]) {
-        if self.len + bytes.len() > BUFFER {
-            let folded = self.hash().to_le_bytes();
-            self.buffer[..HASH].copy_from_slice(&folded);
-            self.len = HASH;
-        }
-        self.buffer[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
-    }
-
-    #[inline]
-    fn hash(&self) -> u128 {
-        xxh3_128_with_seed(&self.buffer[..self.len], self.seed)
-    }
-}
-
-/// A seed for each limit: the golden ratio spreads the ids over all bits (Knuth, 6.4).
-#[inline]
-fn seed_of(seed: u64, limit_id: u32) -> u64 {
-    seed ^ u64::from(limit_id).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -107,7 +102,8 @@ mod tests {
     use super::*;
 
     fn key(seed: u64, limit: u32, parts: &[&[u8]]) -> KeyHash {
-        parts.iter().fold(KeyHasher::new(seed, limit), |hasher, part| hasher.part(part)).finish()
+        let seed = KeySeed::new(seed);
+        parts.iter().fold(seed.key(limit), |key, part| key.with(seed.part(part))).finish()
     }
 
     #[test]
@@ -122,21 +118,6 @@ mod tests {
             key(1, 7, &[b"abc", b""]),
             key(1, 7, &[b"", b"abc"]),
             key(1, 7, &[]),
-        ] {
-            assert_ne!(same, other);
-        }
-    }
-
-    #[test]
-    fn everything_counts_in_keys_of_one_part() {
-        let same = KeyHasher::only(1, 7, b"abc");
-        assert_eq!(same, KeyHasher::only(1, 7, b"abc"));
-        for other in [
-            KeyHasher::only(2, 7, b"abc"),
-            KeyHasher::only(1, 8, b"abc"),
-            KeyHasher::only(1, 7, b"ab"),
-            KeyHasher::only(1, 7, b""),
-            KeyHasher::only(1, 7, &[b'a'; 1_000]),
         ] {
             assert_ne!(same, other);
         }

@@ -15,8 +15,8 @@ use std::num::NonZeroUsize;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use self::entries::{Entries, Place};
-use super::key::{KeyHash, KeyHasher};
+use self::entries::{Entries, Known, Place};
+use super::key::{KeyHash, KeySeed};
 use super::{Answered, Outcome, Prepared, State, Verdict};
 
 /// What one limit is asked about a request, and what it says.
@@ -58,7 +58,7 @@ impl<'a> Asking<'a> for Ask<'a> {
 /// What limits have counted, by key; one table is shared by all threads and outlives snapshots.
 #[derive(Debug)]
 pub struct LimitTable {
-    seed: u64,
+    seed: KeySeed,
     /// A power of two.
     shards: Box<[Shard]>,
 }
@@ -74,19 +74,21 @@ impl LimitTable {
     }
 
     fn with_shards(budget_bytes: usize, shards: usize, seed: u64) -> Self {
-        Self { seed, shards: (0..shards).map(|_| Shard(Mutex::new(Entries::new(budget_bytes / shards)))).collect() }
+        Self {
+            seed: KeySeed::new(seed),
+            shards: (0..shards).map(|_| Shard(Mutex::new(Entries::new(budget_bytes / shards)))).collect(),
+        }
     }
 
-    /// Begins the key of a limit: see [`KeyHasher::new`] for what `limit_id` must be.
-    #[inline]
-    pub fn key(&self, limit_id: u32) -> KeyHasher {
-        KeyHasher::new(self.seed, limit_id)
+    /// What keys are made with.
+    pub fn seed(&self) -> &KeySeed {
+        &self.seed
     }
 
-    /// The key of a limit that has one part: see [`KeyHasher::only`].
+    /// The key of a limit that counts by one thing alone.
     #[inline]
-    pub fn key_of(&self, limit_id: u32, part: &[u8]) -> KeyHash {
-        KeyHasher::only(self.seed, limit_id, part)
+    pub fn key(&self, limit_id: u32, bytes: &[u8]) -> KeyHash {
+        self.seed.key(limit_id).with(self.seed.part(bytes)).finish()
     }
 
     /// Decides on one request and counts it in every limit if all those that are enforced admit it, and in those that
@@ -99,7 +101,8 @@ impl LimitTable {
                 ask.verdict = self.check_one(ask.key, ask.limit, ask.cost, now);
                 ask.verdict.admits() || !ask.enforced
             }
-            several => self.check_together(several, now),
+            // Mostly they are few, of shards of their own, and nobody has one of those.
+            several => self.check_few(several, now).unwrap_or_else(|| self.check_together(several, now)),
         }
     }
 
@@ -109,10 +112,60 @@ impl LimitTable {
         shard.lock().check(key, limit, cost, now)
     }
 
-    /// Decides with the locks of all asks held.
+    /// Decides with the locks of all asks held, if each is to be had at once. Whoever takes what nobody has waits for
+    /// nobody, and so needs no order.
     ///
     /// A lock lets no read of memory past it. So all locks come first, then all places are looked for and nothing waits
     /// for the one before: entries that are in no cache come at the same time.
+    fn check_few<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> Option<bool> {
+        let mut locked: [Option<MutexGuard<'_, Entries>>; FEW] = [const { None }; FEW];
+        let locked = locked.get_mut(..asks.len())?;
+        for (one, locked) in asks.iter_mut().zip(&mut *locked) {
+            // Nor is that of a shard that an ask before has.
+            *locked = Some(self.shards[self.index(one.ask().key)].0.try_lock()?);
+        }
+        let mut known: [Option<Known<'_>>; FEW] = [const { None }; FEW];
+        for ((one, locked), known) in asks.iter_mut().zip(&mut *locked).zip(&mut known) {
+            *known = locked.as_deref_mut()?.known(one.ask().key.halves());
+        }
+        let mut admitted = true;
+        for (one, known) in asks.iter_mut().zip(&mut known) {
+            let ask = one.ask();
+            ask.verdict = match known {
+                Some(known) => known.ask(ask.limit, ask.cost, now),
+                None => ask.limit.ask_anew(now, ask.cost),
+            };
+            admitted &= ask.verdict.admits() || !ask.enforced;
+        }
+        let mut is_done = true;
+        for (one, known) in asks.iter_mut().zip(&mut known) {
+            let ask = one.ask();
+            let Some(known) = known else {
+                is_done = false;
+                continue;
+            };
+            if admitted && ask.verdict.admits() {
+                known.take(ask.limit, ask.cost, now);
+            }
+            is_done &= !known.is_too_much(ask.limit);
+        }
+        if is_done {
+            return Some(admitted);
+        }
+        let is_new = known.map(|known| known.is_none());
+        for ((one, locked), is_new) in asks.iter_mut().zip(&mut *locked).zip(is_new) {
+            let (ask, Some(entries)) = (one.ask(), locked) else { continue };
+            if !is_new {
+                entries.has_grown(ask.key.halves(), ask.limit, now);
+            } else if admitted && ask.verdict.admits() {
+                entries.insert(ask.key.halves(), ask.limit, ask.cost, now);
+            }
+        }
+        Some(admitted)
+    }
+
+    /// Decides with the locks of all asks held, as [`check_few`](Self::check_few), however many and whose they are.
+    #[cold]
     fn check_together<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
         // In the order of their shards, in which all threads take the locks, so that no two wait for each other.
         let mut turns: SmallVec<[Turn<'_>; FEW]> = SmallVec::new();
@@ -166,7 +219,7 @@ impl LimitTable {
             let ask = one.ask();
             let (shard, key) = self.shard(ask.key);
             let known = shard.lock().state(key).cloned();
-            ask.verdict = ask.limit.ask(&mut known.unwrap_or_else(|| ask.limit.fresh(now)), now, ask.cost);
+            ask.verdict = ask.limit.ask(&mut known.unwrap_or_else(|| ask.limit.fresh(now)), &mut 0, now, ask.cost);
             admitted &= ask.verdict.admits() || !ask.enforced;
         }
         admitted
@@ -230,7 +283,7 @@ pub struct Usage {
     pub evictions: u64,
 }
 
-/// Limits of one request that are asked without allocating.
+/// Limits of one request that are asked in the short way, and without allocating.
 const FEW: usize = 8;
 
 /// An ask, and its shard; nothing where that is the one of the turn before, which has it.

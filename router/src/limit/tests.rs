@@ -64,9 +64,9 @@ fn all(number: u32) -> Vec<(&'static str, Algorithm)> {
 }
 
 fn check(limit: &Prepared, state: &mut State, now: u64, cost: u32) -> Verdict {
-    let verdict = limit.ask(state, now, cost);
+    let verdict = limit.ask(state, &mut 0, now, cost);
     if verdict.admits() {
-        limit.take(state, now, cost);
+        limit.take(state, &mut 0, now, cost);
     }
     verdict
 }
@@ -98,7 +98,7 @@ fn two_threads_on_one_key_admit_what_one_would() {
         let limit = Prepared::new(&algorithm);
         let run = |threads: u32| -> Vec<u64> {
             let table = LimitTable::new(1 << 20);
-            let key = table.key(1).part(b"one").finish();
+            let key = table.key(1, b"one");
             let admitted: Vec<AtomicU64> = (0..TICKS).map(|_| AtomicU64::new(0)).collect();
             let barrier = Barrier::new(threads as usize);
             std::thread::scope(|scope| {
@@ -223,7 +223,7 @@ fn no_time_and_no_cost_overflows() {
             for now in times {
                 for cost in [1, 2, 129, u32::MAX] {
                     check(&limit, &mut state, now, cost);
-                    limit.take(&mut state, now, cost);
+                    limit.take(&mut state, &mut 0, now, cost);
                     for charge in [1, -1, i64::MAX, i64::MIN] {
                         limit.charge(&mut state, now, charge);
                     }
@@ -235,7 +235,7 @@ fn no_time_and_no_cost_overflows() {
                 }
             }
             for (_, other) in all(7) {
-                Prepared::new(&other).ask(&mut state.clone(), 3, 1);
+                Prepared::new(&other).ask(&mut state.clone(), &mut 0, 3, 1);
             }
         }
     }
@@ -275,7 +275,7 @@ proptest! {
             let [mut asked, mut not, mut kept, mut forgetful] = [(); 4].map(|()| limit.fresh(now));
             for (step, cost, other) in &steps {
                 now += step.saturating_sub(2_000) * MILLI;
-                limit.ask(&mut asked, now, *other);
+                limit.ask(&mut asked, &mut 0, now, *other);
                 if forgetful.used(now) == 0 {
                     forgetful = limit.fresh(now);
                 }

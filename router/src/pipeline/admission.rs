@@ -4,6 +4,7 @@
 //! tenant itself; one that is named twice is asked once. It takes from all of them or from none. A request that gets no
 //! further than the listener, because no route matches or it names no tenant, meets the listener's only.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 use super::decide::{Facts, Place, Tenant};
 use crate::clock::Nanos;
 use crate::http::forwarded;
-use crate::limit::key::{KeyHash, KeyHasher};
+use crate::limit::key::{KeyHash, KeyPart, KeySeed};
 use crate::limit::table::{Ask, Asking, LimitTable};
 use crate::limit::{NEVER, Outcome, Verdict};
 use crate::snapshot::{ActionPlan, LimitPlan, LimitPlans, QuotaPlan, RoutePlan, Snapshot};
@@ -25,21 +26,15 @@ const AMBIGUOUS: &[u8] = b"\xff";
 
 /// Where limits are counted; what explains a request counts nothing.
 pub trait Limiter {
-    /// Begins the key of a limit.
-    fn key(&self, limit: u32) -> KeyHasher;
-    /// The key of a limit that has one part.
-    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash;
+    /// What keys are made with.
+    fn seed(&self) -> &KeySeed;
     /// Asks about one request: see [`LimitTable::check`].
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool;
 }
 
 impl Limiter for LimitTable {
-    fn key(&self, limit: u32) -> KeyHasher {
-        LimitTable::key(self, limit)
-    }
-
-    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash {
-        LimitTable::key_of(self, limit, part)
+    fn seed(&self) -> &KeySeed {
+        LimitTable::seed(self)
     }
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
@@ -159,6 +154,8 @@ pub(super) struct Who<'a, 'f, 'r> {
     pub(super) facts: &'f Facts<'r>,
     /// What is known of a request that has a route.
     pub(super) on: Option<OnRoute<'a, 'f, 'r>>,
+    /// What keys have of the tenant, once one was made.
+    pub(super) tenant: Cell<Option<KeyPart>>,
 }
 
 /// What is known of a request that has a route and, if the route wants one, a tenant.
@@ -248,62 +245,60 @@ impl<'a> Who<'a, '_, '_> {
 
     #[inline]
     fn key(&self, limit: &LimitPlan, id: u32, table: &impl Limiter) -> KeyHash {
-        if let [part] = limit.document.key.as_slice() {
-            return self.with_part(part, |bytes| table.key_of(id, bytes));
-        }
-        let mut key = table.key(id);
-        for part in &limit.document.key {
-            self.with_part(part, |bytes| key.add(bytes));
-        }
-        key.finish()
+        let seed = table.seed();
+        limit.document.key.iter().fold(seed.key(id), |key, part| key.with(self.part(part, seed))).finish()
     }
 
-    /// Lends what the request has of a part; nothing of what it lacks.
     #[inline]
-    fn with_part<T>(&self, part: &LimitKeyPart, lend: impl FnOnce(&[u8]) -> T) -> T {
+    fn part(&self, part: &LimitKeyPart, seed: &KeySeed) -> KeyPart {
+        match (part, self.tenant.get()) {
+            (LimitKeyPart::Tenant, Some(known)) => known,
+            (LimitKeyPart::Route, _) => KeyPart::of(0, self.on.as_ref().map_or(u64::MAX, |on| on.route.id.into())),
+            (_, _) => self.make_part(part, seed),
+        }
+    }
+
+    /// What the request has of a part; that of no bytes for what it lacks.
+    fn make_part(&self, part: &LimitKeyPart, seed: &KeySeed) -> KeyPart {
         let on = self.on.as_ref();
         match part {
-            LimitKeyPart::Tenant => lend(on.and_then(|on| on.tenant).map_or(b"", |tenant| tenant.id.as_bytes())),
-            LimitKeyPart::Route => lend(&on.map_or(u32::MAX, |on| on.route.id).to_le_bytes()),
+            LimitKeyPart::Tenant => {
+                let id = on.and_then(|on| on.tenant).map_or(&b""[..], |tenant| tenant.id.as_bytes());
+                let part = seed.part(id);
+                self.tenant.set(Some(part));
+                part
+            }
+            LimitKeyPart::Route => self.part(part, seed),
+            LimitKeyPart::ClientIp => self.client_network(),
             LimitKeyPart::Service => match on.map(|on| &on.route.action) {
-                Some(ActionPlan::Forward(plan)) => lend(plan.service.as_str().as_bytes()),
-                Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => lend(b""),
+                Some(ActionPlan::Forward(plan)) => seed.part(plan.service.as_str().as_bytes()),
+                Some(ActionPlan::Redirect | ActionPlan::Respond { .. }) | None => seed.part(b""),
             },
             LimitKeyPart::Cell => match on.and_then(|on| on.place).and_then(|place| self.snapshot.cell(place.cell)) {
-                Some(cell) => lend(cell.name.as_str().as_bytes()),
-                None => lend(b""),
+                Some(cell) => seed.part(cell.name.as_str().as_bytes()),
+                None => seed.part(b""),
             },
-            LimitKeyPart::ClientIp => lend(&self.client_network()),
             LimitKeyPart::Header(name) => {
                 let mut lines = self.facts.headers.get_all(name.as_str());
                 let first = lines.next().unwrap_or_default();
-                lend(if lines.all(|line| line == first) { first } else { AMBIGUOUS })
+                seed.part(if lines.all(|line| line == first) { first } else { AMBIGUOUS })
             }
-            LimitKeyPart::Cookie(name) => lend(bytes_of(tenant::cookie(self.facts.headers, name).as_ref())),
+            LimitKeyPart::Cookie(name) => seed.part(bytes_of(tenant::cookie(self.facts.headers, name).as_ref())),
             LimitKeyPart::Query(name) => {
-                lend(bytes_of(self.facts.target.query.and_then(|query| tenant::parameter(query, name)).as_ref()))
+                let value = self.facts.target.query.and_then(|query| tenant::parameter(query, name));
+                seed.part(bytes_of(value.as_ref()))
             }
-            LimitKeyPart::Constant(text) => lend(text.as_bytes()),
+            LimitKeyPart::Constant(text) => seed.part(text.as_bytes()),
         }
     }
 
     /// The client's address; of an IPv6 address the /64, which is what one customer has.
-    fn client_network(&self) -> [u8; 9] {
+    fn client_network(&self) -> KeyPart {
         let facts = self.facts;
-        let mut bytes = [0; 9];
-        let (kind, network) = bytes.split_at_mut(1);
-        // The first byte tells an address of one kind from a network of the other.
         match forwarded::client_address(facts.headers, facts.peer, facts.trusted_proxies) {
-            IpAddr::V4(ip) => {
-                kind.fill(4);
-                network.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
-            }
-            IpAddr::V6(ip) => {
-                kind.fill(6);
-                network.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
-            }
+            IpAddr::V4(ip) => KeyPart::of(4, u64::from(ip.to_bits())),
+            IpAddr::V6(ip) => KeyPart::of(6, (ip.to_bits() >> 64) as u64),
         }
-        bytes
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a request owes its limits after it was admitted: permits to give back when its answer is over, what it really
 //! cost, and the pace of its answer.
 //!
-//! Most requests owe nothing, and have none of this.
+//! Most requests owe nothing, and have none of this; of the others most owe a permit.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::http::fields::Fields;
 use crate::http::reject::Reject;
 use crate::limit::Answered;
 use crate::limit::key::KeyHash;
+use crate::limit::table::LimitTable;
 use crate::listener::worker::Worker;
 use crate::snapshot::QuotaPlan;
 use crate::upstream::pace::Paced;
@@ -36,26 +37,25 @@ pub(crate) struct Aftermath {
     worker: Rc<Worker>,
     /// When the request could be sent on.
     began: Nanos,
-    permits: SmallVec<[Permit; 1]>,
+    /// Of limits that learn nothing: what they took, by its key.
+    permits: SmallVec<[(KeyHash, u32); 1]>,
+    /// What few requests owe.
+    more: Option<Box<More>>,
+}
+
+/// What is owed to limits that look at the answer.
+#[derive(Debug)]
+struct More {
+    /// Permits of limits that learn from how the request went.
+    learning: SmallVec<[Owed; 1]>,
     /// With the header that says what the request cost.
     charges: Vec<(Owed, HeaderName)>,
     /// What the answer is slowed down by.
     paced: Vec<Paced>,
-    /// Whether a limit learns from how long the answer takes: if not, no clock has to be read for it.
-    learns: bool,
     answered: Answered,
 }
 
-/// What was taken of a limit of concurrency.
-#[derive(Debug)]
-struct Permit {
-    key: KeyHash,
-    cost: u32,
-    /// The limit, if it learns from how the request went.
-    learning: Option<Arc<QuotaPlan>>,
-}
-
-/// What was taken of a limit that the upstream says the cost of.
+/// What was taken of a limit.
 #[derive(Debug)]
 struct Owed {
     quota: Arc<QuotaPlan>,
@@ -68,32 +68,34 @@ impl Aftermath {
     #[inline]
     pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Box<Self>> {
         let owes = !admission.refused && (admission.owes || !admission.paced.is_empty());
-        owes.then(|| Self::new(worker, admission, now))
+        owes.then(|| Box::new(Self::new(worker, admission, now)))
+    }
+
+    fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Self {
+        let mut own = Self { worker: Rc::clone(worker), began: now, permits: SmallVec::new(), more: None };
+        if !admission.paced.is_empty() {
+            own.more().paced = admission.paced.iter().map(Paced::new).collect();
+        }
+        for notice in admission.taken().filter(|notice| notice.limit.owes) {
+            let (quota, key, cost) = (notice.quota, notice.ask.key, notice.limit.cost);
+            let owed = || Owed { quota: Arc::clone(quota), key, cost };
+            if quota.prepared.learns() {
+                own.more().learning.push(owed());
+            } else if quota.prepared.holds_permits() {
+                own.permits.push((key, cost));
+            } else if let Some(header) = &notice.limit.document.cost.response_header {
+                own.more().charges.push((owed(), header.clone()));
+            }
+        }
+        own
     }
 
     #[cold]
-    fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Box<Self> {
-        let mut own = Self {
-            worker: Rc::clone(worker),
-            began: now,
-            permits: SmallVec::new(),
-            charges: Vec::new(),
-            learns: false,
-            paced: admission.paced.iter().map(Paced::new).collect(),
-            answered: Answered { took_nanos: None, served: false, counts: false },
-        };
-        for notice in admission.taken() {
-            let (quota, key, cost) = (notice.quota, notice.ask.key, notice.limit.cost);
-            if quota.prepared.holds_permits() {
-                // What does not learn shares no reference count with other threads.
-                let learning = quota.prepared.learns().then(|| Arc::clone(quota));
-                own.learns |= learning.is_some();
-                own.permits.push(Permit { key, cost, learning });
-            } else if let Some(header) = &notice.limit.document.cost.response_header {
-                own.charges.push((Owed { quota: Arc::clone(quota), key, cost }, header.clone()));
-            }
-        }
-        Box::new(own)
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_with(|| {
+            let answered = Answered { took_nanos: None, served: false, counts: false };
+            Box::new(More { learning: SmallVec::new(), charges: Vec::new(), paced: Vec::new(), answered })
+        })
     }
 
     /// The request has waited for its turn, which says nothing about the upstream.
@@ -104,17 +106,15 @@ impl Aftermath {
     /// The upstream's answer has begun: limits learn how long that took since it had the whole request, at `had_all`, and
     /// what the request cost.
     pub(super) fn answer_begins(&mut self, status: StatusCode, fields: &Fields, had_all: Nanos) {
-        if !self.learns && self.charges.is_empty() {
-            return;
-        }
+        let Some(more) = self.more.as_mut().filter(|more| more.looks_at_head()) else { return };
         let now = clock::now();
         self.began = self.began.max(had_all);
-        self.answered = Answered {
+        more.answered = Answered {
             took_nanos: Some(now.0.saturating_sub(self.began.0)),
             served: !status.is_server_error(),
             counts: true,
         };
-        for (owed, header) in self.charges.drain(..) {
+        for (owed, header) in more.charges.drain(..) {
             let Some(cost) = fields.get(header.as_str()).and_then(cost_of) else { continue };
             let more = i64::from(cost) - i64::from(owed.cost);
             if more != 0 {
@@ -125,31 +125,49 @@ impl Aftermath {
 
     /// There will be no answer of the upstream's. Where that is the client's fault, nothing is learned of it.
     pub(super) fn fails(&mut self, reject: Reject) {
-        if !self.learns || reject.is_of_the_client() {
-            return;
+        let Some(more) = self.more.as_mut().filter(|more| !more.learning.is_empty()) else { return };
+        if !reject.is_of_the_client() {
+            let took_nanos = Some(clock::now().0.saturating_sub(self.began.0));
+            more.answered = Answered { took_nanos, served: false, counts: true };
         }
-        self.answered =
-            Answered { took_nanos: Some(clock::now().0.saturating_sub(self.began.0)), served: false, counts: true };
     }
 
     /// What the answer is slowed down by, if anything.
+    #[inline]
     pub(crate) fn take_pace(&mut self) -> Option<(Rc<Worker>, Vec<Paced>)> {
-        (!self.paced.is_empty()).then(|| (Rc::clone(&self.worker), std::mem::take(&mut self.paced)))
+        let more = self.more.as_mut().filter(|more| !more.paced.is_empty())?;
+        Some((Rc::clone(&self.worker), std::mem::take(&mut more.paced)))
+    }
+}
+
+impl More {
+    /// Whether the head of the answer says anything to a limit.
+    fn looks_at_head(&self) -> bool {
+        !self.learning.is_empty() || !self.charges.is_empty()
+    }
+
+    /// Gives back the permits of limits that learn.
+    #[cold]
+    fn release(&self, limits: &LimitTable) {
+        if self.learning.is_empty() {
+            return;
+        }
+        let now = clock::now().0;
+        for Owed { quota, key, cost } in &self.learning {
+            limits.release(*key, &quota.prepared, *cost, self.answered, now);
+        }
     }
 }
 
 impl Drop for Aftermath {
     fn drop(&mut self) {
-        if self.permits.is_empty() {
-            return;
-        }
-        let now = if self.learns { clock::now() } else { self.began }.0;
         let limits = &self.worker.shared.limits;
-        for Permit { key, cost, learning } in &self.permits {
-            match learning {
-                Some(quota) => limits.release(*key, &quota.prepared, *cost, self.answered, now),
-                None => limits.give_back(*key, *cost, now),
-            }
+        for (key, cost) in &self.permits {
+            // Only how full the table is may look at the time, and it may be some time ago.
+            limits.give_back(*key, *cost, self.began.0);
+        }
+        if let Some(more) = &self.more {
+            more.release(limits);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! endpoint comes last: it is the only stage whose choice must be given back.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -157,7 +158,7 @@ pub fn decide<'a: 'r, 'r>(
         Err(refusal) if refusal.fence.is_some() => return Err(refusal),
         Err(refusal) => {
             // A request that goes nowhere meets the limits of its listener all the same.
-            admit(&Who { snapshot, facts, on: None }, limits, now, admission);
+            admit(&Who { snapshot, facts, on: None, tenant: Cell::default() }, limits, now, admission);
             return Err(if admission.refused {
                 Refusal { reject: Reject::LimitExceeded, why: "a limit of the listener refused the request", ..refusal }
             } else {
@@ -166,7 +167,7 @@ pub fn decide<'a: 'r, 'r>(
         }
     };
     let on = OnRoute { route, tenant: tenant.as_ref(), place };
-    admit(&Who { snapshot, facts, on: Some(on) }, limits, now, admission);
+    admit(&Who { snapshot, facts, on: Some(on), tenant: Cell::default() }, limits, now, admission);
     if admission.refused {
         let tenant = tenant.map(|tenant| tenant.id);
         let refusal = Refusal::of(Reject::LimitExceeded, "a limit refused the request");

@@ -13,7 +13,7 @@ use super::track::{OnTrack, Why};
 use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
-use crate::limit::key::{KeyHash, KeyHasher};
+use crate::limit::key::KeySeed;
 use crate::limit::table::LimitTable;
 use crate::limit::{NEVER, Outcome};
 use crate::listener::worker::Worker;
@@ -220,12 +220,8 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
 pub(crate) struct Peek<'a>(&'a LimitTable);
 
 impl Limiter for Peek<'_> {
-    fn key(&self, limit: u32) -> KeyHasher {
-        self.0.key(limit)
-    }
-
-    fn key_of(&self, limit: u32, part: &[u8]) -> KeyHash {
-        self.0.key_of(limit, part)
+    fn seed(&self) -> &KeySeed {
+        self.0.seed()
     }
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {

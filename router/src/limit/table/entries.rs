@@ -33,16 +33,29 @@ pub(super) struct Place(usize);
 #[derive(Debug)]
 pub(super) struct Entries {
     pub(super) table: HashTable<Entry>,
-    /// Bytes that all of it may take.
-    most_bytes: usize,
     /// Keys that are kept at the most.
     pub(super) most_keys: usize,
-    /// What the table has, which changes only when a key comes.
-    table_bytes: usize,
-    /// What the states have outside of the table.
-    heap_bytes: usize,
+    room: Room,
     idle_evictions: u64,
     evictions: u64,
+}
+
+/// How much room a shard has, and takes, in bytes.
+#[derive(Debug)]
+struct Room {
+    /// What all of it may take.
+    most: usize,
+    /// What the table has, which changes only when a key comes.
+    table: usize,
+    /// What the states have outside of the table.
+    heap: usize,
+}
+
+impl Room {
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.heap + self.table > self.most
+    }
 }
 
 /// Half a cache line, so that it never takes two of them: mostly the first is in no cache, and waiting for it is most of what a check
@@ -86,16 +99,37 @@ impl Entry {
     }
 }
 
-/// Whether a limit may change what a state has outside of itself, which was so much: it keeps something there, or takes
-/// the place of one that did.
-#[inline]
-fn may_change(limit: &Prepared, before: usize) -> bool {
-    before > 0 || limit.keeps_more()
-}
-
 /// The half of a key that finds the shard has random bits left.
 fn random_of(key: [u64; 2]) -> usize {
     (key[1] >> 32) as usize
+}
+
+/// What is known of a key, in its shard.
+#[derive(Debug)]
+pub(super) struct Known<'e> {
+    entry: &'e mut Entry,
+    room: &'e mut Room,
+}
+
+impl Known<'_> {
+    /// What a limit says, of which nothing is taken yet.
+    #[inline]
+    pub(super) fn ask(&mut self, limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        self.entry.is_used();
+        limit.ask(&mut self.entry.state, &mut self.room.heap, now, cost)
+    }
+
+    /// Whether states have become too large for their shard, by what this limit keeps in them.
+    #[inline]
+    pub(super) fn is_too_much(&self, limit: &Prepared) -> bool {
+        limit.keeps_more() && self.room.is_over()
+    }
+
+    /// Takes what was admitted.
+    #[inline]
+    pub(super) fn take(&mut self, limit: &Prepared, cost: u32, now: u64) {
+        limit.take(&mut self.entry.state, &mut self.room.heap, now, cost);
+    }
 }
 
 impl Entries {
@@ -106,10 +140,8 @@ impl Entries {
         let most_keys = (places * 7 / 16).max(1);
         Self {
             table: HashTable::new(),
-            most_bytes,
             most_keys,
-            table_bytes: 0,
-            heap_bytes: 0,
+            room: Room { most: most_bytes, table: 0, heap: 0 },
             idle_evictions: 0,
             evictions: 0,
         }
@@ -126,46 +158,44 @@ impl Entries {
         self.table.find(hash_of(key), |entry| entry.is_of(key)).map(|entry| &entry.state)
     }
 
-    /// What a limit says of a key, of which nothing is taken yet.
+    /// The same, to be asked and taken of.
     #[inline]
+    pub(super) fn known(&mut self, key: [u64; 2]) -> Option<Known<'_>> {
+        let entry = self.table.find_mut(hash_of(key), |entry| entry.is_of(key))?;
+        Some(Known { entry, room: &mut self.room })
+    }
+
+    #[inline]
+    fn at(&mut self, at: Option<Place>) -> Option<Known<'_>> {
+        let entry = at.and_then(|Place(at)| self.table.get_bucket_mut(at))?;
+        Some(Known { entry, room: &mut self.room })
+    }
+
+    /// What a limit says of a key that is at this place, or at none. Nothing is taken yet.
     pub(super) fn ask(&mut self, at: Option<Place>, limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let Some(entry) = at.and_then(|Place(at)| self.table.get_bucket_mut(at)) else {
-            return limit.ask(&mut limit.fresh(now), now, cost);
-        };
-        entry.is_used();
-        let before = entry.state.heap_bytes();
-        let verdict = limit.ask(&mut entry.state, now, cost);
-        if may_change(limit, before) {
-            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+        match self.at(at) {
+            Some(mut known) => known.ask(limit, cost, now),
+            None => limit.ask_anew(now, cost),
         }
-        verdict
     }
 
     /// Decides on one request and takes what is admitted.
     #[inline]
     pub(super) fn check(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
-        let Some(entry) = self.table.find_mut(hash_of(key), |entry| entry.is_of(key)) else {
-            let verdict = limit.ask(&mut limit.fresh(now), now, cost);
-            self.settle(None, key, limit, verdict.admits().then_some(cost), now);
+        let Some(known) = self.known(key) else {
+            let verdict = limit.ask_anew(now, cost);
+            if verdict.admits() {
+                self.insert(key, limit, cost, now);
+            }
             return verdict;
         };
-        entry.is_used();
-        let before = entry.state.heap_bytes();
-        let verdict = limit.ask(&mut entry.state, now, cost);
-        if verdict.admits() {
-            limit.take(&mut entry.state, now, cost);
-        }
-        if may_change(limit, before) {
-            self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
-            if self.is_over() {
-                self.make_room(key, now);
-            }
-        }
+        known.entry.is_used();
+        let verdict = limit.check(&mut known.entry.state, &mut known.room.heap, now, cost);
+        self.has_grown(key, limit, now);
         verdict
     }
 
     /// Takes what was admitted, if it was, of a key that is at this place, or at none.
-    #[inline]
     pub(super) fn settle(
         &mut self,
         at: Option<Place>,
@@ -175,16 +205,18 @@ impl Entries {
         now: u64,
     ) {
         if let Some(cost) = admitted {
-            let Some(entry) = at.and_then(|Place(at)| self.table.get_bucket_mut(at)) else {
-                return self.insert(key, limit, cost, now);
-            };
-            let before = entry.state.heap_bytes();
-            limit.take(&mut entry.state, now, cost);
-            if may_change(limit, before) {
-                self.heap_bytes = (self.heap_bytes + entry.state.heap_bytes()).saturating_sub(before);
+            match self.at(at) {
+                Some(mut known) => known.take(limit, cost, now),
+                None => return self.insert(key, limit, cost, now),
             }
         }
-        if limit.keeps_more() && self.is_over() {
+        self.has_grown(key, limit, now);
+    }
+
+    /// Makes room if what a key's state has outside of itself became too much.
+    #[inline]
+    pub(super) fn has_grown(&mut self, key: [u64; 2], limit: &Prepared, now: u64) {
+        if limit.keeps_more() && self.room.is_over() {
             self.make_room(key, now);
         }
     }
@@ -195,32 +227,27 @@ impl Entries {
         let before = entry.state.heap_bytes();
         change(&mut entry.state);
         let after = entry.state.heap_bytes();
-        self.heap_bytes = (self.heap_bytes + after).saturating_sub(before);
-        if after > before && self.is_over() {
+        self.room.heap = (self.room.heap + after).saturating_sub(before);
+        if after > before && self.room.is_over() {
             self.make_room(key, now);
         }
     }
 
     /// Inserts a key that is not there, of which something is taken.
-    fn insert(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) {
+    pub(super) fn insert(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) {
         let mut state = limit.fresh(now);
-        limit.take(&mut state, now, cost);
+        limit.take(&mut state, &mut 0, now, cost);
         if self.table.len() >= self.most_keys {
             self.evict(random_of(key), now);
         }
         let heap_bytes = state.heap_bytes();
-        self.heap_bytes += heap_bytes;
+        self.room.heap += heap_bytes;
         let entry = Entry { key: hash_of(key), state };
         self.table.insert_unique(hash_of(key), entry, Entry::hash);
-        self.table_bytes = self.table.allocation_size();
-        if heap_bytes > 0 && self.is_over() {
+        self.room.table = self.table.allocation_size();
+        if heap_bytes > 0 && self.room.is_over() {
             self.make_room(key, now);
         }
-    }
-
-    #[inline]
-    fn is_over(&self) -> bool {
-        self.heap_bytes + self.table_bytes > self.most_bytes
     }
 
     /// Puts entries out while they take more than there is, a few at a time: what a state grows by at once is about as
@@ -229,11 +256,11 @@ impl Entries {
     fn make_room(&mut self, key: [u64; 2], now: u64) {
         let mut random = random_of(key);
         for _ in 0..AT_ONCE {
-            if !self.is_over() || self.table.len() <= 1 {
+            if !self.room.is_over() || self.table.len() <= 1 {
                 return;
             }
             // Another place each time that there is something to do, or the same few would be looked at.
-            random = random.wrapping_mul(0x9e37_79b9).wrapping_add(self.heap_bytes);
+            random = random.wrapping_mul(0x9e37_79b9).wrapping_add(self.room.heap);
             self.evict(random, now);
         }
     }
@@ -271,7 +298,7 @@ impl Entries {
         }
         if let Ok(entry) = self.table.get_bucket_entry(at) {
             let (entry, _) = entry.remove();
-            self.heap_bytes = self.heap_bytes.saturating_sub(entry.state.heap_bytes());
+            self.room.heap = self.room.heap.saturating_sub(entry.state.heap_bytes());
             if used == 0 {
                 self.idle_evictions += 1;
             } else {
@@ -283,7 +310,7 @@ impl Entries {
     pub(super) fn usage(&self) -> Usage {
         Usage {
             keys: self.table.len(),
-            bytes: self.table_bytes + self.heap_bytes,
+            bytes: self.room.table + self.room.heap,
             idle_evictions: self.idle_evictions,
             evictions: self.evictions,
         }

@@ -48,7 +48,7 @@ fn peek(table: &LimitTable, key: KeyHash, limit: &Prepared, now: u64) -> Verdict
 }
 
 fn key(table: &LimitTable, name: u64) -> KeyHash {
-    table.key(1).part(&name.to_le_bytes()).finish()
+    table.key(1, &name.to_le_bytes())
 }
 
 #[test]
@@ -337,4 +337,42 @@ fn several_limits_are_locked_in_one_order() {
         let left = peek(&table, key(&table, name), &limit, 0);
         assert_eq!((left.outcome, left.remaining), (Outcome::Pass, 1_000_000 - 80_001), "none was lost");
     }
+}
+
+/// Whether all locks are to be had at once or not, what is counted is the same, and all limits have counted it.
+#[test]
+fn threads_that_meet_at_several_limits_count_together() {
+    let table = Arc::new(LimitTable::with_shards(MIB, 64, 42));
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let table = Arc::clone(&table);
+            std::thread::spawn(move || {
+                let limit = slow(40_000);
+                let keys: Vec<KeyHash> = (0..3).map(|name| key(&table, name)).collect();
+                let mut asks: Vec<Ask<'_>> = keys.iter().map(|key| Ask::new(*key, &limit, 1, true)).collect();
+                (0..20_000).filter(|_| table.check(&mut asks, 0)).count()
+            })
+        })
+        .collect();
+    let admitted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert_eq!(admitted, 40_000);
+    for name in 0..3 {
+        assert!(!passes(&table, key(&table, name), &slow(40_000), 0), "limit {name}");
+    }
+}
+
+/// A state that grows, and one that is new, have to fit also where they are asked for together.
+#[test]
+fn memory_is_bounded_where_several_limits_are_asked() {
+    let table = LimitTable::with_shards(MIB, 64, 42);
+    let (window, bucket) = (log(128), slow(1_000));
+    let mut highest = 0;
+    for name in 0..60_000 {
+        let keys = [key(&table, name % 3_000), key(&table, 1_000_000 + name)];
+        let mut asks = [Ask::new(keys[0], &window, 1, true), Ask::new(keys[1], &bucket, 1, true)];
+        table.check(&mut asks, name * 1_000);
+        highest = highest.max(table.usage().bytes);
+    }
+    assert!(highest <= MIB + 64 * 4_096, "{highest} bytes");
+    assert!(table.usage().evictions > 0);
 }
