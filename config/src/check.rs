@@ -102,7 +102,7 @@ pub fn convert(source: &SourceDocument) -> Result<ModelDocument, Vec<Problem>> {
     convert_with(source, None)
 }
 
-/// Checks what there is of a document in which stand-ins are.
+/// Checks what there is of a document in which stand-ins are. What these may have caused is no problem.
 pub(crate) fn convert_with(source: &SourceDocument, gaps: Option<&Gaps>) -> Result<ModelDocument, Vec<Problem>> {
     let mut check = Check { source, gaps, found: Found::default() };
     let model = match &source.raw {
@@ -137,12 +137,12 @@ struct Check<'a> {
 impl Check<'_> {
     /// Notes what is wrong with a field.
     fn wrong(&mut self, path: &Path<'_>, message: impl Into<String>) {
-        self.found.add(|| self.source.problem(path, message));
+        self.note(|source| source.problem(path, message));
     }
 
     /// Notes what is wrong with a field and what to write instead.
     fn wrong_but(&mut self, path: &Path<'_>, message: impl Into<String>, help: impl Into<String>) {
-        self.found.add(|| self.source.problem(path, message).with_help(help));
+        self.note(|source| source.problem(path, message).with_help(help));
     }
 
     /// Whether these values were written, and do not stand in for others: a value that does is no good to compare with.
@@ -155,14 +155,27 @@ impl Check<'_> {
         result
             .map_err(|message| {
                 let (message, help) = split_advice(message);
-                self.found.add(|| Problem { help, ..self.source.problem(path, message) });
+                self.note(|source| Problem { help, ..source.problem(path, message) });
             })
             .ok()
     }
 
-    /// A value that was not accepted always comes with a reason.
+    /// Notes a problem, unless a stand-in may be what makes it one.
+    fn note(&mut self, problem: impl FnOnce(&SourceDocument) -> Problem) {
+        match self.gaps {
+            Some(gaps) if !self.found.is_full() => {
+                let problem = problem(self.source);
+                if !gaps.explain(&problem) {
+                    self.found.add(|| problem);
+                }
+            }
+            Some(_) | None => self.found.add(|| problem(self.source)),
+        }
+    }
+
+    /// A value that was not accepted always comes with a reason, unless a stand-in is the reason.
     fn into_problems(mut self) -> Vec<Problem> {
-        if self.found.count() == 0 {
+        if self.found.count() == 0 && self.gaps.is_none() {
             self.wrong(&Path::Root, "document is not valid");
         }
         self.found.into_told()

@@ -93,11 +93,16 @@ pub(crate) struct Found {
 impl Found {
     /// One more. It is made only if it is told.
     pub(crate) fn add(&mut self, problem: impl FnOnce() -> Problem) {
-        if self.problems.len() < MOST {
-            self.problems.push(problem());
-        } else {
+        if self.is_full() {
             self.more += 1;
+        } else {
+            self.problems.push(problem());
         }
+    }
+
+    /// Whether no more are told.
+    pub(crate) fn is_full(&self) -> bool {
+        self.problems.len() >= MOST
     }
 
     /// How many there are, told or not.
@@ -108,7 +113,7 @@ impl Found {
     /// What is told.
     pub(crate) fn into_told(mut self) -> Vec<Problem> {
         if let (Some(last), 1..) = (self.problems.last(), self.more) {
-            let message = format!("{} more problems of this document are not told", self.more);
+            let message = "more problems of this document are not told".to_owned();
             self.problems.push(Problem { message, help: None, missing: None, ..last.clone() });
         }
         self.problems

@@ -6,7 +6,7 @@ use super::cross::advice;
 use crate::codec::SourceDocument;
 use crate::ids::{DocumentId, Kind, Name};
 use crate::path::Path;
-use crate::problem::{Problem, quoted};
+use crate::problem::{Found, Problem, quoted};
 use crate::raw;
 use crate::structure::Gaps;
 
@@ -29,7 +29,7 @@ impl<'a> Written<'a> {
 
     /// The references of a document that lead nowhere, leaving out those that cannot be known.
     pub(crate) fn dangling(&mut self, source: &SourceDocument, gaps: Option<&Gaps>) -> Vec<Problem> {
-        let mut found = Vec::new();
+        let mut found = Found::default();
         each_reference(&source.raw, &mut |kind, name, path| {
             // The name of an entry is known whatever its value is.
             let place = match (&source.raw, path) {
@@ -46,10 +46,12 @@ impl<'a> Written<'a> {
             // A name that cannot be one has been reported.
             let Ok(name) = Name::parse(name) else { return };
             let missing = DocumentId { kind, name };
-            let problem = source.problem(path, format!("there is no {kind} {}", quoted(missing.name.as_str())));
-            found.push(Problem { help: Some(self.advise(&missing)), missing: Some(missing), ..problem });
+            found.add(|| {
+                let problem = source.problem(path, format!("there is no {kind} {}", quoted(missing.name.as_str())));
+                Problem { help: Some(self.advise(&missing)), missing: Some(missing), ..problem }
+            });
         });
-        found
+        found.into_told()
     }
 
     fn advise(&mut self, missing: &DocumentId) -> String {

@@ -211,8 +211,7 @@ fn defined_twice(id: &DocumentId) -> String {
 fn problems_of(broken: &BrokenDocument) -> Vec<Problem> {
     let of_rest = broken.rest.iter().flat_map(|rest| {
         let Rest { source, gaps } = &**rest;
-        let found = convert_with(source, Some(gaps)).err().unwrap_or_default();
-        found.into_iter().filter(|problem| !gaps.explain(problem))
+        convert_with(source, Some(gaps)).err().unwrap_or_default()
     });
     let of_rest = of_rest.map(|problem| Problem { document: broken.id.clone(), ..problem });
     broken.problems.iter().cloned().chain(of_rest).collect()
