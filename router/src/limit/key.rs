@@ -29,12 +29,14 @@ impl KeySeed {
     /// not be used for another meanwhile.
     #[inline]
     pub fn key(&self, limit_id: u32) -> KeyHasher<'_> {
-        let begin = self.bytes ^ u64::from(limit_id).wrapping_mul(GOLDEN);
-        KeyHasher { so_far: [begin, begin.rotate_left(32)], seed: &self.parts }
+        // The limit is multiplied in as a part is: were it only added, the parts that make up for the difference between
+        // two limits would be the same in every process.
+        let begin = KeyHasher { so_far: [self.bytes, self.bytes.rotate_left(32)], seed: &self.parts };
+        begin.with(KeyPart::of(u64::from(limit_id), GOLDEN))
     }
 }
 
-/// The golden ratio, which spreads numbers over all bits (Knuth, 6.4).
+/// The golden ratio: a number like any other, but none that a seed is made of by hand.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What a key has of one of the things that it is made of: these themselves where they are short and of one length, or
@@ -131,6 +133,21 @@ mod tests {
             for parts in [vec![long.as_slice()], vec![&long, b"y"], vec![b"y", &long], vec![&long, &long]] {
                 let previous = seen.insert(key(3, 1, &parts), length);
                 assert_eq!(previous.filter(|_| length > 0), None, "length {length}");
+            }
+        }
+    }
+
+    /// Who knows a key of one limit must not know one of another that has half of it: only one half tells entries apart.
+    #[test]
+    fn no_part_makes_up_for_another_limit_in_every_process() {
+        let half = |seed: u64, limit: u32, part: u64| {
+            let hash = KeySeed::new(seed).key(limit).with(KeyPart::of(6, part)).finish();
+            hash.halves()[0]
+        };
+        for seed in 0..1_000 {
+            let apart = 2_u64.wrapping_mul(GOLDEN) ^ 9_u64.wrapping_mul(GOLDEN);
+            for difference in [0, 2 ^ 9, apart] {
+                assert_ne!(half(seed, 2, 0x77), half(seed, 9, 0x77 ^ difference), "{seed} {difference:x}");
             }
         }
     }
