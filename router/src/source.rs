@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gridrouter_config::codec::{self, Parsed, SourceDocument};
-use gridrouter_config::generation::{self, Advanced, InForce};
+use gridrouter_config::generation::{self, Advanced, InForce, Quarantined};
 use gridrouter_config::model;
 use gridrouter_config::registrations::Registrations;
 use gridrouter_config::resolved::{self, Resolved};
 use gridrouter_config::store::last_known_good::{self, Keeper, Saved};
-use gridrouter_config::store::{self, Listing, Numbered, Store};
+use gridrouter_config::store::{self, Listing, Numbered, Store, etcd};
 
 use self::status::{log_faults, log_quarantine};
 use crate::resolver::Resolver;
@@ -62,6 +62,11 @@ pub struct Source {
     parsed: Vec<Parsed>,
     in_force: InForce,
     generation: u64,
+    /// Where that came from.
+    origin: Origin,
+    /// Whether the store is not followed on purpose.
+    held: bool,
+    quarantined: Arc<Vec<Quarantined>>,
     registrations: Arc<Registrations>,
     resolver: Resolver,
     resolved: Arc<Resolved>,
@@ -89,6 +94,9 @@ impl Source {
             parsed: Vec::new(),
             in_force: InForce::default(),
             generation: 0,
+            origin: Origin::Store,
+            held: false,
+            quarantined: Arc::default(),
             registrations: Arc::default(),
             resolver,
             resolved: Arc::default(),
@@ -117,9 +125,8 @@ impl Source {
                     "the store cannot be read, serving the last good generation: {}",
                     error.explain()
                 );
-                let mut status = source.lock();
-                status.origin = Origin::LastKnownGood;
-                status.fail(&error);
+                source.origin = Origin::LastKnownGood;
+                source.fail(&error);
             }
         }
         source.heard();
@@ -186,6 +193,7 @@ impl Source {
             // Endpoints that come and go must not cost a look at every document.
             Ok(listing) if self.revision != 0 && listing.revision == self.revision => {
                 self.reachable(&listing);
+                self.tell_of_store(&mut self.lock());
                 false
             }
             Ok(listing) => self.take(&listing),
@@ -245,13 +253,17 @@ impl Source {
         Ok(listing)
     }
 
-    fn failed(&self, error: &store::StoreError) {
+    fn failed(&mut self, error: &store::StoreError) {
         let text = error.explain();
-        let mut status = self.lock();
-        if status.store_error.as_ref() != Some(&text) {
+        if self.lock().store_error.as_ref() != Some(&text) {
             tracing::error!("the store cannot be read, what is in force stays: {text}");
         }
-        status.fail(error);
+        self.fail(error);
+    }
+
+    fn fail(&mut self, error: &store::StoreError) {
+        self.held = etcd::is_held(error);
+        self.lock().fail(error, self.held);
     }
 
     /// Takes over what the store holds. Returns whether what is in force changed.
@@ -270,8 +282,8 @@ impl Source {
             (in_force, quarantined, changed)
         };
         self.revision = listing.revision;
-        let before = std::mem::take(&mut self.lock().quarantined);
-        log_quarantine(&before, &quarantined);
+        log_quarantine(&self.quarantined, &quarantined);
+        self.quarantined = Arc::new(quarantined);
         self.in_force = in_force;
         // A store that numbers its generations is spoken of by its numbers, also by one that changes nothing here. It
         // sees to it that they do not go backwards.
@@ -279,19 +291,26 @@ impl Source {
         let numbers = listing.numbered.is_some() != self.numbered.is_some();
         let changed = changed || generation != self.generation || numbers;
         (self.generation, self.numbered) = (generation, listing.numbered.clone());
-        self.lock().quarantined = quarantined;
         self.reachable(listing);
         if !changed {
-            self.lock().number(self.numbered.as_ref());
+            self.tell_of_store(&mut self.lock());
         }
         changed
     }
 
+    /// Says what the store made of what is in force. Together with the generation, or else somebody would take the one for
+    /// the other's.
+    fn tell_of_store(&self, status: &mut Status) {
+        (status.origin, status.held) = (self.origin, self.held);
+        status.quarantined = Arc::clone(&self.quarantined);
+        status.number(self.numbered.as_ref());
+    }
+
     /// Notes that the store could be read.
-    fn reachable(&self, listing: &Listing) {
+    fn reachable(&mut self, listing: &Listing) {
+        (self.origin, self.held) = (Origin::Store, false);
         let mut status = self.lock();
-        status.origin = Origin::Store;
-        (status.store_reachable, status.held) = (true, false);
+        status.store_reachable = true;
         status.store_faults = listing.faults.iter().map(|(path, why)| format!("{path}: {why}")).collect();
         status.store_error = listing.faults.first().map(|(path, reason)| format!("{path}: {reason}"));
         status.store = self.store.describe();
@@ -300,7 +319,7 @@ impl Source {
     /// The short way, where nothing is listed differently but tenants, and all of it is good.
     fn take_tenants(&self, listing: &Listing) -> Option<InForce> {
         let same_files = Arc::ptr_eq(&self.entries, &listing.entries) && listing.unreadable().eq(&self.unreadable);
-        let good = self.revision > 0 && self.lock().quarantined.is_empty();
+        let good = self.revision > 0 && self.quarantined.is_empty();
         if same_files && good { generation::advance_tenants(&self.in_force, &listing.tenants) } else { None }
     }
 
@@ -346,7 +365,7 @@ impl Source {
             tracing::info!(generation = snapshot.generation, digest = &*snapshot.digest, "configuration in force");
         }
         (status.generation, status.digest) = (snapshot.generation, snapshot.digest.to_string());
-        status.number(self.numbered.as_ref());
+        self.tell_of_store(&mut status);
     }
 
     /// Keeps what is in force on disk.

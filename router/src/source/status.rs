@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gridrouter_config::generation::Quarantined;
 use gridrouter_config::registrations::Fault;
-use gridrouter_config::store::{self, Numbered, etcd};
+use gridrouter_config::store::{self, Numbered};
 use serde::Serialize;
 
 /// Where the generation in force came from.
@@ -51,7 +51,7 @@ pub struct Status {
     /// Documents in force.
     pub documents: usize,
     /// Documents that were refused, with what is in force instead and why.
-    pub quarantined: Vec<Quarantined>,
+    pub quarantined: Arc<Vec<Quarantined>>,
     /// Whether the generation's number is the store's own. Before anything was published in etcd it is not.
     #[serde(skip)]
     pub numbered: bool,
@@ -92,7 +92,7 @@ impl Status {
             listed: String::new(),
             since: 0,
             documents: 0,
-            quarantined: Vec::new(),
+            quarantined: Arc::default(),
             numbered: false,
             store_reachable: true,
             held: false,
@@ -116,9 +116,9 @@ impl Status {
         };
     }
 
-    pub(super) fn fail(&mut self, error: &store::StoreError) {
+    pub(super) fn fail(&mut self, error: &store::StoreError, held: bool) {
         self.store_error = Some(error.explain());
-        (self.store_reachable, self.held) = (false, etcd::is_held(error));
+        (self.store_reachable, self.held) = (false, held);
     }
 
     /// Seconds since the generation came into force, by the clock on the wall.
