@@ -27,6 +27,11 @@ impl Resolved {
         self.names.get(name).map_or(&[], |addresses| addresses)
     }
 
+    /// Takes the addresses of a name out.
+    pub fn take(&mut self, name: &str) -> Option<Arc<[IpAddr]>> {
+        self.names.remove(name)
+    }
+
     /// All names with their addresses.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[IpAddr])> {
         self.names.iter().map(|(name, addresses)| (&**name, &**addresses))

@@ -134,8 +134,8 @@ async fn follow(
 ) {
     let remembered = file.map(file::load).unwrap_or_default();
     let mut saved = Arc::new(remembered.clone());
-    let (mut book, mut asked, dice) = (Book::default(), JoinSet::new(), RandomState::new());
-    book.want(&wanted.borrow_and_update(), &remembered, Instant::now());
+    let (mut book, mut asked, dice) = (Book::remembering(remembered), JoinSet::new(), RandomState::new());
+    book.want(&wanted.borrow_and_update(), Instant::now());
     loop {
         board.update(&book);
         save(file, &mut saved, board.resolved());
@@ -151,7 +151,7 @@ async fn follow(
                 if changed.is_err() {
                     return;
                 }
-                book.want(&wanted.borrow_and_update(), &remembered, Instant::now());
+                book.want(&wanted.borrow_and_update(), Instant::now());
             }
             Some(answer) = asked.join_next(), if !asked.is_empty() => {
                 // Answers that come together are taken over together.

@@ -70,9 +70,11 @@ impl Entry {
 }
 
 /// What is known of names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
     names: BTreeMap<Arc<str>, Entry>,
+    /// What an earlier process knew of names that were not wanted yet.
+    remembered: Resolved,
 }
 
 /// What an answer has changed.
@@ -87,12 +89,19 @@ pub(super) enum News {
 }
 
 impl Book {
-    /// Takes over which names are wanted; `remembered` is what an earlier process knew of them.
-    pub(super) fn want(&mut self, names: &BTreeSet<Arc<str>>, remembered: &Resolved, now: Instant) {
+    /// No names yet; of those that come, this is what an earlier process knew.
+    pub(super) fn remembering(remembered: Resolved) -> Self {
+        Self { names: BTreeMap::new(), remembered }
+    }
+
+    /// Takes over which names are wanted.
+    pub(super) fn want(&mut self, names: &BTreeSet<Arc<str>>, now: Instant) {
         self.names.retain(|name, _| names.contains(name));
         for name in names {
             self.names.entry(Arc::clone(name)).or_insert_with(|| {
-                let (v4, v6) = remembered.of(name).iter().partition(|address| address.is_ipv4());
+                // Once: when it goes and comes back, that is too long ago.
+                let remembered = self.remembered.take(name).unwrap_or_default();
+                let (v4, v6) = remembered.iter().partition(|address| address.is_ipv4());
                 let (answered, error) = (None, None);
                 Entry { v4, v6, due: now, asked: None, answered, in_vain: 0, lookups: 0, failures: 0, error }
             });
@@ -213,11 +222,22 @@ mod tests {
     }
 
     fn book(remembered: &[&str]) -> (Book, Instant) {
-        let (mut book, now) = (Book::default(), Instant::now());
+        let now = Instant::now();
         let addresses = remembered.iter().map(|address| address.parse().unwrap()).collect();
-        let remembered = [("a".into(), addresses)].into_iter().collect();
-        book.want(&BTreeSet::from(["a".into()]), &remembered, now);
+        let mut book = Book::remembering([("a".into(), addresses)].into_iter().collect());
+        book.want(&BTreeSet::from(["a".into()]), now);
         (book, now)
+    }
+
+    /// What an earlier process knew is of use while a process begins, and later says nothing any more.
+    #[test]
+    fn a_name_that_comes_back_is_asked_for_anew() {
+        let (mut book, now) = book(&["10.0.0.9"]);
+        assert_eq!(known(&book), "10.0.0.9");
+        book.want(&BTreeSet::new(), now);
+        book.want(&BTreeSet::from(["a".into()]), now);
+        assert_eq!(known(&book), "");
+        assert_eq!(book.ask(now).as_deref(), Some("a"));
     }
 
     #[test]
@@ -239,7 +259,7 @@ mod tests {
         assert_eq!(answer(addresses("10.0.0.1 10.0.0.2", 5), failed()).0, News::Nothing);
         assert_eq!(answer(addresses("10.0.0.1", 5), Answer::None), (News::Moved(3, 1), "10.0.0.1".to_owned()));
         assert_eq!(answer(Answer::None, addresses("fd00::1", 5)).1, "fd00::1");
-        book.want(&BTreeSet::new(), &Resolved::default(), now);
+        book.want(&BTreeSet::new(), now);
         assert_eq!(known(&book), "");
     }
 
