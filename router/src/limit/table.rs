@@ -1,8 +1,8 @@
 //! What limits have counted, by key, in bounded memory.
 //!
 //! Keys are spread over shards, each a lock around a hash table of 32-byte entries; a check holds one lock for some
-//! 30 ns. A request that meets several limits holds the locks of all of them, taken in the order of the shards, so that
-//! it takes from all or from none.
+//! 30 ns. A request that meets several limits holds the locks of all of them, so that it takes from all
+//! or from none: as they come where all are free, or else in the order of the shards.
 //!
 //! A shard has a share of the table's budget in bytes, and what comes when it is full puts something else out: see
 //! `entries`.
