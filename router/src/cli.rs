@@ -58,7 +58,7 @@ pub struct Cli {
     /// Seconds that answers under way may take when the router is stopped [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", env = "GRIDROUTER_DRAIN_SECONDS")]
     drain_seconds: Option<u32>,
-    /// Memory for the counts of all limits, such as 128MiB: some 850,000 keys; above, idle keys are forgotten first
+    /// Memory for the counts of all limits, such as 128MiB: some 2,300,000 keys; above, idle keys are forgotten first
     /// [default: 128MiB]
     #[arg(long, global = true, value_name = "BYTES", env = "GRIDROUTER_LIMIT_MEMORY")]
     limit_memory: Option<String>,

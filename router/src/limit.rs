@@ -230,6 +230,52 @@ algorithms! {
     Bandwidth in bandwidth,
 }
 
+/// What was counted for one key, up to date, of the algorithms that have nothing outside of it and are asked most: a copy of
+/// it undoes what was taken since.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    TokenBucket(token_bucket::State),
+    LeakyBucketMeter(leaky_bucket_meter::State),
+    FixedWindow(fixed_window::State),
+    Concurrency(concurrency::State),
+}
+
+impl Prepared {
+    /// As `check`, for the algorithms of [`Before`]; nothing for others, and where the state is another's. To ask and to
+    /// take later costs as much again.
+    #[inline]
+    fn check_undoably(&self, state: &mut State, now: u64, cost: u32, verdict: &mut Verdict) -> Option<Before> {
+        macro_rules! check {
+            ($name:ident, $limit:ident, $state:ident) => {{
+                *verdict = $limit.ask($state, now, cost);
+                let before = Before::$name(*$state);
+                if verdict.admits() {
+                    $limit.take($state, now, cost);
+                }
+                Some(before)
+            }};
+        }
+        match (self, state) {
+            (Self::TokenBucket(limit), State::TokenBucket(state)) => check!(TokenBucket, limit, state),
+            (Self::LeakyBucketMeter(limit), State::LeakyBucketMeter(state)) => check!(LeakyBucketMeter, limit, state),
+            (Self::FixedWindow(limit), State::FixedWindow(state)) => check!(FixedWindow, limit, state),
+            (Self::Concurrency(limit), State::Concurrency(state)) => check!(Concurrency, limit, state),
+            (_, _) => None,
+        }
+    }
+}
+
+impl From<Before> for State {
+    fn from(before: Before) -> Self {
+        match before {
+            Before::TokenBucket(state) => Self::TokenBucket(state),
+            Before::LeakyBucketMeter(state) => Self::LeakyBucketMeter(state),
+            Before::FixedWindow(state) => Self::FixedWindow(state),
+            Before::Concurrency(state) => Self::Concurrency(state),
+        }
+    }
+}
+
 impl State {
     /// Permits that are out, of those who count them.
     fn held(&mut self) -> Option<&mut u32> {

@@ -217,33 +217,60 @@ pub struct LimitPlans {
     pub(crate) always_told: bool,
 }
 
-/// A limit.
+/// A limit. What every request needs of it comes first and is one cache line: limits are many, and what is not used for
+/// long is in no cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct LimitPlan {
-    /// The document.
-    pub document: Arc<model::Limit>,
+    /// Its own quota.
+    pub quota: Arc<QuotaPlan>,
+    /// Values that are tried beside those in force.
+    pub candidate: Option<CandidatePlan>,
     /// Its stable number: what its counts are kept under.
     pub id: u32,
+    /// How much a request costs when it comes.
+    pub cost: u32,
+    /// What its key is made of.
+    pub key: KeyPlan,
     /// What follows from a refusal.
     pub mode: model::LimitMode,
     /// Whether it slows answers down, rather than looking at requests.
     pub is_bandwidth: bool,
     /// Whether something has to be seen to after a request was admitted: a permit given back, a cost charged.
     pub owes: bool,
-    /// How much a request costs when it comes.
-    pub cost: u32,
     /// When clients are told of it.
     pub headers: model::HeadersWhen,
     /// Whether they are told in the old fields as well.
     pub legacy_headers: bool,
+    /// What clients are told of it, up to what is left; if they are told of it always, and in the new fields only.
+    pub(crate) told: Option<Box<TwoLines>>,
+    /// The document.
+    pub document: Arc<model::Limit>,
     /// What is left of it begins with.
     pub label: Option<Label>,
-    /// What clients are told of it, up to what is left; if they are told of it always, and in the new fields only.
-    pub(crate) told: Option<TwoLines>,
-    /// Its own quota.
-    pub quota: Arc<QuotaPlan>,
-    /// Values that are tried beside those in force.
-    pub candidate: Option<CandidatePlan>,
+}
+
+/// What a limit's key is made of: the parts that are most in use, and whether there are others.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "a set of parts, each looked at alone")]
+pub struct KeyPlan {
+    /// The tenant.
+    pub tenant: bool,
+    /// The route.
+    pub route: bool,
+    /// The client's address.
+    pub client_ip: bool,
+    /// Others, the cell among them.
+    pub others: bool,
+    /// The cell, which is known later than all else.
+    pub cell: bool,
+}
+
+impl LimitPlan {
+    /// The stable number that it is counted under, or its candidate.
+    pub fn number(&self, is_candidate: bool) -> u32 {
+        self.candidate.as_ref().filter(|_| is_candidate).map_or(self.id, |own| own.id)
+    }
 }
 
 /// Values of a limit that are tried beside those in force.
@@ -257,6 +284,7 @@ pub struct CandidatePlan {
 
 /// What a limit admits, with what clients are told of it.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct QuotaPlan {
     /// The algorithm and its values.
     pub prepared: Prepared,

@@ -2,22 +2,24 @@
 //!
 //! Keys are spread over shards, each a lock around a hash table of 32-byte entries; a check holds one lock for some
 //! 30 ns. A request that meets several limits holds the locks of all of them, so that it takes from all
-//! or from none: as they come where all are free, or else in the order of the shards.
+//! or from none: as they come where all are free, or else in the order of the shards. What it will ask about it says
+//! before, and goes on while that comes from memory: see `expect` and `slots`.
 //!
 //! A shard has a share of the table's budget in bytes, and what comes when it is full puts something else out: see
 //! `entries`.
 
 mod entries;
+mod slots;
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
 
-use self::entries::{Entries, Known, Place};
+use self::entries::Entries;
+use self::slots::{Place, Whereabouts};
 use super::key::{KeyHash, KeySeed};
-use super::{Answered, Outcome, Prepared, State, Verdict};
+use super::{Answered, Before, Outcome, Prepared, State, Verdict};
 
 /// What one limit is asked about a request, and what it says.
 #[derive(Debug, Clone, Copy)]
@@ -64,20 +66,18 @@ pub struct LimitTable {
 }
 
 impl LimitTable {
-    /// A table that takes about this many bytes at the most, and keeps at least one key a shard. It has 64 shards a
-    /// core, at least 64 and at most 512: with many more shards than threads two threads seldom meet, and with many more
-    /// than limits of a request two keys of it seldom do. Keys are hashed with a random seed.
+    /// A table that takes about this many bytes at the most, and keeps at least one key a shard. It has 16 shards a core,
+    /// and more where one would have more than 2 MiB, up to 1,024: with many more shards than threads two threads seldom
+    /// meet, to grow a shard of 2 MiB takes less than a millisecond, and shards are few enough to stay in a core's cache.
+    /// Keys are hashed with a random seed.
     pub fn new(budget_bytes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let shards = (cores * 64).next_power_of_two().clamp(64, 512);
+        let shards = (cores * 16).max(budget_bytes / MOST_OF_A_SHARD).next_power_of_two().min(MOST_SHARDS);
         Self::with_shards(budget_bytes, shards, RandomState::new().hash_one(budget_bytes))
     }
 
     fn with_shards(budget_bytes: usize, shards: usize, seed: u64) -> Self {
-        Self {
-            seed: KeySeed::new(seed),
-            shards: (0..shards).map(|_| Shard(Mutex::new(Entries::new(budget_bytes / shards)))).collect(),
-        }
+        Self { seed: KeySeed::new(seed), shards: (0..shards).map(|_| Shard::new(budget_bytes / shards)).collect() }
     }
 
     /// What keys are made with.
@@ -101,115 +101,123 @@ impl LimitTable {
                 ask.verdict = self.check_one(ask.key, ask.limit, ask.cost, now);
                 ask.verdict.admits() || !ask.enforced
             }
-            // Mostly they are few, of shards of their own, and nobody has one of those.
-            several => self.check_few(several, now).unwrap_or_else(|| self.check_together(several, now)),
+            several => self.check_several(several, now),
         }
     }
 
     /// Decides on one request of one limit, which is enforced.
     pub fn check_one(&self, key: KeyHash, limit: &Prepared, cost: u32, now: u64) -> Verdict {
         let (shard, key) = self.shard(key);
-        shard.lock().check(key, limit, cost, now)
+        shard.lock().check(key, limit, cost, now, &shard.whereabouts)
     }
 
-    /// Decides with the locks of all asks held, if each is to be had at once. Whoever takes what nobody has waits for
-    /// nobody, and so needs no order.
-    ///
-    /// A lock lets no read of memory past it. So all locks come first, then all places are looked for and nothing waits
-    /// for the one before: entries that are in no cache come at the same time.
-    fn check_few<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> Option<bool> {
-        let mut locked: [Option<MutexGuard<'_, Entries>>; FEW] = [const { None }; FEW];
-        let locked = locked.get_mut(..asks.len())?;
-        for (one, locked) in asks.iter_mut().zip(&mut *locked) {
-            // Nor is that of a shard that an ask before has.
-            *locked = Some(self.shards[self.index(one.ask().key)].0.try_lock()?);
-        }
-        let mut known: [Option<Known<'_>>; FEW] = [const { None }; FEW];
-        for ((one, locked), known) in asks.iter_mut().zip(&mut *locked).zip(&mut known) {
-            *known = locked.as_deref_mut()?.known(one.ask().key.halves());
-        }
-        let mut admitted = true;
-        for (one, known) in asks.iter_mut().zip(&mut known) {
-            let ask = one.ask();
-            ask.verdict = match known {
-                Some(known) => known.ask(ask.limit, ask.cost, now),
-                None => ask.limit.ask_anew(now, ask.cost),
-            };
-            admitted &= ask.verdict.admits() || !ask.enforced;
-        }
-        let mut is_done = true;
-        for (one, known) in asks.iter_mut().zip(&mut known) {
-            let ask = one.ask();
-            let Some(known) = known else {
-                is_done = false;
-                continue;
-            };
-            if admitted && ask.verdict.admits() {
-                known.take(ask.limit, ask.cost, now);
-            }
-            is_done &= !known.is_too_much(ask.limit);
-        }
-        if is_done {
-            return Some(admitted);
-        }
-        let is_new = known.map(|known| known.is_none());
-        for ((one, locked), is_new) in asks.iter_mut().zip(&mut *locked).zip(is_new) {
-            let (ask, Some(entries)) = (one.ask(), locked) else { continue };
-            if !is_new {
-                entries.has_grown(ask.key.halves(), ask.limit, now);
-            } else if admitted && ask.verdict.admits() {
-                entries.insert(ask.key.halves(), ask.limit, ask.cost, now);
-            }
-        }
-        Some(admitted)
-    }
-
-    /// Decides with the locks of all asks held, as [`check_few`](Self::check_few), however many and whose they are.
-    #[cold]
-    fn check_together<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
-        // In the order of their shards, in which all threads take the locks, so that no two wait for each other.
-        let mut turns: SmallVec<[Turn<'_>; FEW]> = SmallVec::new();
-        let (mut previous, mut is_alone) = (None, true);
-        for &(shard, ask) in self.order(asks).as_slice() {
-            let is_next = previous.replace(shard) != Some(shard);
-            is_alone &= is_next;
-            let (key, locked) = (asks[ask].ask().key.halves(), is_next.then(|| self.shards[shard].lock()));
-            turns.push(Turn { at: At { ask, key, place: None }, locked });
-        }
-        let turns = turns.as_mut_slice();
-        each(turns, |at, entries| at.place = entries.find(at.key));
-        let mut admitted = true;
-        each(turns, |at, entries| {
-            let ask = asks[at.ask].ask();
-            ask.verdict = entries.ask(at.place, ask.limit, ask.cost, now);
-            admitted &= ask.verdict.admits() || !ask.enforced;
-        });
-        each(turns, |at, entries| {
-            let ask = asks[at.ask].ask();
-            // What was taken of another key of the shard may have moved this one.
-            let place = if is_alone { at.place } else { entries.find(at.key) };
-            entries.settle(place, at.key, ask.limit, (admitted && ask.verdict.admits()).then_some(ask.cost), now);
-        });
-        admitted
-    }
-
-    /// The asks, by number, each with its shard, in the order of these.
+    /// Has the memory brought that what is known of a key is in, and does not wait for it: for a check that comes soon.
     #[inline]
-    fn order<'a>(&self, asks: &mut [impl Asking<'a>]) -> SmallVec<[(usize, usize); FEW]> {
-        let mut order: SmallVec<[(usize, usize); FEW]> = SmallVec::new();
+    pub fn expect(&self, key: KeyHash) {
+        let (shard, key) = self.shard(key);
+        shard.whereabouts.fetch(entries::hash_of(key));
+    }
+
+    /// Decides with the locks of all asks held. Mostly they are few, and nobody has one of those.
+    #[inline]
+    fn check_several<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
+        self.check_few(asks, now).unwrap_or_else(|| self.check_in_order(asks, now))
+    }
+
+    /// Takes the lock of each ask that is to be had at once, and decides. Whoever takes what nobody has waits for nobody, and
+    /// so needs no order. Nothing has been done if one was not to be had.
+    #[inline]
+    fn check_few<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> Option<bool> {
+        let mut locked = [const { None }; FEW];
+        let mut turns = [const { Turn::NONE }; FEW];
+        let turns = turns.get_mut(..asks.len())?;
+        let mut said = Said::default();
         for (number, one) in asks.iter_mut().enumerate() {
-            // They are few: each is put where it belongs among those before it.
-            let turn = (self.index(one.ask().key), number);
-            let mut at = order.len();
-            order.push(turn);
-            let order = order.as_mut_slice();
-            while at > 0 && order[at - 1].0 > turn.0 {
-                order[at] = order[at - 1];
-                at -= 1;
+            let ask = one.ask();
+            let shard = self.index(ask.key);
+            let known = turns[..number].iter().find(|turn| turn.shard == shard).map(|turn| turn.lock);
+            let lock = known.unwrap_or(number);
+            if known.is_none() {
+                let free = self.shards[shard].entries.try_lock();
+                if free.is_none() {
+                    undo(&mut locked, &turns[..number]);
+                    return None;
+                }
+                locked[lock] = free;
             }
-            order[at] = turn;
+            turns[number] = Turn { shard, lock, ..Turn::NONE };
+            if let Some(entries) = &mut locked[lock] {
+                entries.ask(ask, now, &mut turns[number], &mut said);
+            }
         }
-        order
+        self.settle(asks, &mut locked, turns, said, now);
+        Some(!said.refused)
+    }
+
+    /// Takes the locks of all asks in the order of their shards, in which all threads wait for them, so that no two wait
+    /// for each other, and decides.
+    #[cold]
+    fn check_in_order<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
+        let mut shards: Vec<usize> = asks.iter_mut().map(|one| self.index(one.ask().key)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let mut locked: Vec<_> = shards.iter().map(|shard| Some(self.shards[*shard].lock())).collect();
+        let (mut turns, mut said) = (Vec::with_capacity(asks.len()), Said::default());
+        for one in &mut *asks {
+            let ask = one.ask();
+            let shard = self.index(ask.key);
+            let lock = shards.partition_point(|other| *other < shard);
+            let mut turn = Turn { shard, lock, ..Turn::NONE };
+            if let Some(entries) = &mut locked[lock] {
+                entries.ask(ask, now, &mut turn, &mut said);
+            }
+            turns.push(turn);
+        }
+        self.settle(asks, &mut locked, &turns, said, now);
+        !said.refused
+    }
+
+    /// Takes what is not taken yet, or undoes what was.
+    #[inline]
+    fn settle<'a>(
+        &self,
+        asks: &mut [impl Asking<'a>],
+        locked: &mut [Option<MutexGuard<'_, Entries>>],
+        turns: &[Turn],
+        said: Said,
+        now: u64,
+    ) {
+        if said.refused {
+            undo(locked, turns);
+        }
+        if !said.is_taken {
+            for (one, turn) in asks.iter_mut().zip(turns).filter(|(_, turn)| turn.before.is_none()) {
+                let (ask, entries) = (one.ask(), &mut locked[turn.lock]);
+                if let (Some(entries), Some(at), true) = (entries, turn.at, ask.verdict.admits() && !said.refused) {
+                    entries.take(at, ask.limit, ask.cost, now);
+                }
+            }
+            self.finish(asks, locked, turns, said, now);
+        }
+    }
+
+    /// Does what few requests need: takes of keys that were not known, and makes room. Places count no more from here on.
+    fn finish<'a>(
+        &self,
+        asks: &mut [impl Asking<'a>],
+        locked: &mut [Option<MutexGuard<'_, Entries>>],
+        turns: &[Turn],
+        said: Said,
+        now: u64,
+    ) {
+        for (one, turn) in asks.iter_mut().zip(turns).filter(|(_, turn)| turn.before.is_none()) {
+            let (ask, Some(entries)) = (one.ask(), &mut locked[turn.lock]) else { continue };
+            if turn.at.is_none() && ask.verdict.admits() && !said.refused {
+                let whereabouts = &self.shards[turn.shard].whereabouts;
+                entries.take_anew(ask.key.halves(), ask.limit, ask.cost, now, whereabouts);
+            }
+            entries.has_grown(ask.key.halves(), ask.limit, now);
+        }
     }
 
     /// What [`check`](Self::check) would say; counts nothing.
@@ -236,8 +244,9 @@ impl LimitTable {
     }
 
     /// Ends a request that was counted while it lasted.
-    pub fn give_back(&self, key: KeyHash, cost: u32, now: u64) {
-        self.change(key, now, |state| state.give_back(cost));
+    pub fn give_back(&self, key: KeyHash, cost: u32) {
+        let (shard, key) = self.shard(key);
+        shard.lock().give_back(key, cost);
     }
 
     /// Gives back the turn, at `turn` nanoseconds, of a request that waited for it and has gone.
@@ -283,47 +292,73 @@ pub struct Usage {
     pub evictions: u64,
 }
 
-/// Limits of one request that are asked in the short way, and without allocating.
-const FEW: usize = 8;
+/// Bytes of a shard, where a table can have so many.
+const MOST_OF_A_SHARD: usize = 2 << 20;
+const MOST_SHARDS: usize = 1_024;
 
-/// An ask, and its shard; nothing where that is the one of the turn before, which has it.
-struct Turn<'t> {
-    at: At,
-    locked: Option<MutexGuard<'t, Entries>>,
+/// Limits of one request that are asked without allocating.
+const FEW: usize = 6;
+
+/// How far an ask is.
+#[derive(Debug)]
+struct Turn {
+    shard: usize,
+    /// Which of the locks is its shard's.
+    lock: usize,
+    /// Where its key is in the shard, if it is known.
+    at: Option<Place>,
+    /// What was counted of it, if something may have been taken since.
+    before: Option<Before>,
 }
 
-/// An ask, by its number, and where its key is.
-struct At {
-    ask: usize,
-    key: [u64; 2],
-    place: Option<Place>,
+impl Turn {
+    const NONE: Self = Self { shard: 0, lock: 0, at: None, before: None };
 }
 
-/// Does something for each ask with the entries of its shard.
-#[inline]
-fn each(turns: &mut [Turn<'_>], mut what: impl FnMut(&mut At, &mut Entries)) {
-    let mut entries: Option<&mut Entries> = None;
-    for Turn { at, locked } in turns {
-        if let Some(locked) = locked {
-            entries = Some(locked);
-        }
-        if let Some(entries) = entries.as_deref_mut() {
-            what(at, entries);
+/// What all asks say.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    /// One that is enforced refuses.
+    refused: bool,
+    /// All was taken that is to be taken.
+    is_taken: bool,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { refused: false, is_taken: true }
+    }
+}
+
+/// Undoes what was taken, under the same locks: nobody has seen it.
+#[cold]
+fn undo(locked: &mut [Option<MutexGuard<'_, Entries>>], turns: &[Turn]) {
+    // The last first: one key may have been asked about twice.
+    for turn in turns.iter().rev() {
+        if let (Some(entries), Some(at), Some(before)) = (&mut locked[turn.lock], turn.at, turn.before) {
+            entries.restore(at, before);
         }
     }
 }
 
-/// On cache lines of its own (two of them: processors fetch pairs), so that neighbours do not slow each other down.
+/// On a cache line of its own, and beside an empty one, as processors fetch pairs: so neighbours do not slow each other down.
 ///
 /// The lock is parking_lot's, which spins a little longer than that of the standard library before it lets its thread sleep:
 /// it is held for some 30 ns, and with all cores on one key a check takes less than half as long.
 #[derive(Debug)]
-#[repr(align(128))]
-struct Shard(Mutex<Entries>);
+#[repr(C, align(128))]
+struct Shard {
+    entries: Mutex<Entries>,
+    whereabouts: Whereabouts,
+}
 
 impl Shard {
+    fn new(most_bytes: usize) -> Self {
+        Self { entries: Mutex::new(Entries::new(most_bytes)), whereabouts: Whereabouts::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock()
+        self.entries.lock()
     }
 }
 

@@ -4,7 +4,6 @@
 //! tenant itself; one that is named twice is asked once. It takes from all of them or from none. A request that gets no
 //! further than the listener, because no route matches or it names no tenant, meets the listener's only.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,10 +13,12 @@ use smallvec::SmallVec;
 use super::decide::{Facts, Place, Tenant};
 use crate::clock::Nanos;
 use crate::http::forwarded;
-use crate::limit::key::{KeyHash, KeyPart, KeySeed};
+use crate::limit::key::{KeyHash, KeyHasher, KeyPart, KeySeed};
 use crate::limit::table::{Ask, Asking, LimitTable};
 use crate::limit::{NEVER, Outcome, Verdict};
-use crate::snapshot::{ActionPlan, LimitPlan, LimitPlans, QuotaPlan, RoutePlan, Snapshot};
+use crate::snapshot::{
+    ActionPlan, CandidatePlan, KeyPlan, LimitPlan, LimitPlans, QuotaPlan, RoutePlan, Snapshot, TenantPlan,
+};
 use crate::tenant;
 
 /// What stands for a value that is there several times and not the same: all such requests count as one, so that nobody
@@ -28,6 +29,8 @@ const AMBIGUOUS: &[u8] = b"\xff";
 pub trait Limiter {
     /// What keys are made with.
     fn seed(&self) -> &KeySeed;
+    /// Says that a key is asked about soon: see [`LimitTable::expect`].
+    fn expect(&self, key: KeyHash);
     /// Asks about one request: see [`LimitTable::check`].
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool;
 }
@@ -35,6 +38,10 @@ pub trait Limiter {
 impl Limiter for LimitTable {
     fn seed(&self) -> &KeySeed {
         LimitTable::seed(self)
+    }
+
+    fn expect(&self, key: KeyHash) {
+        LimitTable::expect(self, key);
     }
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
@@ -74,11 +81,7 @@ impl Notice<'_> {
 
     /// The stable number that it is counted under.
     pub fn id(&self) -> u32 {
-        if self.is_candidate {
-            self.limit.candidate.as_ref().map_or(self.limit.id, |own| own.id)
-        } else {
-            self.limit.id
-        }
+        self.limit.number(self.is_candidate)
     }
 
     /// Whether the client is told.
@@ -95,14 +98,23 @@ impl Notice<'_> {
 /// A limit of bandwidth that an answer meets.
 #[derive(Debug)]
 pub struct Paced<'a> {
-    /// What it admits.
+    /// The limit.
+    pub limit: &'a Arc<LimitPlan>,
+    /// What it admits: its own values, those of the tenant's plan, the tenant's, or a candidate's.
     pub quota: &'a Arc<QuotaPlan>,
+    /// Whether these are values that are tried beside those in force.
+    pub is_candidate: bool,
     /// What the answer is counted under.
     pub key: KeyHash,
-    /// The stable number that it is counted under.
-    pub limit: u32,
     /// Whether it slows the answer down.
     pub enforced: bool,
+}
+
+impl Paced<'_> {
+    /// The stable number that it is counted under.
+    pub fn id(&self) -> u32 {
+        self.limit.number(self.is_candidate)
+    }
 }
 
 /// What all limits said of a request.
@@ -122,6 +134,10 @@ pub struct Admission<'a> {
     pub(super) tells: bool,
     /// The route's limits, where they are all that was asked, with the route's values, and clients are always told of each.
     pub(super) all_of_route: Option<&'a LimitPlans>,
+    /// What keys have of the tenant, once one was made.
+    tenant: Option<KeyPart>,
+    /// Keys that the cell is part of.
+    by_cell: u32,
 }
 
 impl Admission<'_> {
@@ -134,7 +150,7 @@ impl Admission<'_> {
     /// Whether a limit is among those that are asked.
     fn knows(&self, limit: &LimitPlan) -> bool {
         self.notices.iter().any(|notice| notice.limit.id == limit.id)
-            || self.paced.iter().any(|paced| paced.limit == limit.id)
+            || self.paced.iter().any(|paced| paced.limit.id == limit.id)
     }
 
     /// The limit that refuses a request.
@@ -154,8 +170,6 @@ pub(super) struct Who<'a, 'f, 'r> {
     pub(super) facts: &'f Facts<'r>,
     /// What is known of a request that has a route.
     pub(super) on: Option<OnRoute<'a, 'f, 'r>>,
-    /// What keys have of the tenant, once one was made.
-    pub(super) tenant: Cell<Option<KeyPart>>,
 }
 
 /// What is known of a request that has a route and, if the route wants one, a tenant.
@@ -165,30 +179,28 @@ pub(super) struct OnRoute<'a, 'f, 'r> {
     pub(super) place: Option<Place>,
 }
 
-/// Asks every limit. `admission` is a new one.
+/// Adds the limits of a request's route to those that are asked, as soon as its tenant is known: what was counted of it is
+/// mostly in no cache, and comes while the request is placed. `admission` is a new one.
 #[inline]
-pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos, admission: &mut Admission<'a>) {
-    let listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits.plans);
-    for limit in listener {
+pub(super) fn expect<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, admission: &mut Admission<'a>) {
+    // None of them is there twice.
+    for limit in who.on.as_ref().map_or(&[][..], |on| &on.route.limits.plans) {
         who.gather(limit, table, admission);
     }
-    if let Some(on) = &who.on {
-        for limit in &*on.route.limits.plans {
-            // None of them is there twice.
-            if listener.is_empty() || !admission.knows(limit) {
-                who.gather(limit, table, admission);
-            }
-        }
-        let tenant = on.tenant.and_then(|tenant| tenant.plan);
-        for limit in tenant.map_or(&[][..], |plan| plan.extra()) {
-            if !admission.knows(limit) {
-                who.gather(limit, table, admission);
-            }
-        }
-        // A tenant of its own may have other values, and what others say comes to those of the route.
-        if tenant.is_none_or(|tenant| !tenant.has_limits()) && listener.is_empty() {
-            admission.all_of_route = Some(&*on.route.limits).filter(|limits| limits.always_told);
-        }
+}
+
+/// Asks every limit, after what was [expected](expect).
+#[inline]
+pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos, admission: &mut Admission<'a>) {
+    let tenant = who.on.as_ref().and_then(|on| on.tenant?.plan).filter(TenantPlan::has_limits);
+    let listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits.plans);
+    if let (Some(on), None, []) = (&who.on, tenant, listener) {
+        admission.all_of_route = Some(&*on.route.limits).filter(|limits| limits.always_told);
+    } else {
+        who.gather_others(listener, tenant, table, admission);
+    }
+    if admission.by_cell > 0 {
+        who.place(table, admission);
     }
     if admission.notices.is_empty() {
         return;
@@ -205,70 +217,140 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
 }
 
 impl<'a> Who<'a, '_, '_> {
-    /// Adds a limit to those that are asked.
+    /// Adds the limits that are not among those that are asked.
+    fn gather_unknown(&self, limits: &'a [Arc<LimitPlan>], table: &impl Limiter, to: &mut Admission<'a>) {
+        for limit in limits {
+            if !to.knows(limit) {
+                self.gather(limit, table, to);
+            }
+        }
+    }
+
+    /// Adds a limit to those that are asked, with its own values.
     #[inline]
     fn gather(&self, limit: &'a Arc<LimitPlan>, table: &impl Limiter, to: &mut Admission<'a>) {
-        let tenant = self.on.as_ref().and_then(|on| on.tenant).and_then(|tenant| tenant.plan);
-        let own = tenant.and_then(|tenant| tenant.quota(limit.id));
-        let quota = own.unwrap_or(&limit.quota);
-        let key = self.key(limit, limit.id, table);
+        let key = self.key(limit, limit.id, table, &mut to.tenant);
+        to.by_cell += u32::from(limit.key.cell);
         if limit.is_bandwidth {
-            return self.gather_paced(limit, own, table, to);
+            return self.gather_paced(limit, key, table, to);
         }
+        table.expect(key);
         to.owes |= limit.owes;
-        let ask = Ask::new(key, &quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
-        to.notices.push(Notice { limit, quota, is_candidate: false, ask });
-        // A tenant with values of its own would keep them, whatever becomes of the candidate.
-        if let (Some(candidate), None) = (&limit.candidate, own) {
-            let (quota, key) = (&candidate.quota, self.key(limit, candidate.id, table));
-            let ask = Ask::new(key, &quota.prepared, limit.cost, false);
-            to.notices.push(Notice { limit, quota, is_candidate: true, ask });
+        let ask = Ask::new(key, &limit.quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
+        to.notices.push(Notice { limit, quota: &limit.quota, is_candidate: false, ask });
+        if let Some(candidate) = &limit.candidate {
+            self.gather_candidate(limit, candidate, table, to);
         }
+    }
+
+    /// Adds the values that are tried beside those of a limit.
+    #[cold]
+    fn gather_candidate(
+        &self,
+        limit: &'a Arc<LimitPlan>,
+        CandidatePlan { id, quota }: &'a CandidatePlan,
+        table: &impl Limiter,
+        to: &mut Admission<'a>,
+    ) {
+        let ask = Ask::new(self.key(limit, *id, table, &mut to.tenant), &quota.prepared, limit.cost, false);
+        table.expect(ask.key);
+        to.notices.push(Notice { limit, quota, is_candidate: true, ask });
     }
 
     /// Adds a limit of bandwidth to those that look at the answer.
     #[cold]
-    fn gather_paced(
+    fn gather_paced(&self, limit: &'a Arc<LimitPlan>, key: KeyHash, table: &impl Limiter, to: &mut Admission<'a>) {
+        let enforced = limit.mode == LimitMode::Enforce;
+        to.paced.push(Paced { limit, quota: &limit.quota, is_candidate: false, key, enforced });
+        if let Some(candidate) = &limit.candidate {
+            let key = self.key(limit, candidate.id, table, &mut to.tenant);
+            to.paced.push(Paced { limit, quota: &candidate.quota, is_candidate: true, key, enforced: false });
+        }
+    }
+
+    /// Adds the limits that are not the route's, and what a tenant has for values of its own.
+    #[cold]
+    fn gather_others(
         &self,
-        limit: &'a LimitPlan,
-        own: Option<&'a Arc<QuotaPlan>>,
+        listener: &'a [Arc<LimitPlan>],
+        tenant: Option<TenantPlan<'a>>,
         table: &impl Limiter,
         to: &mut Admission<'a>,
     ) {
-        let enforced = limit.mode == LimitMode::Enforce;
-        let paced = |quota, id, enforced| Paced { quota, key: self.key(limit, id, table), limit: id, enforced };
-        to.paced.push(paced(own.unwrap_or(&limit.quota), limit.id, enforced));
-        if let (Some(candidate), None) = (&limit.candidate, own) {
-            to.paced.push(paced(&candidate.quota, candidate.id, false));
+        let of_route = (to.notices.len(), to.paced.len());
+        self.gather_unknown(listener, table, to);
+        // The listener's come first.
+        to.notices.rotate_left(of_route.0);
+        to.paced.rotate_left(of_route.1);
+        let Some(tenant) = tenant else { return };
+        self.gather_unknown(tenant.extra(), table, to);
+        // With values of its own it would keep them, whatever becomes of a candidate.
+        to.notices.retain(|notice| {
+            let Some(own) = tenant.quota(notice.limit.id) else { return true };
+            (notice.quota, notice.ask.limit) = (own, &own.prepared);
+            !notice.is_candidate
+        });
+        to.paced.retain(|paced| {
+            let Some(own) = tenant.quota(paced.limit.id) else { return true };
+            paced.quota = own;
+            !paced.is_candidate
+        });
+    }
+
+    /// Makes the keys again that the cell is part of, which is known now.
+    #[cold]
+    fn place(&self, table: &impl Limiter, to: &mut Admission<'a>) {
+        let Admission { notices, paced, tenant, .. } = to;
+        for notice in notices.iter_mut().filter(|notice| notice.limit.key.cell) {
+            notice.ask.key = self.key(notice.limit, notice.id(), table, tenant);
+        }
+        for paced in paced.iter_mut().filter(|paced| paced.limit.key.cell) {
+            paced.key = self.key(paced.limit, paced.id(), table, tenant);
         }
     }
 
+    /// What a request is counted under. `tenant` is what keys have of the tenant, once one was made.
     #[inline]
-    fn key(&self, limit: &LimitPlan, id: u32, table: &impl Limiter) -> KeyHash {
+    fn key(&self, limit: &LimitPlan, id: u32, table: &impl Limiter, tenant: &mut Option<KeyPart>) -> KeyHash {
         let seed = table.seed();
-        limit.document.key.iter().fold(seed.key(id), |key, part| key.with(self.part(part, seed))).finish()
+        let mut key = seed.key(id);
+        if limit.key.tenant {
+            key = key.with(*tenant.get_or_insert_with(|| self.tenant(seed)));
+        }
+        if limit.key.route {
+            key = key.with(self.route());
+        }
+        if limit.key.client_ip {
+            key = key.with(self.client_network());
+        }
+        if limit.key.others {
+            key = self.with_others(key, limit, seed);
+        }
+        key.finish()
+    }
+
+    #[inline(never)]
+    fn with_others<'s>(&self, key: KeyHasher<'s>, limit: &LimitPlan, seed: &KeySeed) -> KeyHasher<'s> {
+        let others = limit.document.key.iter().filter(|part| KeyPlan::is_other(part));
+        others.fold(key, |key, part| key.with(self.part(part, seed)))
+    }
+
+    fn tenant(&self, seed: &KeySeed) -> KeyPart {
+        let tenant = self.on.as_ref().and_then(|on| on.tenant);
+        seed.part(tenant.map_or(&b""[..], |tenant| tenant.id.as_bytes()))
     }
 
     #[inline]
-    fn part(&self, part: &LimitKeyPart, seed: &KeySeed) -> KeyPart {
-        match (part, self.tenant.get()) {
-            (LimitKeyPart::Tenant, Some(known)) => known,
-            (LimitKeyPart::Route, _) => KeyPart::of(0, self.on.as_ref().map_or(u64::MAX, |on| on.route.id.into())),
-            (_, _) => self.make_part(part, seed),
-        }
+    fn route(&self) -> KeyPart {
+        KeyPart::of(0, self.on.as_ref().map_or(u64::MAX, |on| on.route.id.into()))
     }
 
     /// What the request has of a part; that of no bytes for what it lacks.
-    fn make_part(&self, part: &LimitKeyPart, seed: &KeySeed) -> KeyPart {
+    fn part(&self, part: &LimitKeyPart, seed: &KeySeed) -> KeyPart {
         let on = self.on.as_ref();
         match part {
-            LimitKeyPart::Tenant => {
-                let id = on.and_then(|on| on.tenant).map_or(&b""[..], |tenant| tenant.id.as_bytes());
-                let part = seed.part(id);
-                self.tenant.set(Some(part));
-                part
-            }
-            LimitKeyPart::Route => self.part(part, seed),
+            LimitKeyPart::Tenant => self.tenant(seed),
+            LimitKeyPart::Route => self.route(),
             LimitKeyPart::ClientIp => self.client_network(),
             LimitKeyPart::Service => match on.map(|on| &on.route.action) {
                 Some(ActionPlan::Forward(plan)) => seed.part(plan.service.as_str().as_bytes()),

@@ -163,8 +163,7 @@ impl Drop for Aftermath {
     fn drop(&mut self) {
         let limits = &self.worker.shared.limits;
         for (key, cost) in &self.permits {
-            // Only how full the table is may look at the time, and it may be some time ago.
-            limits.give_back(*key, *cost, self.began.0);
+            limits.give_back(*key, *cost);
         }
         if let Some(more) = &self.more {
             more.release(limits);

@@ -7,7 +7,6 @@
 //! endpoint comes last: it is the only stage whose choice must be given back.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use gridrouter_config::model::{CellState, Otherwise};
 use http::{HeaderValue, Method, Uri};
 use ipnet::IpNet;
 
-use super::admission::{Admission, Limiter, OnRoute, Who, admit};
+use super::admission::{Admission, Limiter, OnRoute, Who, admit, expect};
 use super::track::{self, OnTrack};
 use super::upgrade;
 use crate::clock::Nanos;
@@ -152,13 +151,17 @@ pub fn decide<'a: 'r, 'r>(
         // It meets no limit: what it may not have it is not to take from others.
         return Err(Refusal::of(Reject::ClientDenied, "the listener does not admit the client's address"));
     }
-    let Found { route, index, tenant, place, destination } = match find(snapshot, facts, dice) {
+    let Found { route, index, tenant, place, destination } = match find(snapshot, facts, limits, dice, admission) {
         Ok(found) => found,
-        // It may come again in a moment, and is not to pay twice.
-        Err(refusal) if refusal.fence.is_some() => return Err(refusal),
         Err(refusal) => {
-            // A request that goes nowhere meets the limits of its listener all the same.
-            admit(&Who { snapshot, facts, on: None, tenant: Cell::default() }, limits, now, admission);
+            // What was expected is not asked.
+            *admission = Admission::default();
+            if refusal.fence.is_some() {
+                // It may come again in a moment, and is not to pay twice.
+                return Err(refusal);
+            }
+            // A request that goes nowhere meets the limits of its listener all the same, and has no tenant for them.
+            admit(&Who { snapshot, facts, on: None }, limits, now, admission);
             return Err(if admission.refused {
                 Refusal { reject: Reject::LimitExceeded, why: "a limit of the listener refused the request", ..refusal }
             } else {
@@ -167,7 +170,7 @@ pub fn decide<'a: 'r, 'r>(
         }
     };
     let on = OnRoute { route, tenant: tenant.as_ref(), place };
-    admit(&Who { snapshot, facts, on: Some(on), tenant: Cell::default() }, limits, now, admission);
+    admit(&Who { snapshot, facts, on: Some(on) }, limits, now, admission);
     if admission.refused {
         let tenant = tenant.map(|tenant| tenant.id);
         let refusal = Refusal::of(Reject::LimitExceeded, "a limit refused the request");
@@ -189,11 +192,18 @@ struct Found<'a, 'r> {
 fn find<'a: 'r, 'r>(
     snapshot: &'a Snapshot,
     facts: &Facts<'r>,
+    limits: &impl Limiter,
     dice: impl FnOnce() -> u64,
+    admission: &mut Admission<'a>,
 ) -> Result<Found<'a, 'r>, Refusal<'a, 'r>> {
     let (route, Match { route: index, prefix_len }) = route(snapshot, facts)?;
     let refuse = |(reject, why)| Refusal { route: Some(route), ..Refusal::of(reject, why) };
-    let tenant = tenant_of(snapshot, route, facts).map_err(refuse)?;
+    let mut tenant = tenant_of(route, facts).map_err(refuse)?;
+    let on = OnRoute { route, tenant: tenant.as_ref(), place: None };
+    expect(&Who { snapshot, facts, on: Some(on) }, limits, admission);
+    if let Some(tenant) = &mut tenant {
+        tenant.plan = snapshot.tenants.get(tenant.hash, &tenant.id);
+    }
     let (destination, place) = match &route.action {
         ActionPlan::Redirect | ActionPlan::Respond { .. } => (Destination::Own { prefix_len }, None),
         ActionPlan::Forward(plan) => {
@@ -258,11 +268,12 @@ fn route<'a, 'r>(snapshot: &'a Snapshot, facts: &Facts<'r>) -> Result<(&'a Arc<R
 pub(super) struct Tenant<'a, 'r> {
     pub(super) id: Cow<'r, str>,
     pub(super) hash: u64,
+    /// What its document says, once that was looked up.
     pub(super) plan: Option<TenantPlan<'a>>,
 }
 
+/// Whose a request is. What the tenant's document says is not looked up yet.
 fn tenant_of<'a: 'r, 'r>(
-    snapshot: &'a Snapshot,
     route: &'a RoutePlan,
     facts: &Facts<'r>,
 ) -> Result<Option<Tenant<'a, 'r>>, (Reject, &'static str)> {
@@ -282,8 +293,7 @@ fn tenant_of<'a: 'r, 'r>(
         (tenant::Found::Missing, Otherwise::Reject) => return Err((Reject::NoTenant, "the request names no tenant")),
     };
     let hash = placement::hash_of(id.as_bytes());
-    let plan = snapshot.tenants.get(hash, &id);
-    Ok(Some(Tenant { id, hash, plan }))
+    Ok(Some(Tenant { id, hash, plan: None }))
 }
 
 /// Where a tenant is placed: where it is pinned, or where its bucket is assigned to.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridrouter_config::ids::Name;
-use gridrouter_config::model::{self, Algorithm, HeadersWhen, LimitMode, LimitOverride, Model};
+use gridrouter_config::model::{self, Algorithm, HeadersWhen, LimitKeyPart, LimitMode, LimitOverride, Model};
 
 use super::names::Names;
 use super::tenants::Quotas;
-use super::{CandidatePlan, LimitPlan, LimitPlans, QuotaPlan};
+use super::{CandidatePlan, KeyPlan, LimitPlan, LimitPlans, QuotaPlan};
 use crate::http::fields::TwoLines;
 use crate::limit::{Prepared, headers};
 
@@ -44,13 +44,14 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
         && candidate.is_none();
     let told = || {
         let (policy, label) = (quota.policy.as_ref()?.as_bytes(), label.as_ref()?.as_bytes());
-        Some(TwoLines::new(headers::RATE_LIMIT_POLICY, policy, headers::RATE_LIMIT, label))
+        Some(Box::new(TwoLines::new(headers::RATE_LIMIT_POLICY, policy, headers::RATE_LIMIT, label)))
     };
     LimitPlan {
         document: Arc::clone(limit),
         id: names.limits.of(limit.name.as_str().into()),
         mode: limit.mode,
         is_bandwidth: limit.algorithm.is_bandwidth(),
+        key: KeyPlan::new(&limit.key),
         owes: limit.algorithm.is_concurrency() || limit.cost.response_header.is_some(),
         cost: limit.cost.constant,
         headers: limit.headers,
@@ -59,6 +60,24 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
         label,
         quota,
         candidate,
+    }
+}
+
+impl KeyPlan {
+    fn new(key: &[LimitKeyPart]) -> Self {
+        let has = |part: &LimitKeyPart| key.contains(part);
+        Self {
+            tenant: has(&LimitKeyPart::Tenant),
+            route: has(&LimitKeyPart::Route),
+            client_ip: has(&LimitKeyPart::ClientIp),
+            cell: has(&LimitKeyPart::Cell),
+            others: key.iter().any(Self::is_other),
+        }
+    }
+
+    /// Whether a part is one of the others.
+    pub(crate) fn is_other(part: &LimitKeyPart) -> bool {
+        !matches!(part, LimitKeyPart::Tenant | LimitKeyPart::Route | LimitKeyPart::ClientIp)
     }
 }
 

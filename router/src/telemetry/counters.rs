@@ -235,6 +235,17 @@ impl Counters {
         with(&self.limits, &self.shared.limits, id, count);
     }
 
+    /// Counts a request that each of these limits let pass at once.
+    #[inline]
+    pub(crate) fn limits_allow(&self, ids: impl Iterator<Item = u32>) {
+        let mut known = self.limits.borrow_mut();
+        for id in ids {
+            if let Some(counters) = find(&mut known, &self.shared.limits, id) {
+                counters.allowed.add(1);
+            }
+        }
+    }
+
     pub(crate) fn track(&self, id: u32, count: impl FnOnce(&TrackCounters)) {
         with(&self.tracks, &self.shared.tracks, id, count);
     }
@@ -259,17 +270,28 @@ fn keep<T>(known: &Known<T>, shared: &Mutex<Vec<(u32, Arc<T>)>>, is_kept: impl F
     shared.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| is_kept(*id));
 }
 
-/// Finds the counters of `id`, which are made and shown to others when it is first used.
+/// Counts in the counters of `id`.
 fn with<T: Default>(known: &Known<T>, shared: &Mutex<Vec<(u32, Arc<T>)>>, id: u32, count: impl FnOnce(&T)) {
-    let mut known = known.borrow_mut();
+    if let Some(counters) = find(&mut known.borrow_mut(), shared, id) {
+        count(counters);
+    }
+}
+
+/// Finds the counters of `id`, which are made and shown to others when it is first used.
+#[inline]
+fn find<'k, T: Default>(
+    known: &'k mut Vec<Option<Arc<T>>>,
+    shared: &Mutex<Vec<(u32, Arc<T>)>>,
+    id: u32,
+) -> Option<&'k T> {
     let index = id as usize;
     if known.len() <= index {
         known.resize_with(index + 1, || None);
     }
-    let Some(slot) = known.get_mut(index) else { return };
-    count(slot.get_or_insert_with(|| {
+    let made = || {
         let made = Arc::<T>::default();
         shared.lock().unwrap_or_else(PoisonError::into_inner).push((id, Arc::clone(&made)));
         made
-    }));
+    };
+    known.get_mut(index).map(|slot| &**slot.get_or_insert_with(made))
 }

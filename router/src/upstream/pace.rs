@@ -51,8 +51,8 @@ pub(crate) struct Paced {
 
 impl Paced {
     pub(crate) fn new(of: &admission::Paced<'_>) -> Self {
-        let admission::Paced { quota, key, limit, enforced } = *of;
-        Self { quota: Arc::clone(quota), key, limit, enforced, waited_nanos: 0 }
+        let admission::Paced { quota, key, enforced, .. } = *of;
+        Self { quota: Arc::clone(quota), key, limit: of.id(), enforced, waited_nanos: 0 }
     }
 
     fn ask(&self, bytes: u32) -> Ask<'_> {

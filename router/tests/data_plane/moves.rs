@@ -21,6 +21,11 @@ impl Cells {
 
     /// With more fields of the move.
     fn site(&self, phase: &str, lines: &str) -> Site {
+        self.limited(phase, lines, "key: [tenant]\ntokenBucket: {rate: 1/h, burst: 2}")
+    }
+
+    /// With this limit for all.
+    fn limited(&self, phase: &str, lines: &str, limit: &str) -> Site {
         let (old, new) = (self.old.address(), self.new.address());
         Site::builder()
             .document("kind: Grid\nname: grid\ncells: [a, b]")
@@ -29,7 +34,7 @@ impl Cells {
             .document(&format!(
                 "kind: Service\nname: all\ncells: {{a: {{blue: [{{address: {old}}}]}}, b: {{blue: [{{address: {new}}}]}}}}"
             ))
-            .document("kind: Limit\nname: few\nkey: [tenant]\ntokenBucket: {rate: 1/h, burst: 2}")
+            .document(&format!("kind: Limit\nname: few\n{limit}"))
             .route("tenant: {from: [{header: x-tenant}]}\ngrid: grid\nlimits: [few]")
             .document("kind: Tenant\nname: acme\ngrid: grid\ncell: a")
             .document("kind: Tenant\nname: other\ngrid: grid\ncell: a")
@@ -89,6 +94,32 @@ fn a_fence_for_writes_lets_reads_pass_and_charges_nothing_to_what_it_keeps_away(
         let site = cells.site(phase, "");
         ask(&site, "POST", "acme").assert_ok("old");
         assert_eq!(seen(&site), serde_json::json!([]));
+    }
+}
+
+/// What is kept away was not asked: it has no permit to give back, and nothing to tell of limits.
+#[test]
+fn what_a_fence_keeps_away_gives_back_nobodys_permit() {
+    for hold in ["", "hold: 50ms"] {
+        let cells = Cells::start();
+        let site = cells.limited("Fenced", hold, "key: [route]\nconcurrency: {limit: 1}");
+        let mut under_way = site.client();
+        under_way.send("POST / HTTP/1.1\r\nHost: a.test\r\nX-Tenant: other\r\nContent-Length: 2\r\n\r\n");
+        eventually("it is under way", || cells.old.connections() > 0);
+        for _ in 0..3 {
+            let refused = ask(&site, "POST", "acme");
+            refused.assert_reject(503, "tenant_fenced");
+            assert_eq!((refused.header("ratelimit"), refused.header("ratelimit-policy")), (None, None));
+        }
+        ask(&site, "GET", "other").assert_reject(429, "limit_exceeded");
+        under_way.send("ok");
+        under_way.answer().assert_ok("old");
+        let counted = ["allowed", "refused"].map(|verdict| {
+            site.metric(&format!(
+                "gridrouter_limit_requests_total{{limit=\"few\",values=\"live\",verdict=\"{verdict}\"}}"
+            ))
+        });
+        assert_eq!(counted.map(|count| count as u32), [1, 1]);
     }
 }
 
