@@ -201,7 +201,7 @@ impl LimitTable {
         }
     }
 
-    /// Does what few requests need: takes of keys that were not known, and makes room. Places count no more from here on.
+    /// Takes of keys that were not known, and makes room. Places count no more from here on.
     fn finish<'a>(
         &self,
         asks: &mut [impl Asking<'a>],

@@ -269,7 +269,7 @@ impl<'a> Who<'a, '_, '_> {
     }
 
     /// Adds the limits that are not the route's, and what a tenant has for values of its own.
-    #[cold]
+    #[inline(never)]
     fn gather_others(
         &self,
         listener: &'a [Arc<LimitPlan>],
