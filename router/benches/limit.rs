@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gridrouter::limit::Prepared;
+use gridrouter::limit::key::KeySeed;
 use gridrouter::limit::table::{Ask, LimitTable};
 use gridrouter_config::model::{
     Adaptation, AdaptiveConcurrency, Algorithm, Concurrency, FixedWindow, LeakyBucketMeter, LeakyBucketQueue,
@@ -69,17 +70,18 @@ fn algorithms() -> Vec<(&'static str, Algorithm)> {
 }
 
 fn checks(criterion: &mut Criterion) {
-    let table = LimitTable::new(BUDGET);
+    let (table, seed) = (LimitTable::new(BUDGET), KeySeed::default());
     let mut now = 0;
+    let seven = seed.limit(7);
     criterion.bench_function("limit/key", |bencher| {
-        bencher.iter(|| table.key(black_box(7), black_box(b"tenant-12345")));
+        bencher.iter(|| seven.plus(seed.part(black_box(b"tenant-12345"))));
     });
     for (number, (name, algorithm)) in (10..).zip(algorithms()) {
-        let limit = Prepared::new(&algorithm);
+        let (limit, of_limit) = (Prepared::new(&algorithm), seed.limit(number));
         criterion.bench_function(&format!("limit/check {name}"), |bencher| {
             bencher.iter(|| {
                 now += 1_000;
-                let key = table.key(number, black_box(b"tenant-12345"));
+                let key = of_limit.plus(seed.part(black_box(b"tenant-12345")));
                 table.check_one(key, &limit, 1, black_box(now))
             });
         });
@@ -92,7 +94,7 @@ fn checks(criterion: &mut Criterion) {
             bencher.iter(|| {
                 now += 1_000;
                 next = (next + 1) % many;
-                let key = table.key(7, tenants[next].as_bytes());
+                let key = seven.plus(seed.part(tenants[next].as_bytes()));
                 table.check_one(key, &limit, 1, black_box(now))
             });
         });
@@ -100,16 +102,15 @@ fn checks(criterion: &mut Criterion) {
 }
 
 fn several(criterion: &mut Criterion) {
-    let table = LimitTable::new(BUDGET);
+    let (table, seed) = (LimitTable::new(BUDGET), KeySeed::default());
     let limit = Prepared::new(&Algorithm::TokenBucket(TokenBucket { rate: rate(1_000_000), burst: 1_000_000 }));
+    let limits = [1, 2, 3, 4].map(|id| seed.limit(id));
     let mut now = 0;
     criterion.bench_function("limit/check four at once", |bencher| {
         bencher.iter(|| {
             now += 1_000;
-            let mut asks = [1, 2, 3, 4].map(|id| {
-                let key = table.key(id, black_box(b"tenant-12345"));
-                Ask::new(key, &limit, 1, true)
-            });
+            let tenant = seed.part(black_box(b"tenant-12345"));
+            let mut asks = limits.map(|of_limit| Ask::new(of_limit.plus(tenant), &limit, 1, true));
             table.check(&mut asks, black_box(now))
         });
     });
@@ -141,14 +142,17 @@ fn contended(criterion: &mut Criterion) {
     let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
     for (name, algorithm) in algorithms() {
         let (table, limit) = (Arc::new(LimitTable::new(BUDGET)), Arc::new(Prepared::new(&algorithm)));
+        let seed = Arc::new(KeySeed::default());
+        let seven = seed.limit(7);
         let over = Arc::new(AtomicBool::new(false));
         let others: Vec<_> = (1..cores)
             .map(|_| {
                 let (table, limit, over) = (Arc::clone(&table), Arc::clone(&limit), Arc::clone(&over));
+                let seed = Arc::clone(&seed);
                 std::thread::spawn(move || {
                     let mut clock = Clock::new();
                     while !over.load(Ordering::Relaxed) {
-                        let key = table.key(7, black_box(b"tenant-12345"));
+                        let key = seven.plus(seed.part(black_box(b"tenant-12345")));
                         table.check_one(key, &limit, 1, clock.now());
                     }
                 })
@@ -157,7 +161,7 @@ fn contended(criterion: &mut Criterion) {
         let mut clock = Clock::new();
         criterion.bench_function(&format!("limit/hot key on {cores} cores, {name}"), |bencher| {
             bencher.iter(|| {
-                let key = table.key(7, black_box(b"tenant-12345"));
+                let key = seven.plus(seed.part(black_box(b"tenant-12345")));
                 table.check_one(key, &limit, 1, clock.now())
             });
         });
@@ -169,13 +173,14 @@ fn contended(criterion: &mut Criterion) {
 }
 
 fn floods(criterion: &mut Criterion) {
-    let table = LimitTable::new(16 << 20);
+    let (table, seed) = (LimitTable::new(16 << 20), KeySeed::default());
+    let seven = seed.limit(7);
     let limit = Prepared::new(&Algorithm::TokenBucket(TokenBucket { rate: rate(1), burst: 10 }));
     let mut name = 0_u64;
     criterion.bench_function("limit/new key in a full table", |bencher| {
         bencher.iter(|| {
             name += 1;
-            table.check_one(table.key(7, &name.to_le_bytes()), &limit, 1, black_box(name))
+            table.check_one(seven.plus(seed.part(&name.to_le_bytes())), &limit, 1, black_box(name))
         });
     });
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use gridrouter::limit::Prepared;
-use gridrouter::limit::key::KeyHash;
+use gridrouter::limit::key::KeySeed;
 use gridrouter::limit::table::LimitTable;
 use gridrouter_config::model::{Algorithm, Concurrency, FixedWindow, TokenBucket};
 use gridrouter_config::units::Rate;
@@ -24,16 +24,17 @@ const FLOOD: u64 = 20_000;
 fn main() -> ExitCode {
     let number = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(2_000_000);
     let (flooded, alone) = (LimitTable::new(BUDGET), LimitTable::new(BUDGET));
-    let limits = limits();
+    let (limits, seed) = (limits(), KeySeed::default());
+    let [of_users, of_flood] = [1, 7].map(|id| seed.limit(id));
     let (mut came, mut now, mut asked, mut different, mut highest) = (0_u64, 0_u64, 0_u64, 0_u64, 0);
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
     let mut flood_took = Duration::ZERO;
     while came < number {
         now += EVERY;
         for user in 0..IN_USE {
-            let (key, other) = (key(&flooded, user), key(&alone, user));
+            let key = of_users.plus(seed.part(&user.to_le_bytes()));
             let limit = &limits[user as usize % limits.len()];
-            let (a, b) = (flooded.check_one(key, limit, 1, now), alone.check_one(other, limit, 1, now));
+            let (a, b) = (flooded.check_one(key, limit, 1, now), alone.check_one(key, limit, 1, now));
             asked += 1;
             different += u64::from(a.admits() != b.admits());
         }
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
             dice ^= dice << 13;
             dice ^= dice >> 7;
             dice ^= dice << 17;
-            flooded.check_one(flooded.key(7, &dice.to_le_bytes()), &limits[0], 1, now);
+            flooded.check_one(of_flood.plus(seed.part(&dice.to_le_bytes())), &limits[0], 1, now);
             came += 1;
         }
         flood_took += began.elapsed();
@@ -76,8 +77,4 @@ fn limits() -> Vec<Prepared> {
     .iter()
     .map(Prepared::new)
     .collect()
-}
-
-fn key(table: &LimitTable, user: u32) -> KeyHash {
-    table.key(1, &user.to_le_bytes())
 }

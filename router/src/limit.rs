@@ -230,12 +230,13 @@ algorithms! {
     Bandwidth in bandwidth,
 }
 
-/// What was counted for one key, up to date, of the algorithms that have nothing outside of it and are asked most: a copy of
-/// it undoes what was taken since.
+/// What undoes that something was taken of a state under the same lock, of the algorithms that are asked most: what was
+/// counted before, up to date.
 #[derive(Debug, Clone, Copy)]
 enum Before {
     TokenBucket(token_bucket::State),
     LeakyBucketMeter(leaky_bucket_meter::State),
+    SlidingWindow(sliding_window::Before),
     FixedWindow(fixed_window::State),
     Concurrency(concurrency::State),
 }
@@ -244,7 +245,14 @@ impl Prepared {
     /// As `check`, for the algorithms of [`Before`]; nothing for others, and where the state is another's. To ask and to
     /// take later costs as much again.
     #[inline]
-    fn check_undoably(&self, state: &mut State, now: u64, cost: u32, verdict: &mut Verdict) -> Option<Before> {
+    fn check_undoably(
+        &self,
+        state: &mut State,
+        heap_bytes: &mut usize,
+        now: u64,
+        cost: u32,
+        verdict: &mut Verdict,
+    ) -> Option<Before> {
         macro_rules! check {
             ($name:ident, $limit:ident, $state:ident) => {{
                 *verdict = $limit.ask($state, now, cost);
@@ -260,23 +268,31 @@ impl Prepared {
             (Self::LeakyBucketMeter(limit), State::LeakyBucketMeter(state)) => check!(LeakyBucketMeter, limit, state),
             (Self::FixedWindow(limit), State::FixedWindow(state)) => check!(FixedWindow, limit, state),
             (Self::Concurrency(limit), State::Concurrency(state)) => check!(Concurrency, limit, state),
+            (Self::SlidingWindow(limit), State::SlidingWindow(state)) => {
+                let check = |state: &mut _| limit.check_undoably(state, now, cost);
+                let (said, before) = counted(state, sliding_window::State::heap_bytes, heap_bytes, check)?;
+                *verdict = said;
+                Some(Before::SlidingWindow(before))
+            }
             (_, _) => None,
         }
     }
 }
 
-impl From<Before> for State {
-    fn from(before: Before) -> Self {
-        match before {
-            Before::TokenBucket(state) => Self::TokenBucket(state),
-            Before::LeakyBucketMeter(state) => Self::LeakyBucketMeter(state),
-            Before::FixedWindow(state) => Self::FixedWindow(state),
-            Before::Concurrency(state) => Self::Concurrency(state),
+impl State {
+    /// Undoes what was taken since.
+    fn restore(&mut self, before: Before) {
+        match (before, &mut *self) {
+            (Before::TokenBucket(before), state) => *state = Self::TokenBucket(before),
+            (Before::LeakyBucketMeter(before), state) => *state = Self::LeakyBucketMeter(before),
+            (Before::FixedWindow(before), state) => *state = Self::FixedWindow(before),
+            (Before::Concurrency(before), state) => *state = Self::Concurrency(before),
+            (Before::SlidingWindow(before), Self::SlidingWindow(state)) => state.restore(before),
+            // Nobody has had the state since.
+            (Before::SlidingWindow(_), _) => {}
         }
     }
-}
 
-impl State {
     /// Permits that are out, of those who count them.
     fn held(&mut self) -> Option<&mut u32> {
         match self {
@@ -379,6 +395,12 @@ impl Prepared {
     /// Whether it learns from how long answers take.
     pub fn learns(&self) -> bool {
         matches!(self, Self::AdaptiveConcurrency(_))
+    }
+
+    /// Whether it counts requests while they last, and nothing else.
+    #[inline]
+    pub fn only_holds_permits(&self) -> bool {
+        matches!(self, Self::Concurrency(_))
     }
 
     /// Whether what a request took is to be given back when it is over.

@@ -29,6 +29,7 @@ use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::http::fields::TwoLines;
 use crate::limit::Prepared;
 use crate::limit::headers::Label;
+use crate::limit::key::{KeyHash, KeyPart, KeySeed};
 use crate::placement::Assignment;
 use crate::proxy_protocol::Version;
 use crate::routing::RouteTable;
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub registrations: Arc<Registrations>,
     /// What names of endpoints were resolved to.
     pub resolved: Arc<Resolved>,
+    /// What keys of limits are made with.
+    pub keys: Arc<KeySeed>,
     /// The listeners, by their stable number.
     pub listeners: Vec<Option<ListenerPlan>>,
     /// The routes, by their position in this snapshot.
@@ -112,6 +115,8 @@ pub struct RoutePlan {
     pub document: Arc<model::Route>,
     /// Its stable number.
     pub id: u32,
+    /// What keys of limits have of it.
+    pub key: KeyPart,
     /// Whether it has a [`replaced_prefix`].
     pub rewrites: bool,
     /// Where the tenant's id is found, if the route has tenants.
@@ -225,12 +230,14 @@ pub struct LimitPlan {
     /// Its own quota.
     pub quota: Arc<QuotaPlan>,
     /// Values that are tried beside those in force.
-    pub candidate: Option<CandidatePlan>,
+    pub candidate: Option<Box<CandidatePlan>>,
+    /// What its keys begin with.
+    pub begin: KeyHash,
     /// Its stable number: what its counts are kept under.
     pub id: u32,
     /// How much a request costs when it comes.
     pub cost: u32,
-    /// What its key is made of.
+    /// What its keys are made of.
     pub key: KeyPlan,
     /// What follows from a refusal.
     pub mode: model::LimitMode,
@@ -271,6 +278,11 @@ impl LimitPlan {
     pub fn number(&self, is_candidate: bool) -> u32 {
         self.candidate.as_ref().filter(|_| is_candidate).map_or(self.id, |own| own.id)
     }
+
+    /// What its keys begin with, or its candidate's.
+    pub fn begin(&self, is_candidate: bool) -> KeyHash {
+        self.candidate.as_ref().filter(|_| is_candidate).map_or(self.begin, |own| own.begin)
+    }
 }
 
 /// Values of a limit that are tried beside those in force.
@@ -278,6 +290,8 @@ impl LimitPlan {
 pub struct CandidatePlan {
     /// The stable number that their counts are kept under.
     pub id: u32,
+    /// What their keys begin with.
+    pub begin: KeyHash,
     /// What they admit.
     pub quota: Arc<QuotaPlan>,
 }

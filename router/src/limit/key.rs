@@ -1,6 +1,6 @@
 //! What a limit counts apart, as a hash.
 
-use std::hash::Hasher;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
@@ -10,47 +10,77 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 #[derive(Debug)]
 pub struct KeySeed {
     bytes: u64,
-    parts: SharedSeed,
+    numbers: SharedSeed,
+}
+
+/// A random one.
+impl Default for KeySeed {
+    fn default() -> Self {
+        Self::new(RandomState::new().hash_one(0))
+    }
 }
 
 impl KeySeed {
     /// That of a random number.
     pub fn new(random: u64) -> Self {
-        Self { bytes: random, parts: SharedSeed::from_u64(random) }
+        Self { bytes: random, numbers: SharedSeed::from_u64(random) }
     }
 
     /// What a key has of these bytes.
     #[inline]
     pub fn part(&self, bytes: &[u8]) -> KeyPart {
-        KeyPart(xxh3_128_with_seed(bytes, self.bytes))
+        let hash = xxh3_128_with_seed(bytes, self.bytes);
+        KeyPart([hash as u64, (hash >> 64) as u64])
     }
 
-    /// Begins the key of a limit. The id must be the same for a limit as long as its counts are to be found, and must
-    /// not be used for another meanwhile.
+    /// What a key has of a number.
     #[inline]
-    pub fn key(&self, limit_id: u32) -> KeyHasher<'_> {
-        // The limit is multiplied in as a part is: were it only added, the parts that make up for the difference between
-        // two limits would be the same in every process.
-        let begin = KeyHasher { so_far: [self.bytes, self.bytes.rotate_left(32)], seed: &self.parts };
-        begin.with(KeyPart::of(u64::from(limit_id), GOLDEN))
+    pub fn number(&self, kind: Number, number: u64) -> KeyPart {
+        let begin = KeyHash([self.bytes, self.bytes.rotate_left(32)]);
+        let (once, kind) = (self.follow(begin, KeyPart([number, kind as u64])), kind as u64);
+        // Once is too little: sums of two such would be the same too often.
+        KeyPart(self.follow(once, KeyPart([kind, kind])).0)
+    }
+
+    /// The key of a limit that counts all that it meets as one, to which parts are added. The id must be the same for a
+    /// limit as long as its counts are to be found, and must not be used for another meanwhile.
+    pub fn limit(&self, id: u32) -> KeyHash {
+        KeyHash(self.number(Number::Limit, id.into()).0)
+    }
+
+    /// Adds one of several parts of one kind, which are told apart by their order.
+    #[inline]
+    pub fn follow(&self, KeyHash([one, other]): KeyHash, KeyPart([low, high]): KeyPart) -> KeyHash {
+        let with_two = |so_far, low: u64, high: u64| {
+            let mut hasher = FoldHasher::with_seed(so_far, &self.numbers);
+            hasher.write_u128(u128::from(high) << 64 | u128::from(low));
+            hasher.finish()
+        };
+        // One of the two the other way round, as they share half of what they multiply by.
+        KeyHash([with_two(one, low, high), with_two(other, high, low)])
     }
 }
 
-/// The golden ratio: a number like any other, but none that a seed is made of by hand.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// What a key has of one of the things that it is made of: these themselves where they are short and of one length, or
-/// else a hash, which serves all limits that count by the same thing.
+/// What a number in a key says. Each kind has a hash function of its own: two numbers that are exchanged are another key.
 #[derive(Debug, Clone, Copy)]
-pub struct KeyPart(u128);
-
-impl KeyPart {
-    /// Two numbers.
-    #[inline]
-    pub fn of(one: u64, other: u64) -> Self {
-        Self(u128::from(one) << 64 | u128::from(other))
-    }
+#[repr(u64)]
+pub enum Number {
+    /// A limit, by its stable number.
+    Limit = 0x9e37_79b9_7f4a_7c15,
+    /// A route, by its stable number.
+    Route = 0x3c6e_f372_fe94_f82b,
+    /// No route.
+    NoRoute = 0xdaa6_6d2c_7ddf_743f,
+    /// An IPv4 address.
+    Ipv4 = 0x78dd_e6e5_fd29_f054,
+    /// The first half of an IPv6 address.
+    Ipv6 = 0x1715_609f_7c74_6c69,
 }
+
+/// What a key has of one of the things that it is made of: a hash of 128 bits, which serves all limits that count by the
+/// same thing.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyPart([u64; 2]);
 
 /// The hash of a limit and of what it counts apart: 128 bits, seeded at random in each process, so that nobody outside
 /// can aim at another's key.
@@ -61,43 +91,24 @@ pub struct KeyHash(
 );
 
 impl KeyHash {
+    /// Adds a part of which a key has one at the most of its kind, in any order: hashes of different functions are summed up, as in
+    /// tabulation hashing (Pătraşcu and Thorup, The Power of Simple Tabulation Hashing, 2012).
+    #[inline]
+    #[must_use]
+    pub fn plus(self, KeyPart([low, high]): KeyPart) -> Self {
+        Self([self.0[0].wrapping_add(low), self.0[1].wrapping_add(high)])
+    }
+
     /// Two halves that are as good as independent.
+    #[inline]
     pub(super) fn halves(self) -> [u64; 2] {
         self.0
     }
 }
 
-/// Builds a [`KeyHash`] without allocating. Parts keep their borders: `ab`, `c` is not `a`, `bc`.
-#[derive(Debug, Clone)]
-pub struct KeyHasher<'s> {
-    so_far: [u64; 2],
-    seed: &'s SharedSeed,
-}
-
-impl KeyHasher<'_> {
-    /// Adds a part.
-    #[inline]
-    #[must_use]
-    pub fn with(mut self, KeyPart(part): KeyPart) -> Self {
-        // One of the two the other way round, as they share half of what they multiply by.
-        for (so_far, part) in self.so_far.iter_mut().zip([part, part.rotate_left(64)]) {
-            let mut hasher = FoldHasher::with_seed(*so_far, self.seed);
-            hasher.write_u128(part);
-            *so_far = hasher.finish();
-        }
-        self
-    }
-
-    /// The hash.
-    #[inline]
-    pub fn finish(&self) -> KeyHash {
-        KeyHash(self.so_far)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -105,7 +116,7 @@ mod tests {
 
     fn key(seed: u64, limit: u32, parts: &[&[u8]]) -> KeyHash {
         let seed = KeySeed::new(seed);
-        parts.iter().fold(seed.key(limit), |key, part| key.with(seed.part(part))).finish()
+        parts.iter().fold(seed.limit(limit), |key, part| seed.follow(key, seed.part(part)))
     }
 
     #[test]
@@ -115,6 +126,7 @@ mod tests {
         for other in [
             key(2, 7, &[b"ab", b"c"]),
             key(1, 8, &[b"ab", b"c"]),
+            key(1, 7, &[b"c", b"ab"]),
             key(1, 7, &[b"a", b"bc"]),
             key(1, 7, &[b"abc"]),
             key(1, 7, &[b"abc", b""]),
@@ -137,16 +149,62 @@ mod tests {
         }
     }
 
+    /// Numbers of all kinds are small and follow each other: whichever are exchanged, both halves are others.
+    #[test]
+    fn numbers_are_told_apart_by_their_kind() {
+        const KINDS: [Number; 4] = [Number::Route, Number::NoRoute, Number::Ipv4, Number::Ipv6];
+        let (seed, mut known) = (KeySeed::new(9), [HashSet::new(), HashSet::new()]);
+        let mut add = |key: KeyHash| {
+            let halves = key.halves();
+            assert!(known.iter_mut().zip(halves).all(|(known, half)| known.insert(half)), "{key:?}");
+        };
+        for limit in 0..40_u32 {
+            add(seed.limit(limit));
+            for first in 0..40 {
+                for (at, kind) in KINDS.into_iter().enumerate() {
+                    let one = seed.limit(limit).plus(seed.number(kind, first));
+                    add(one);
+                    for kind in &KINDS[at + 1..] {
+                        (0..40).for_each(|second| add(one.plus(seed.number(*kind, second))));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whichever bits a place is found by, as many keys have them as others, also where what is counted is numbered.
+    #[test]
+    fn keys_are_spread_evenly() {
+        for seed in (0..8).map(KeySeed::new) {
+            let tenant = |tenant: u64| seed.part(format!("tenant-{tenant}").as_bytes());
+            let kinds: [&dyn Fn(u64) -> KeyHash; 4] = [
+                &|n| seed.limit((n % 8) as u32).plus(tenant(n / 8)),
+                &|n| seed.limit(5).plus(seed.number(Number::Ipv4, 0x0a00_0000 + n)),
+                &|n| seed.limit((n % 8) as u32).plus(seed.number(Number::Route, n / 8)),
+                &|n| seed.limit(5).plus(tenant(n % 256)).plus(seed.number(Number::Route, n / 256)),
+            ];
+            for (number, kind) in kinds.iter().enumerate() {
+                for (half, shift) in [(0, 0), (0, 20), (1, 0), (1, 32)] {
+                    let mut counts = [0_u32; 4_096];
+                    (0..65_536).for_each(|n| counts[(kind(n).halves()[half] >> shift) as usize % 4_096] += 1);
+                    // 16 each are expected. The chi-square statistic has the mean 4,095 and the deviation 90.
+                    let chi: f64 = counts.iter().map(|count| (f64::from(*count) - 16.0).powi(2) / 16.0).sum();
+                    assert!((3_500.0..4_700.0).contains(&chi), "{number} {half} {shift}: {chi}");
+                }
+            }
+        }
+    }
+
     /// Who knows a key of one limit must not know one of another that has half of it: only one half tells entries apart.
     #[test]
     fn no_part_makes_up_for_another_limit_in_every_process() {
-        let half = |seed: u64, limit: u32, part: u64| {
-            let hash = KeySeed::new(seed).key(limit).with(KeyPart::of(6, part)).finish();
-            hash.halves()[0]
+        let half = |seed: u64, limit: u32, number: u64| {
+            let seed = KeySeed::new(seed);
+            seed.limit(limit).plus(seed.number(Number::Ipv6, number)).halves()[0]
         };
         for seed in 0..1_000 {
-            let apart = 2_u64.wrapping_mul(GOLDEN) ^ 9_u64.wrapping_mul(GOLDEN);
-            for difference in [0, 2 ^ 9, apart] {
+            let apart = 2_u64.wrapping_mul(Number::Limit as u64) ^ 9_u64.wrapping_mul(Number::Limit as u64);
+            for difference in [0, 2 ^ 9, apart, Number::Limit as u64 ^ Number::Ipv6 as u64] {
                 assert_ne!(half(seed, 2, 0x77), half(seed, 9, 0x77 ^ difference), "{seed} {difference:x}");
             }
         }

@@ -63,6 +63,31 @@ impl SlidingWindow {
         }
     }
 
+    /// Asks, takes what is admitted, and says what undoes that. Nothing where the state was not counted in this way yet, or
+    /// cannot say; it has not taken anything then.
+    #[inline]
+    pub(super) fn check_undoably(&self, state: &mut State, now: u64, cost: u32) -> Option<(Verdict, Before)> {
+        match (self.method, state) {
+            (SlidingWindowMethod::Log, State::Log(Some(log))) => {
+                log.expire(self.window, now);
+                let (verdict, before) = (log.ask(self.window, now, cost), log.before()?);
+                if verdict.admits() {
+                    log.add(self.window, now, u64::from(cost));
+                }
+                Some((verdict, Before::Log(before)))
+            }
+            (SlidingWindowMethod::Counter, State::Counter(counter)) => {
+                counter.turn_over(self.window, now);
+                let (verdict, before) = (counter.ask(self.window, now, cost), *counter);
+                if verdict.admits() {
+                    counter.add(u64::from(cost));
+                }
+                Some((verdict, Before::Counter(before)))
+            }
+            (SlidingWindowMethod::Log | SlidingWindowMethod::Counter, State::Log(_) | State::Counter(_)) => None,
+        }
+    }
+
     pub(super) fn charge(&self, state: &mut State, now: u64, cost: i64) {
         let (more, number) = (cost > 0, cost.unsigned_abs());
         // Whoever is charged may have come before an edit: its window is not the one that is counted in.
@@ -98,7 +123,24 @@ pub(super) enum State {
     Counter(Counter),
 }
 
+/// What undoes that something was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Before {
+    Log(log::Before),
+    Counter(Counter),
+}
+
 impl State {
+    /// Undoes what was taken since.
+    pub(super) fn restore(&mut self, before: Before) {
+        match (before, self) {
+            (Before::Log(before), Self::Log(Some(log))) => log.restore(before),
+            (Before::Counter(before), state) => *state = Self::Counter(before),
+            // Nobody has had the state since.
+            (Before::Log(_), Self::Log(None) | Self::Counter(_)) => {}
+        }
+    }
+
     pub(super) fn used(&self, now: u64) -> u64 {
         match self {
             Self::Log(log) => log.as_ref().map_or(0, |log| log.used(now)),

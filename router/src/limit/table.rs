@@ -11,14 +11,13 @@
 mod entries;
 mod slots;
 
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use self::entries::Entries;
 use self::slots::{Place, Whereabouts};
-use super::key::{KeyHash, KeySeed};
+use super::key::KeyHash;
 use super::{Answered, Before, Outcome, Prepared, State, Verdict};
 
 /// What one limit is asked about a request, and what it says.
@@ -60,7 +59,6 @@ impl<'a> Asking<'a> for Ask<'a> {
 /// What limits have counted, by key; one table is shared by all threads and outlives snapshots.
 #[derive(Debug)]
 pub struct LimitTable {
-    seed: KeySeed,
     /// A power of two.
     shards: Box<[Shard]>,
 }
@@ -69,26 +67,14 @@ impl LimitTable {
     /// A table that takes about this many bytes at the most, and keeps at least one key a shard. It has 16 shards a core,
     /// and more where one would have more than 2 MiB, up to 1,024: with many more shards than threads two threads seldom
     /// meet, to grow a shard of 2 MiB takes less than a millisecond, and shards are few enough to stay in a core's cache.
-    /// Keys are hashed with a random seed.
     pub fn new(budget_bytes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let shards = (cores * 16).max(budget_bytes / MOST_OF_A_SHARD).next_power_of_two().min(MOST_SHARDS);
-        Self::with_shards(budget_bytes, shards, RandomState::new().hash_one(budget_bytes))
+        Self::with_shards(budget_bytes, shards)
     }
 
-    fn with_shards(budget_bytes: usize, shards: usize, seed: u64) -> Self {
-        Self { seed: KeySeed::new(seed), shards: (0..shards).map(|_| Shard::new(budget_bytes / shards)).collect() }
-    }
-
-    /// What keys are made with.
-    pub fn seed(&self) -> &KeySeed {
-        &self.seed
-    }
-
-    /// The key of a limit that counts by one thing alone.
-    #[inline]
-    pub fn key(&self, limit_id: u32, bytes: &[u8]) -> KeyHash {
-        self.seed.key(limit_id).with(self.seed.part(bytes)).finish()
+    fn with_shards(budget_bytes: usize, shards: usize) -> Self {
+        Self { shards: (0..shards).map(|_| Shard::new(budget_bytes / shards)).collect() }
     }
 
     /// Decides on one request and counts it in every limit if all those that are enforced admit it, and in those that
@@ -190,7 +176,7 @@ impl LimitTable {
         if said.refused {
             undo(locked, turns);
         }
-        if !said.is_taken {
+        if !said.is_over {
             for (one, turn) in asks.iter_mut().zip(turns).filter(|(_, turn)| turn.before.is_none()) {
                 let (ask, entries) = (one.ask(), &mut locked[turn.lock]);
                 if let (Some(entries), Some(at), true) = (entries, turn.at, ask.verdict.admits() && !said.refused) {
@@ -210,7 +196,7 @@ impl LimitTable {
         said: Said,
         now: u64,
     ) {
-        for (one, turn) in asks.iter_mut().zip(turns).filter(|(_, turn)| turn.before.is_none()) {
+        for (one, turn) in asks.iter_mut().zip(turns) {
             let (ask, Some(entries)) = (one.ask(), &mut locked[turn.lock]) else { continue };
             if turn.at.is_none() && ask.verdict.admits() && !said.refused {
                 let whereabouts = &self.shards[turn.shard].whereabouts;
@@ -307,7 +293,7 @@ struct Turn {
     lock: usize,
     /// Where its key is in the shard, if it is known.
     at: Option<Place>,
-    /// What was counted of it, if something may have been taken since.
+    /// What undoes what was taken of it, if it was asked in that way.
     before: Option<Before>,
 }
 
@@ -320,13 +306,13 @@ impl Turn {
 struct Said {
     /// One that is enforced refuses.
     refused: bool,
-    /// All was taken that is to be taken.
-    is_taken: bool,
+    /// All was taken that is to be taken, and no state has grown.
+    is_over: bool,
 }
 
 impl Default for Said {
     fn default() -> Self {
-        Self { refused: false, is_taken: true }
+        Self { refused: false, is_over: true }
     }
 }
 

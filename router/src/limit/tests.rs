@@ -8,6 +8,7 @@ use gridrouter_config::model::{Adaptation, Algorithm, SlidingWindowMethod, WarmU
 use gridrouter_config::units::{ByteRate, Rate};
 use proptest::prelude::*;
 
+use super::key::KeySeed;
 use super::table::LimitTable;
 use super::*;
 
@@ -98,7 +99,7 @@ fn two_threads_on_one_key_admit_what_one_would() {
         let limit = Prepared::new(&algorithm);
         let run = |threads: u32| -> Vec<u64> {
             let table = LimitTable::new(1 << 20);
-            let key = table.key(1, b"one");
+            let key = KeySeed::default().limit(1);
             let admitted: Vec<AtomicU64> = (0..TICKS).map(|_| AtomicU64::new(0)).collect();
             let barrier = Barrier::new(threads as usize);
             std::thread::scope(|scope| {

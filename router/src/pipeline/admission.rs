@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::decide::{Facts, Place, Tenant};
 use crate::clock::Nanos;
 use crate::http::forwarded;
-use crate::limit::key::{KeyHash, KeyHasher, KeyPart, KeySeed};
+use crate::limit::key::{KeyHash, KeyPart, Number};
 use crate::limit::table::{Ask, Asking, LimitTable};
 use crate::limit::{NEVER, Outcome, Verdict};
 use crate::snapshot::{
@@ -27,8 +27,6 @@ const AMBIGUOUS: &[u8] = b"\xff";
 
 /// Where limits are counted; what explains a request counts nothing.
 pub trait Limiter {
-    /// What keys are made with.
-    fn seed(&self) -> &KeySeed;
     /// Says that a key is asked about soon: see [`LimitTable::expect`].
     fn expect(&self, key: KeyHash);
     /// Asks about one request: see [`LimitTable::check`].
@@ -36,10 +34,6 @@ pub trait Limiter {
 }
 
 impl Limiter for LimitTable {
-    fn seed(&self) -> &KeySeed {
-        LimitTable::seed(self)
-    }
-
     fn expect(&self, key: KeyHash) {
         LimitTable::expect(self, key);
     }
@@ -200,7 +194,7 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
         who.gather_others(listener, tenant, table, admission);
     }
     if admission.by_cell > 0 {
-        who.place(table, admission);
+        who.place(admission);
     }
     if admission.notices.is_empty() {
         return;
@@ -229,10 +223,10 @@ impl<'a> Who<'a, '_, '_> {
     /// Adds a limit to those that are asked, with its own values.
     #[inline]
     fn gather(&self, limit: &'a Arc<LimitPlan>, table: &impl Limiter, to: &mut Admission<'a>) {
-        let key = self.key(limit, limit.id, table, &mut to.tenant);
+        let key = self.key(limit, limit.begin, &mut to.tenant);
         to.by_cell += u32::from(limit.key.cell);
         if limit.is_bandwidth {
-            return self.gather_paced(limit, key, table, to);
+            return self.gather_paced(limit, key, to);
         }
         table.expect(key);
         to.owes |= limit.owes;
@@ -248,22 +242,22 @@ impl<'a> Who<'a, '_, '_> {
     fn gather_candidate(
         &self,
         limit: &'a Arc<LimitPlan>,
-        CandidatePlan { id, quota }: &'a CandidatePlan,
+        CandidatePlan { begin, quota, .. }: &'a CandidatePlan,
         table: &impl Limiter,
         to: &mut Admission<'a>,
     ) {
-        let ask = Ask::new(self.key(limit, *id, table, &mut to.tenant), &quota.prepared, limit.cost, false);
+        let ask = Ask::new(self.key(limit, *begin, &mut to.tenant), &quota.prepared, limit.cost, false);
         table.expect(ask.key);
         to.notices.push(Notice { limit, quota, is_candidate: true, ask });
     }
 
     /// Adds a limit of bandwidth to those that look at the answer.
     #[cold]
-    fn gather_paced(&self, limit: &'a Arc<LimitPlan>, key: KeyHash, table: &impl Limiter, to: &mut Admission<'a>) {
+    fn gather_paced(&self, limit: &'a Arc<LimitPlan>, key: KeyHash, to: &mut Admission<'a>) {
         let enforced = limit.mode == LimitMode::Enforce;
         to.paced.push(Paced { limit, quota: &limit.quota, is_candidate: false, key, enforced });
         if let Some(candidate) = &limit.candidate {
-            let key = self.key(limit, candidate.id, table, &mut to.tenant);
+            let key = self.key(limit, candidate.begin, &mut to.tenant);
             to.paced.push(Paced { limit, quota: &candidate.quota, is_candidate: true, key, enforced: false });
         }
     }
@@ -299,57 +293,56 @@ impl<'a> Who<'a, '_, '_> {
 
     /// Makes the keys again that the cell is part of, which is known now.
     #[cold]
-    fn place(&self, table: &impl Limiter, to: &mut Admission<'a>) {
+    fn place(&self, to: &mut Admission<'a>) {
         let Admission { notices, paced, tenant, .. } = to;
         for notice in notices.iter_mut().filter(|notice| notice.limit.key.cell) {
-            notice.ask.key = self.key(notice.limit, notice.id(), table, tenant);
+            notice.ask.key = self.key(notice.limit, notice.limit.begin(notice.is_candidate), tenant);
         }
         for paced in paced.iter_mut().filter(|paced| paced.limit.key.cell) {
-            paced.key = self.key(paced.limit, paced.id(), table, tenant);
+            paced.key = self.key(paced.limit, paced.limit.begin(paced.is_candidate), tenant);
         }
     }
 
     /// What a request is counted under. `tenant` is what keys have of the tenant, once one was made.
     #[inline]
-    fn key(&self, limit: &LimitPlan, id: u32, table: &impl Limiter, tenant: &mut Option<KeyPart>) -> KeyHash {
-        let seed = table.seed();
-        let mut key = seed.key(id);
+    fn key(&self, limit: &LimitPlan, begin: KeyHash, tenant: &mut Option<KeyPart>) -> KeyHash {
+        let mut key = begin;
         if limit.key.tenant {
-            key = key.with(*tenant.get_or_insert_with(|| self.tenant(seed)));
+            key = key.plus(*tenant.get_or_insert_with(|| self.tenant()));
         }
         if limit.key.route {
-            key = key.with(self.route());
+            key = key.plus(self.route());
         }
         if limit.key.client_ip {
-            key = key.with(self.client_network());
+            key = key.plus(self.client_network());
         }
         if limit.key.others {
-            key = self.with_others(key, limit, seed);
+            key = self.with_others(key, limit);
         }
-        key.finish()
+        key
     }
 
     #[inline(never)]
-    fn with_others<'s>(&self, key: KeyHasher<'s>, limit: &LimitPlan, seed: &KeySeed) -> KeyHasher<'s> {
+    fn with_others(&self, key: KeyHash, limit: &LimitPlan) -> KeyHash {
         let others = limit.document.key.iter().filter(|part| KeyPlan::is_other(part));
-        others.fold(key, |key, part| key.with(self.part(part, seed)))
+        others.fold(key, |key, part| self.snapshot.keys.follow(key, self.part(part)))
     }
 
-    fn tenant(&self, seed: &KeySeed) -> KeyPart {
+    fn tenant(&self) -> KeyPart {
         let tenant = self.on.as_ref().and_then(|on| on.tenant);
-        seed.part(tenant.map_or(&b""[..], |tenant| tenant.id.as_bytes()))
+        self.snapshot.keys.part(tenant.map_or(&b""[..], |tenant| tenant.id.as_bytes()))
     }
 
     #[inline]
     fn route(&self) -> KeyPart {
-        KeyPart::of(0, self.on.as_ref().map_or(u64::MAX, |on| on.route.id.into()))
+        self.on.as_ref().map_or_else(|| self.snapshot.keys.number(Number::NoRoute, 0), |on| on.route.key)
     }
 
     /// What the request has of a part; that of no bytes for what it lacks.
-    fn part(&self, part: &LimitKeyPart, seed: &KeySeed) -> KeyPart {
-        let on = self.on.as_ref();
+    fn part(&self, part: &LimitKeyPart) -> KeyPart {
+        let (on, seed) = (self.on.as_ref(), &self.snapshot.keys);
         match part {
-            LimitKeyPart::Tenant => self.tenant(seed),
+            LimitKeyPart::Tenant => self.tenant(),
             LimitKeyPart::Route => self.route(),
             LimitKeyPart::ClientIp => self.client_network(),
             LimitKeyPart::Service => match on.map(|on| &on.route.action) {
@@ -376,10 +369,10 @@ impl<'a> Who<'a, '_, '_> {
 
     /// The client's address; of an IPv6 address the /64, which is what one customer has.
     fn client_network(&self) -> KeyPart {
-        let facts = self.facts;
+        let (facts, seed) = (self.facts, &self.snapshot.keys);
         match forwarded::client_address(facts.headers, facts.peer, facts.trusted_proxies) {
-            IpAddr::V4(ip) => KeyPart::of(4, u64::from(ip.to_bits())),
-            IpAddr::V6(ip) => KeyPart::of(6, (ip.to_bits() >> 64) as u64),
+            IpAddr::V4(ip) => seed.number(Number::Ipv4, ip.to_bits().into()),
+            IpAddr::V6(ip) => seed.number(Number::Ipv6, (ip.to_bits() >> 64) as u64),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! What a request owes its limits after it was admitted: permits to give back when its answer is over, what it really
 //! cost, and the pace of its answer.
 //!
-//! Most requests owe nothing, and have none of this; of the others most owe a permit.
+//! Most requests owe nothing, and have none of this; of the others most owe one permit.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderName, StatusCode};
 use smallvec::SmallVec;
 
-use super::admission::Admission;
+use super::admission::{Admission, Notice};
 use crate::clock::{self, Nanos};
 use crate::http::fields::Fields;
 use crate::http::reject::Reject;
@@ -35,17 +36,26 @@ fn cost_of(value: &[u8]) -> Option<u32> {
 #[derive(Debug)]
 pub(crate) struct Aftermath {
     worker: Rc<Worker>,
-    /// When the request could be sent on.
-    began: Nanos,
-    /// Of limits that learn nothing: what they took, by its key.
-    permits: SmallVec<[(KeyHash, u32); 1]>,
+    /// Of a limit that learns nothing.
+    permit: Option<Permit>,
     /// What few requests owe.
     more: Option<Box<More>>,
 }
 
-/// What is owed to limits that look at the answer.
+/// What a limit that learns nothing counts while the request lasts.
+#[derive(Debug, Clone, Copy)]
+struct Permit {
+    key: KeyHash,
+    /// Not zero, as no request is free: so a permit takes no more room than its key does.
+    cost: NonZeroU32,
+}
+
+/// What is owed to limits that look at the answer, and permits beyond the first.
 #[derive(Debug)]
 struct More {
+    /// When the request could be sent on.
+    began: Nanos,
+    permits: Vec<Permit>,
     /// Permits of limits that learn from how the request went.
     learning: SmallVec<[Owed; 1]>,
     /// With the header that says what the request cost.
@@ -59,67 +69,74 @@ struct More {
 #[derive(Debug)]
 struct Owed {
     quota: Arc<QuotaPlan>,
-    key: KeyHash,
-    cost: u32,
+    permit: Permit,
 }
 
 impl Aftermath {
     /// What a request that was admitted owes, if anything.
     #[inline]
-    pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Box<Self>> {
+    pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Self> {
         let owes = !admission.refused && (admission.owes || !admission.paced.is_empty());
-        owes.then(|| Box::new(Self::new(worker, admission, now)))
+        owes.then(|| Self::new(worker, admission, now))
     }
 
+    #[inline]
     fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Self {
-        let mut own = Self { worker: Rc::clone(worker), began: now, permits: SmallVec::new(), more: None };
+        let mut own = Self { worker: Rc::clone(worker), permit: None, more: None };
         if !admission.paced.is_empty() {
-            own.more().paced = admission.paced.iter().map(Paced::new).collect();
+            own.more(now).paced = admission.paced.iter().map(Paced::new).collect();
         }
         for notice in admission.taken().filter(|notice| notice.limit.owes) {
-            let (quota, key, cost) = (notice.quota, notice.ask.key, notice.limit.cost);
-            let owed = || Owed { quota: Arc::clone(quota), key, cost };
-            if quota.prepared.learns() {
-                own.more().learning.push(owed());
-            } else if quota.prepared.holds_permits() {
-                own.permits.push((key, cost));
-            } else if let Some(header) = &notice.limit.document.cost.response_header {
-                own.more().charges.push((owed(), header.clone()));
+            let permit =
+                Permit { key: notice.ask.key, cost: NonZeroU32::new(notice.limit.cost).unwrap_or(NonZeroU32::MIN) };
+            if own.permit.is_none() && notice.ask.limit.only_holds_permits() {
+                own.permit = Some(permit);
+            } else {
+                own.owe_more(notice, permit, now);
             }
         }
         own
     }
 
     #[cold]
-    fn more(&mut self) -> &mut More {
+    fn owe_more(&mut self, notice: &Notice<'_>, permit: Permit, now: Nanos) {
+        let (quota, more) = (notice.quota, self.more(now));
+        let owed = || Owed { quota: Arc::clone(quota), permit };
+        if quota.prepared.learns() {
+            more.learning.push(owed());
+        } else if quota.prepared.holds_permits() {
+            more.permits.push(permit);
+        } else if let Some(header) = &notice.limit.document.cost.response_header {
+            more.charges.push((owed(), header.clone()));
+        }
+    }
+
+    #[cold]
+    fn more(&mut self, now: Nanos) -> &mut More {
         self.more.get_or_insert_with(|| {
-            let answered = Answered { took_nanos: None, served: false, counts: false };
-            Box::new(More { learning: SmallVec::new(), charges: Vec::new(), paced: Vec::new(), answered })
+            Box::new(More {
+                began: now,
+                permits: Vec::new(),
+                learning: SmallVec::new(),
+                charges: Vec::new(),
+                paced: Vec::new(),
+                answered: Answered { took_nanos: None, served: false, counts: false },
+            })
         })
     }
 
     /// The request has waited for its turn, which says nothing about the upstream.
     pub(super) fn begins(&mut self, now: Nanos) {
-        self.began = now;
+        if let Some(more) = &mut self.more {
+            more.began = now;
+        }
     }
 
     /// The upstream's answer has begun: limits learn how long that took since it had the whole request, at `had_all`, and
     /// what the request cost.
     pub(super) fn answer_begins(&mut self, status: StatusCode, fields: &Fields, had_all: Nanos) {
-        let Some(more) = self.more.as_mut().filter(|more| more.looks_at_head()) else { return };
-        let now = clock::now();
-        self.began = self.began.max(had_all);
-        more.answered = Answered {
-            took_nanos: Some(now.0.saturating_sub(self.began.0)),
-            served: !status.is_server_error(),
-            counts: true,
-        };
-        for (owed, header) in more.charges.drain(..) {
-            let Some(cost) = fields.get(header.as_str()).and_then(cost_of) else { continue };
-            let more = i64::from(cost) - i64::from(owed.cost);
-            if more != 0 {
-                self.worker.shared.limits.charge(owed.key, &owed.quota.prepared, more, now.0);
-            }
+        if let Some(more) = self.more.as_mut().filter(|more| more.looks_at_head()) {
+            more.answer_begins(&self.worker.shared.limits, status, fields, had_all);
         }
     }
 
@@ -127,7 +144,7 @@ impl Aftermath {
     pub(super) fn fails(&mut self, reject: Reject) {
         let Some(more) = self.more.as_mut().filter(|more| !more.learning.is_empty()) else { return };
         if !reject.is_of_the_client() {
-            let took_nanos = Some(clock::now().0.saturating_sub(self.began.0));
+            let took_nanos = Some(clock::now().0.saturating_sub(more.began.0));
             more.answered = Answered { took_nanos, served: false, counts: true };
         }
     }
@@ -146,15 +163,32 @@ impl More {
         !self.learning.is_empty() || !self.charges.is_empty()
     }
 
-    /// Gives back the permits of limits that learn.
+    fn answer_begins(&mut self, limits: &LimitTable, status: StatusCode, fields: &Fields, had_all: Nanos) {
+        let now = clock::now();
+        self.began = self.began.max(had_all);
+        let took_nanos = Some(now.0.saturating_sub(self.began.0));
+        self.answered = Answered { took_nanos, served: !status.is_server_error(), counts: true };
+        for (Owed { quota, permit }, header) in self.charges.drain(..) {
+            let Some(cost) = fields.get(header.as_str()).and_then(cost_of) else { continue };
+            let more = i64::from(cost) - i64::from(permit.cost.get());
+            if more != 0 {
+                limits.charge(permit.key, &quota.prepared, more, now.0);
+            }
+        }
+    }
+
+    /// Gives back what it has permits of.
     #[cold]
     fn release(&self, limits: &LimitTable) {
+        for permit in &self.permits {
+            limits.give_back(permit.key, permit.cost.get());
+        }
         if self.learning.is_empty() {
             return;
         }
         let now = clock::now().0;
-        for Owed { quota, key, cost } in &self.learning {
-            limits.release(*key, &quota.prepared, *cost, self.answered, now);
+        for Owed { quota, permit } in &self.learning {
+            limits.release(permit.key, &quota.prepared, permit.cost.get(), self.answered, now);
         }
     }
 }
@@ -162,8 +196,8 @@ impl More {
 impl Drop for Aftermath {
     fn drop(&mut self) {
         let limits = &self.worker.shared.limits;
-        for (key, cost) in &self.permits {
-            limits.give_back(*key, *cost);
+        if let Some(Permit { key, cost }) = self.permit {
+            limits.give_back(key, cost.get());
         }
         if let Some(more) = &self.more {
             more.release(limits);

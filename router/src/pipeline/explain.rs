@@ -13,7 +13,7 @@ use super::track::{OnTrack, Why};
 use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
-use crate::limit::key::{KeyHash, KeySeed};
+use crate::limit::key::KeyHash;
 use crate::limit::table::LimitTable;
 use crate::limit::{NEVER, Outcome};
 use crate::listener::worker::Worker;
@@ -220,10 +220,6 @@ fn decided(worker: &Worker, snapshot: &Snapshot, facts: &Facts<'_>, out: &mut Ex
 pub(crate) struct Peek<'a>(&'a LimitTable);
 
 impl Limiter for Peek<'_> {
-    fn seed(&self) -> &KeySeed {
-        self.0.seed()
-    }
-
     fn expect(&self, _key: KeyHash) {}
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {

@@ -18,6 +18,7 @@ use super::{
     ActionPlan, CellPlan, ForwardPlan, GridPlan, LimitPlans, ListenerPlan, RoutePlan, Snapshot, Tenants,
     replaced_prefix,
 };
+use crate::limit::key::Number;
 use crate::placement::ring::{self, Candidate};
 use crate::routing::RouteTable;
 
@@ -47,6 +48,7 @@ pub fn compile(
             model,
             registrations,
             resolved,
+            keys: Arc::clone(&names.keys),
             listeners,
             routes,
             grids,
@@ -72,6 +74,7 @@ pub fn compile(
         model,
         registrations,
         resolved,
+        keys: Arc::clone(&names.keys),
         listeners,
         routes,
         grids,
@@ -256,9 +259,11 @@ fn route_plan(
             content_type: fixed.content_type.clone(),
         },
     };
+    let id = names.routes.of(text(&route.name));
     Some(RoutePlan {
         document: Arc::clone(route),
-        id: names.routes.of(text(&route.name)),
+        id,
+        key: names.keys.number(Number::Route, id.into()),
         rewrites: replaced_prefix(&route.action).is_some(),
         tenant: route.tenant.as_ref().map(|rule| shared.rule(rule)),
         action,

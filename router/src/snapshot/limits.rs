@@ -32,10 +32,12 @@ impl Limits {
 }
 
 fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
-    let candidate = limit.candidate.as_ref().map(|own| CandidatePlan {
-        id: names.limits.of(format!("{}{CANDIDATE}", limit.name).into()),
-        quota: Arc::new(quota_plan(&limit.name, limit.algorithm.with(own))),
+    let candidate = limit.candidate.as_ref().map(|own| {
+        let id = names.limits.of(format!("{}{CANDIDATE}", limit.name).into());
+        let quota = Arc::new(quota_plan(&limit.name, limit.algorithm.with(own)));
+        Box::new(CandidatePlan { id, begin: names.keys.limit(id), quota })
     });
+    let id = names.limits.of(limit.name.as_str().into());
     let (label, quota) = (headers::Label::new(limit.name.as_str()), Arc::new(quota_plan(&limit.name, limit.algorithm)));
     let always_told = limit.mode == LimitMode::Enforce
         && limit.headers == HeadersWhen::Always
@@ -48,7 +50,8 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
     };
     LimitPlan {
         document: Arc::clone(limit),
-        id: names.limits.of(limit.name.as_str().into()),
+        id,
+        begin: names.keys.limit(id),
         mode: limit.mode,
         is_bandwidth: limit.algorithm.is_bandwidth(),
         key: KeyPlan::new(&limit.key),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use gridrouter_config::address::Address;
 use hashbrown::HashMap;
 
+use crate::limit::key::KeySeed;
+
 /// Gives each name a small number, once, for as long as the process lives.
 #[derive(Debug)]
 pub struct Numbers<K> {
@@ -58,6 +60,8 @@ impl Numbers<Arc<str>> {
 /// The stable numbers of everything that something is learned about.
 #[derive(Debug, Default)]
 pub struct Names {
+    /// What keys of limits are made with: as long as numbers, keys are the same.
+    pub keys: Arc<KeySeed>,
     /// Listeners.
     pub listeners: Numbers<Arc<str>>,
     /// Routes.

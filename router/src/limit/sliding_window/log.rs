@@ -36,6 +36,15 @@ struct Entry {
     count: u32,
 }
 
+/// What undoes it that the log was added to.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Before {
+    newest: Entry,
+    newest_since: u64,
+    total: u64,
+    entries: u8,
+}
+
 /// What a window says of the first request.
 pub(super) fn of_nothing(window: Window, cost: u32) -> Verdict {
     verdict(window, 0, 0, cost, || NEVER)
@@ -100,6 +109,23 @@ impl Log {
             self.total -= u64::from(oldest.count) + u64::from(next.count) - u64::from(count);
             next.count = count;
         }
+    }
+
+    /// What undoes the next [`add`](Self::add). None if that may put two entries together.
+    #[inline]
+    pub(super) fn before(&self) -> Option<Before> {
+        let entries = u8::try_from(self.entries.len()).ok().filter(|entries| usize::from(*entries) < MOST_ENTRIES)?;
+        let newest = self.entries.back().copied().unwrap_or(Entry { last: 0, count: 0 });
+        Some(Before { newest, newest_since: self.newest_since, total: self.total, entries })
+    }
+
+    /// Undoes what was added since.
+    pub(super) fn restore(&mut self, before: Before) {
+        self.entries.truncate(before.entries.into());
+        if let Some(newest) = self.entries.back_mut() {
+            *newest = before.newest;
+        }
+        (self.newest_since, self.total) = (before.newest_since, before.total);
     }
 
     /// Gives back what came last.

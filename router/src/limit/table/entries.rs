@@ -117,14 +117,16 @@ impl Entries {
         turn.at = self.find(ask.key.halves());
         if let Some(entry) = turn.at.and_then(|at| self.slots.at(at)) {
             entry.is_used();
-            turn.before = ask.limit.check_undoably(&mut entry.state, now, ask.cost, &mut ask.verdict);
+            let (bytes, heap_bytes) = (self.heap_bytes, &mut self.heap_bytes);
+            turn.before = ask.limit.check_undoably(&mut entry.state, heap_bytes, now, ask.cost, &mut ask.verdict);
             if turn.before.is_none() {
-                ask.verdict = ask.limit.ask(&mut entry.state, &mut self.heap_bytes, now, ask.cost);
-                said.is_taken = false;
+                ask.verdict = ask.limit.ask(&mut entry.state, heap_bytes, now, ask.cost);
+                said.is_over = false;
             }
+            said.is_over &= self.heap_bytes <= bytes;
         } else {
             ask.verdict = ask.limit.ask_anew(now, ask.cost);
-            said.is_taken = false;
+            said.is_over = false;
         }
         said.refused |= ask.enforced && !ask.verdict.admits();
     }
@@ -132,7 +134,7 @@ impl Entries {
     /// Undoes whatever was done since.
     pub(super) fn restore(&mut self, at: Place, before: Before) {
         if let Some(entry) = self.slots.at(at) {
-            entry.state = before.into();
+            entry.state.restore(before);
         }
     }
 
