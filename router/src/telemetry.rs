@@ -41,7 +41,7 @@ pub(crate) struct Record {
     /// How it ends, if it is a call of gRPC.
     pub(crate) call: Option<Outcome>,
     /// What it owes its limits until it is over.
-    pub(crate) aftermath: Option<Aftermath>,
+    pub(crate) aftermath: Option<Box<Aftermath>>,
     /// The track that it is on, while a shift is under way.
     pub(crate) flight: Option<Flight>,
 }

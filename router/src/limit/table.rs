@@ -115,28 +115,30 @@ impl LimitTable {
     #[inline]
     fn check_few<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> Option<bool> {
         let mut locked = [const { None }; FEW];
-        let mut turns = [const { Turn::NONE }; FEW];
+        let mut turns = [const { None }; FEW];
         let turns = turns.get_mut(..asks.len())?;
         let mut said = Said::default();
         for (number, one) in asks.iter_mut().enumerate() {
             let ask = one.ask();
             let shard = self.index(ask.key);
-            let known = turns[..number].iter().find(|turn| turn.shard == shard).map(|turn| turn.lock);
+            let (before, turn) = turns.split_at_mut(number);
+            let known = before.iter().flatten().find(|turn: &&Turn| turn.shard == shard).map(|turn| turn.lock);
             let lock = known.unwrap_or(number);
             if known.is_none() {
                 let free = self.shards[shard].entries.try_lock();
                 if free.is_none() {
-                    undo(&mut locked, &turns[..number]);
+                    undo(&mut locked, before);
                     return None;
                 }
                 locked[lock] = free;
             }
-            turns[number] = Turn { shard, lock, ..Turn::NONE };
-            if let Some(entries) = &mut locked[lock] {
-                entries.ask(ask, now, &mut turns[number], &mut said);
+            if let (Some(entries), Some(turn)) = (&mut locked[lock], turn.first_mut()) {
+                entries.ask(ask, now, turn.insert(Turn { shard, lock, at: None, before: None }), &mut said);
             }
         }
-        self.settle(asks, &mut locked, turns, said, now);
+        if said.refused || !said.is_over {
+            self.settle(asks, &mut locked, turns, said, now);
+        }
         Some(!said.refused)
     }
 
@@ -153,52 +155,44 @@ impl LimitTable {
             let ask = one.ask();
             let shard = self.index(ask.key);
             let lock = shards.partition_point(|other| *other < shard);
-            let mut turn = Turn { shard, lock, ..Turn::NONE };
+            let mut turn = Turn { shard, lock, at: None, before: None };
             if let Some(entries) = &mut locked[lock] {
                 entries.ask(ask, now, &mut turn, &mut said);
             }
-            turns.push(turn);
+            turns.push(Some(turn));
         }
         self.settle(asks, &mut locked, &turns, said, now);
         !said.refused
     }
 
     /// Takes what is not taken yet, or undoes what was.
-    #[inline]
+    #[inline(never)]
     fn settle<'a>(
         &self,
         asks: &mut [impl Asking<'a>],
         locked: &mut [Option<MutexGuard<'_, Entries>>],
-        turns: &[Turn],
+        turns: &[Option<Turn>],
         said: Said,
         now: u64,
     ) {
         if said.refused {
             undo(locked, turns);
         }
-        if !said.is_over {
-            for (one, turn) in asks.iter_mut().zip(turns).filter(|(_, turn)| turn.before.is_none()) {
-                let (ask, entries) = (one.ask(), &mut locked[turn.lock]);
-                if let (Some(entries), Some(at), true) = (entries, turn.at, ask.verdict.admits() && !said.refused) {
-                    entries.take(at, ask.limit, ask.cost, now);
-                }
-            }
-            self.finish(asks, locked, turns, said, now);
+        if said.is_over {
+            return;
         }
-    }
-
-    /// Takes of keys that were not known, and makes room. Places count no more from here on.
-    fn finish<'a>(
-        &self,
-        asks: &mut [impl Asking<'a>],
-        locked: &mut [Option<MutexGuard<'_, Entries>>],
-        turns: &[Turn],
-        said: Said,
-        now: u64,
-    ) {
-        for (one, turn) in asks.iter_mut().zip(turns) {
-            let (ask, Some(entries)) = (one.ask(), &mut locked[turn.lock]) else { continue };
-            if turn.at.is_none() && ask.verdict.admits() && !said.refused {
+        let all = || (0..).zip(turns).filter_map(|(number, turn)| Some((number, turn.as_ref()?)));
+        let is_taken = |ask: &Ask<'_>| ask.verdict.admits() && !said.refused;
+        for (number, turn) in all().filter(|(_, turn)| turn.before.is_none()) {
+            let (ask, entries) = (asks[number].ask(), &mut locked[turn.lock]);
+            if let (Some(entries), Some(at), true) = (entries, turn.at, is_taken(ask)) {
+                entries.take(at, ask.limit, ask.cost, now);
+            }
+        }
+        // Those that were not known, and room for all. Places count no more from here on.
+        for (number, turn) in all() {
+            let (ask, Some(entries)) = (asks[number].ask(), &mut locked[turn.lock]) else { continue };
+            if turn.at.is_none() && is_taken(ask) {
                 let whereabouts = &self.shards[turn.shard].whereabouts;
                 entries.take_anew(ask.key.halves(), ask.limit, ask.cost, now, whereabouts);
             }
@@ -297,10 +291,6 @@ struct Turn {
     before: Option<Before>,
 }
 
-impl Turn {
-    const NONE: Self = Self { shard: 0, lock: 0, at: None, before: None };
-}
-
 /// What all asks say.
 #[derive(Debug, Clone, Copy)]
 struct Said {
@@ -318,9 +308,9 @@ impl Default for Said {
 
 /// Undoes what was taken, under the same locks: nobody has seen it.
 #[cold]
-fn undo(locked: &mut [Option<MutexGuard<'_, Entries>>], turns: &[Turn]) {
+fn undo(locked: &mut [Option<MutexGuard<'_, Entries>>], turns: &[Option<Turn>]) {
     // The last first: one key may have been asked about twice.
-    for turn in turns.iter().rev() {
+    for turn in turns.iter().rev().flatten() {
         if let (Some(entries), Some(at), Some(before)) = (&mut locked[turn.lock], turn.at, turn.before) {
             entries.restore(at, before);
         }

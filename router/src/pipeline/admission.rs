@@ -177,9 +177,8 @@ pub(super) struct OnRoute<'a, 'f, 'r> {
 /// mostly in no cache, and comes while the request is placed. `admission` is a new one.
 #[inline]
 pub(super) fn expect<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, admission: &mut Admission<'a>) {
-    // None of them is there twice.
-    for limit in who.on.as_ref().map_or(&[][..], |on| &on.route.limits.plans) {
-        who.gather(limit, table, admission);
+    if let Some(on) = &who.on {
+        who.gather(&on.route.limits.plans, table, admission);
     }
 }
 
@@ -211,29 +210,26 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
 }
 
 impl<'a> Who<'a, '_, '_> {
-    /// Adds the limits that are not among those that are asked.
-    fn gather_unknown(&self, limits: &'a [Arc<LimitPlan>], table: &impl Limiter, to: &mut Admission<'a>) {
+    /// Adds those limits that are not among those that are asked yet, with their own values. None of them is there twice.
+    fn gather(&self, limits: &'a [Arc<LimitPlan>], table: &impl Limiter, to: &mut Admission<'a>) {
+        let are_first = to.notices.is_empty() && to.paced.is_empty();
         for limit in limits {
-            if !to.knows(limit) {
-                self.gather(limit, table, to);
+            if !are_first && to.knows(limit) {
+                continue;
             }
-        }
-    }
-
-    /// Adds a limit to those that are asked, with its own values.
-    #[inline]
-    fn gather(&self, limit: &'a Arc<LimitPlan>, table: &impl Limiter, to: &mut Admission<'a>) {
-        let key = self.key(limit, limit.begin, &mut to.tenant);
-        to.by_cell += u32::from(limit.key.cell);
-        if limit.is_bandwidth {
-            return self.gather_paced(limit, key, to);
-        }
-        table.expect(key);
-        to.owes |= limit.owes;
-        let ask = Ask::new(key, &limit.quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
-        to.notices.push(Notice { limit, quota: &limit.quota, is_candidate: false, ask });
-        if let Some(candidate) = &limit.candidate {
-            self.gather_candidate(limit, candidate, table, to);
+            let key = self.key(limit, limit.begin, &mut to.tenant);
+            to.by_cell += u32::from(limit.key.cell);
+            if limit.is_bandwidth {
+                self.gather_paced(limit, key, to);
+                continue;
+            }
+            table.expect(key);
+            to.owes |= limit.owes;
+            let ask = Ask::new(key, &limit.quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
+            to.notices.push(Notice { limit, quota: &limit.quota, is_candidate: false, ask });
+            if let Some(candidate) = &limit.candidate {
+                self.gather_candidate(limit, candidate, table, to);
+            }
         }
     }
 
@@ -272,12 +268,12 @@ impl<'a> Who<'a, '_, '_> {
         to: &mut Admission<'a>,
     ) {
         let of_route = (to.notices.len(), to.paced.len());
-        self.gather_unknown(listener, table, to);
+        self.gather(listener, table, to);
         // The listener's come first.
         to.notices.rotate_left(of_route.0);
         to.paced.rotate_left(of_route.1);
         let Some(tenant) = tenant else { return };
-        self.gather_unknown(tenant.extra(), table, to);
+        self.gather(tenant.extra(), table, to);
         // With values of its own it would keep them, whatever becomes of a candidate.
         to.notices.retain(|notice| {
             let Some(own) = tenant.quota(notice.limit.id) else { return true };
@@ -328,6 +324,7 @@ impl<'a> Who<'a, '_, '_> {
         others.fold(key, |key, part| self.snapshot.keys.follow(key, self.part(part)))
     }
 
+    #[inline(never)]
     fn tenant(&self) -> KeyPart {
         let tenant = self.on.as_ref().and_then(|on| on.tenant);
         self.snapshot.keys.part(tenant.map_or(&b""[..], |tenant| tenant.id.as_bytes()))
@@ -368,6 +365,7 @@ impl<'a> Who<'a, '_, '_> {
     }
 
     /// The client's address; of an IPv6 address the /64, which is what one customer has.
+    #[inline(never)]
     fn client_network(&self) -> KeyPart {
         let (facts, seed) = (self.facts, &self.snapshot.keys);
         match forwarded::client_address(facts.headers, facts.peer, facts.trusted_proxies) {

@@ -36,30 +36,36 @@ fn cost_of(value: &[u8]) -> Option<u32> {
 #[derive(Debug)]
 pub(crate) struct Aftermath {
     worker: Rc<Worker>,
-    /// Of a limit that learns nothing.
-    permit: Option<Permit>,
-    /// What few requests owe.
-    more: Option<Box<More>>,
+    owed: Owed,
 }
 
-/// What a limit that learns nothing counts while the request lasts.
+#[derive(Debug)]
+enum Owed {
+    /// To a limit that learns nothing.
+    Permit(Permit),
+    /// What few requests owe.
+    More(Box<More>),
+}
+
+/// What a limit counts while the request lasts.
 #[derive(Debug, Clone, Copy)]
 struct Permit {
     key: KeyHash,
-    /// Not zero, as no request is free: so a permit takes no more room than its key does.
+    /// Not zero, as no request is free: so what is owed takes no more room than a key does.
     cost: NonZeroU32,
 }
 
-/// What is owed to limits that look at the answer, and permits beyond the first.
+/// All that is owed to limits that look at the answer and others.
 #[derive(Debug)]
 struct More {
     /// When the request could be sent on.
     began: Nanos,
-    permits: Vec<Permit>,
+    /// Of limits that learn nothing.
+    permits: SmallVec<[Permit; 2]>,
     /// Permits of limits that learn from how the request went.
-    learning: SmallVec<[Owed; 1]>,
+    learning: SmallVec<[Taken; 1]>,
     /// With the header that says what the request cost.
-    charges: Vec<(Owed, HeaderName)>,
+    charges: Vec<(Taken, HeaderName)>,
     /// What the answer is slowed down by.
     paced: Vec<Paced>,
     answered: Answered,
@@ -67,7 +73,7 @@ struct More {
 
 /// What was taken of a limit.
 #[derive(Debug)]
-struct Owed {
+struct Taken {
     quota: Arc<QuotaPlan>,
     permit: Permit,
 }
@@ -75,59 +81,30 @@ struct Owed {
 impl Aftermath {
     /// What a request that was admitted owes, if anything.
     #[inline]
-    pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Self> {
-        let owes = !admission.refused && (admission.owes || !admission.paced.is_empty());
-        owes.then(|| Self::new(worker, admission, now))
-    }
-
-    #[inline]
-    fn new(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Self {
-        let mut own = Self { worker: Rc::clone(worker), permit: None, more: None };
-        if !admission.paced.is_empty() {
-            own.more(now).paced = admission.paced.iter().map(Paced::new).collect();
+    pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Box<Self>> {
+        if admission.refused || (!admission.owes && admission.paced.is_empty()) {
+            return None;
         }
-        for notice in admission.taken().filter(|notice| notice.limit.owes) {
-            let permit =
-                Permit { key: notice.ask.key, cost: NonZeroU32::new(notice.limit.cost).unwrap_or(NonZeroU32::MIN) };
-            if own.permit.is_none() && notice.ask.limit.only_holds_permits() {
-                own.permit = Some(permit);
-            } else {
-                own.owe_more(notice, permit, now);
+        let mut owing = admission.taken().filter(|notice| notice.limit.owes);
+        let owed = match (owing.next(), owing.next()) {
+            (Some(notice), None) if admission.paced.is_empty() && notice.ask.limit.only_holds_permits() => {
+                Owed::Permit(Permit::of(notice))
             }
-        }
-        own
+            (_, _) => Owed::More(More::of(admission, now)),
+        };
+        Some(Box::new(Self { worker: Rc::clone(worker), owed }))
     }
 
-    #[cold]
-    fn owe_more(&mut self, notice: &Notice<'_>, permit: Permit, now: Nanos) {
-        let (quota, more) = (notice.quota, self.more(now));
-        let owed = || Owed { quota: Arc::clone(quota), permit };
-        if quota.prepared.learns() {
-            more.learning.push(owed());
-        } else if quota.prepared.holds_permits() {
-            more.permits.push(permit);
-        } else if let Some(header) = &notice.limit.document.cost.response_header {
-            more.charges.push((owed(), header.clone()));
+    fn more(&mut self) -> Option<&mut More> {
+        match &mut self.owed {
+            Owed::Permit(_) => None,
+            Owed::More(more) => Some(more),
         }
-    }
-
-    #[cold]
-    fn more(&mut self, now: Nanos) -> &mut More {
-        self.more.get_or_insert_with(|| {
-            Box::new(More {
-                began: now,
-                permits: Vec::new(),
-                learning: SmallVec::new(),
-                charges: Vec::new(),
-                paced: Vec::new(),
-                answered: Answered { took_nanos: None, served: false, counts: false },
-            })
-        })
     }
 
     /// The request has waited for its turn, which says nothing about the upstream.
     pub(super) fn begins(&mut self, now: Nanos) {
-        if let Some(more) = &mut self.more {
+        if let Some(more) = self.more() {
             more.began = now;
         }
     }
@@ -135,14 +112,16 @@ impl Aftermath {
     /// The upstream's answer has begun: limits learn how long that took since it had the whole request, at `had_all`, and
     /// what the request cost.
     pub(super) fn answer_begins(&mut self, status: StatusCode, fields: &Fields, had_all: Nanos) {
-        if let Some(more) = self.more.as_mut().filter(|more| more.looks_at_head()) {
+        if let Owed::More(more) = &mut self.owed
+            && more.looks_at_head()
+        {
             more.answer_begins(&self.worker.shared.limits, status, fields, had_all);
         }
     }
 
     /// There will be no answer of the upstream's. Where that is the client's fault, nothing is learned of it.
     pub(super) fn fails(&mut self, reject: Reject) {
-        let Some(more) = self.more.as_mut().filter(|more| !more.learning.is_empty()) else { return };
+        let Some(more) = self.more().filter(|more| !more.learning.is_empty()) else { return };
         if !reject.is_of_the_client() {
             let took_nanos = Some(clock::now().0.saturating_sub(more.began.0));
             more.answered = Answered { took_nanos, served: false, counts: true };
@@ -152,12 +131,43 @@ impl Aftermath {
     /// What the answer is slowed down by, if anything.
     #[inline]
     pub(crate) fn take_pace(&mut self) -> Option<(Rc<Worker>, Vec<Paced>)> {
-        let more = self.more.as_mut().filter(|more| !more.paced.is_empty())?;
-        Some((Rc::clone(&self.worker), std::mem::take(&mut more.paced)))
+        let paced = std::mem::take(&mut self.more()?.paced);
+        (!paced.is_empty()).then(|| (Rc::clone(&self.worker), paced))
+    }
+}
+
+impl Permit {
+    fn of(notice: &Notice<'_>) -> Self {
+        Self { key: notice.ask.key, cost: NonZeroU32::new(notice.limit.cost).unwrap_or(NonZeroU32::MIN) }
     }
 }
 
 impl More {
+    /// All that a request owes.
+    #[cold]
+    fn of(admission: &Admission<'_>, now: Nanos) -> Box<Self> {
+        let mut own = Box::new(Self {
+            began: now,
+            permits: SmallVec::new(),
+            learning: SmallVec::new(),
+            charges: Vec::new(),
+            paced: admission.paced.iter().map(Paced::new).collect(),
+            answered: Answered { took_nanos: None, served: false, counts: false },
+        });
+        for notice in admission.taken().filter(|notice| notice.limit.owes) {
+            let (quota, permit) = (notice.quota, Permit::of(notice));
+            let taken = || Taken { quota: Arc::clone(quota), permit };
+            if quota.prepared.learns() {
+                own.learning.push(taken());
+            } else if quota.prepared.holds_permits() {
+                own.permits.push(permit);
+            } else if let Some(header) = &notice.limit.document.cost.response_header {
+                own.charges.push((taken(), header.clone()));
+            }
+        }
+        own
+    }
+
     /// Whether the head of the answer says anything to a limit.
     fn looks_at_head(&self) -> bool {
         !self.learning.is_empty() || !self.charges.is_empty()
@@ -168,7 +178,7 @@ impl More {
         self.began = self.began.max(had_all);
         let took_nanos = Some(now.0.saturating_sub(self.began.0));
         self.answered = Answered { took_nanos, served: !status.is_server_error(), counts: true };
-        for (Owed { quota, permit }, header) in self.charges.drain(..) {
+        for (Taken { quota, permit }, header) in self.charges.drain(..) {
             let Some(cost) = fields.get(header.as_str()).and_then(cost_of) else { continue };
             let more = i64::from(cost) - i64::from(permit.cost.get());
             if more != 0 {
@@ -187,7 +197,7 @@ impl More {
             return;
         }
         let now = clock::now().0;
-        for Owed { quota, permit } in &self.learning {
+        for Taken { quota, permit } in &self.learning {
             limits.release(permit.key, &quota.prepared, permit.cost.get(), self.answered, now);
         }
     }
@@ -196,11 +206,9 @@ impl More {
 impl Drop for Aftermath {
     fn drop(&mut self) {
         let limits = &self.worker.shared.limits;
-        if let Some(Permit { key, cost }) = self.permit {
-            limits.give_back(key, cost.get());
-        }
-        if let Some(more) = &self.more {
-            more.release(limits);
+        match &self.owed {
+            Owed::Permit(permit) => limits.give_back(permit.key, permit.cost.get()),
+            Owed::More(more) => more.release(limits),
         }
     }
 }

@@ -284,14 +284,21 @@ fn find<'k, T: Default>(
     shared: &Mutex<Vec<(u32, Arc<T>)>>,
     id: u32,
 ) -> Option<&'k T> {
+    if known.get(id as usize).is_none_or(Option::is_none) {
+        make(known, shared, id);
+    }
+    known.get(id as usize)?.as_deref()
+}
+
+#[cold]
+fn make<T: Default>(known: &mut Vec<Option<Arc<T>>>, shared: &Mutex<Vec<(u32, Arc<T>)>>, id: u32) {
     let index = id as usize;
     if known.len() <= index {
         known.resize_with(index + 1, || None);
     }
-    let made = || {
+    if let Some(slot) = known.get_mut(index) {
         let made = Arc::<T>::default();
         shared.lock().unwrap_or_else(PoisonError::into_inner).push((id, Arc::clone(&made)));
-        made
-    };
-    known.get_mut(index).map(|slot| &**slot.get_or_insert_with(made))
+        *slot = Some(made);
+    }
 }

@@ -85,7 +85,7 @@ pub(crate) struct Switched {
 
 impl ResponseBody {
     pub(crate) fn own(bytes: Bytes, connection: Rc<Connection>, mut record: Record) -> Self {
-        let pace = record.aftermath.as_mut().and_then(Pace::new);
+        let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
         Self { source: Source::Own(bytes), pace, web: None, record, connection }
     }
 
@@ -95,7 +95,7 @@ impl ResponseBody {
         connection: Rc<Connection>,
         mut record: Record,
     ) -> Self {
-        let pace = record.aftermath.as_mut().and_then(Pace::new);
+        let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
         let source = Source::Upstream { lease, stall, waiting: None };
         let mut body = Self { source, pace, web: None, record, connection };
         body.release_if_over();
@@ -104,7 +104,7 @@ impl ResponseBody {
 
     /// No body: the connection is a tunnel from now on.
     pub(crate) fn switched(switched: Switched, connection: Rc<Connection>, mut record: Record) -> Self {
-        let pace = record.aftermath.as_mut().and_then(Pace::new);
+        let pace = record.aftermath.as_mut().and_then(|aftermath| Pace::new(aftermath));
         Self { source: Source::Switched(Box::new(switched)), pace, web: None, record, connection }
     }
 
