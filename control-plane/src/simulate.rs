@@ -12,7 +12,7 @@ pub mod summary;
 pub mod tally;
 pub mod trace;
 
-use gridrouter::limit::key::KeyHash;
+use gridrouter::limit::key::{KeyHash, KeySeed};
 use gridrouter::limit::table::LimitTable;
 use gridrouter::limit::{Answered, NEVER, Outcome, Prepared};
 use gridrouter_config::model::Algorithm;
@@ -84,6 +84,9 @@ impl Decision {
 pub struct Simulation {
     limit: Prepared,
     table: LimitTable,
+    keys: KeySeed,
+    /// What all keys begin with.
+    begin: KeyHash,
     /// What an arrival costs that does not say.
     cost: u32,
 }
@@ -91,7 +94,8 @@ pub struct Simulation {
 impl Simulation {
     /// A limit that has counted nothing yet, and what an arrival costs that does not say.
     pub fn new(algorithm: &Algorithm, cost: u32) -> Self {
-        Self { limit: Prepared::new(algorithm), table: LimitTable::new(BUDGET_BYTES), cost: cost.max(1) }
+        let (table, keys) = (LimitTable::new(BUDGET_BYTES), KeySeed::default());
+        Self { limit: Prepared::new(algorithm), table, begin: keys.limit(0), keys, cost: cost.max(1) }
     }
 
     /// Lets something happen. What arrives is decided on.
@@ -108,7 +112,7 @@ impl Simulation {
     }
 
     fn key(&self, key: &str) -> KeyHash {
-        self.table.key(0, key.as_bytes())
+        self.begin.plus(self.keys.part(key.as_bytes()))
     }
 
     fn decide(&self, key: KeyHash, at_ns: u64, cost: u32) -> Decision {

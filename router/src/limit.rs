@@ -288,7 +288,7 @@ impl State {
             (Before::FixedWindow(before), state) => *state = Self::FixedWindow(before),
             (Before::Concurrency(before), state) => *state = Self::Concurrency(before),
             (Before::SlidingWindow(before), Self::SlidingWindow(state)) => state.restore(before),
-            // Nobody has had the state since.
+            // No request asks about one key under two limits.
             (Before::SlidingWindow(_), _) => {}
         }
     }

@@ -30,16 +30,21 @@ impl KeySeed {
     #[inline]
     pub fn part(&self, bytes: &[u8]) -> KeyPart {
         let hash = xxh3_128_with_seed(bytes, self.bytes);
-        KeyPart([hash as u64, (hash >> 64) as u64])
+        // Each half of a key depends on all of the hash: whose first halves are the same are told apart.
+        KeyPart(self.follow(self.nothing(), KeyPart([hash as u64, (hash >> 64) as u64])).0)
     }
 
     /// What a key has of a number.
     #[inline]
     pub fn number(&self, kind: Number, number: u64) -> KeyPart {
-        let begin = KeyHash([self.bytes, self.bytes.rotate_left(32)]);
-        let (once, kind) = (self.follow(begin, KeyPart([number, kind as u64])), kind as u64);
+        let kind = kind as u64;
+        let once = self.follow(self.nothing(), KeyPart([number, kind]));
         // Once is too little: sums of two such would be the same too often.
         KeyPart(self.follow(once, KeyPart([kind, kind])).0)
+    }
+
+    fn nothing(&self) -> KeyHash {
+        KeyHash([self.bytes, self.bytes.rotate_left(32)])
     }
 
     /// The key of a limit that counts all that it meets as one, to which parts are added. The id must be the same for a

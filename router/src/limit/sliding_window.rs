@@ -136,7 +136,7 @@ impl State {
         match (before, self) {
             (Before::Log(before), Self::Log(Some(log))) => log.restore(before),
             (Before::Counter(before), state) => *state = Self::Counter(before),
-            // Nobody has had the state since.
+            // No request asks about one key under two limits.
             (Before::Log(_), Self::Log(None) | Self::Counter(_)) => {}
         }
     }

@@ -78,7 +78,8 @@ impl LimitTable {
     }
 
     /// Decides on one request and counts it in every limit if all those that are enforced admit it, and in those that
-    /// are not if they would. Returns whether it is admitted. `now` is in nanoseconds since an epoch of the process.
+    /// are not if they would. Returns whether it is admitted. `now` is in nanoseconds since an epoch of the process. A key may be
+    /// there twice if its limit is the same.
     pub fn check<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
         match asks {
             [] => true,
@@ -136,7 +137,7 @@ impl LimitTable {
                 entries.ask(ask, now, turn.insert(Turn { shard, lock, at: None, before: None }), &mut said);
             }
         }
-        if said.refused || !said.is_over {
+        if said.refused || !said.is_done {
             self.settle(asks, &mut locked, turns, said, now);
         }
         Some(!said.refused)
@@ -178,7 +179,7 @@ impl LimitTable {
         if said.refused {
             undo(locked, turns);
         }
-        if said.is_over {
+        if said.is_done {
             return;
         }
         let all = || (0..).zip(turns).filter_map(|(number, turn)| Some((number, turn.as_ref()?)));
@@ -296,13 +297,13 @@ struct Turn {
 struct Said {
     /// One that is enforced refuses.
     refused: bool,
-    /// All was taken that is to be taken, and no state has grown.
-    is_over: bool,
+    /// All was taken that is to be taken, and there is room for it.
+    is_done: bool,
 }
 
 impl Default for Said {
     fn default() -> Self {
-        Self { refused: false, is_over: true }
+        Self { refused: false, is_done: true }
     }
 }
 

@@ -51,7 +51,7 @@ enum Owed {
 #[derive(Debug, Clone, Copy)]
 struct Permit {
     key: KeyHash,
-    /// Not zero, as no request is free: so what is owed takes no more room than a key does.
+    /// Not zero, as no request is free: so what is owed takes no more room than a permit does.
     cost: NonZeroU32,
 }
 

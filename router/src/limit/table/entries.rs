@@ -2,8 +2,8 @@
 //! room.
 //!
 //! A key that comes to a full shard puts another out. Entries that follow a random place are looked at for one that says
-//! no more than a fresh one; then for one that was used only once, which is what keys of a flood are; then the one that
-//! counts the fewest requests goes, because those are handed out once more. So a flood of new keys puts out its own kind,
+//! no more than a fresh one; then for one that was used only once, which is what keys of a flood are. Where all are in use, other
+//! places are looked at; at last the one that counts the fewest requests goes, because those are handed out once more. So a flood of new keys puts out its own kind,
 //! and not those in use. Requests are compared and not times, so that a flood on a slow limit does not put out the keys
 //! of a fast one.
 
@@ -15,8 +15,8 @@ use crate::limit::{Before, Prepared, State, Verdict};
 
 /// Entries looked at to find a good one to put out.
 const SAMPLE: usize = 16;
-/// Entries looked at when every one of those is in use.
-const WIDE_SAMPLE: usize = 64;
+/// How often, when every one of those is in use.
+const SAMPLES: usize = 8;
 /// Entries put out by one check at the most: so none takes long, and more than a state can grow by is freed in the mean.
 const AT_ONCE: usize = 4;
 /// Set in an entry's key when it was used again after it came: a bit by which no place is found.
@@ -117,16 +117,16 @@ impl Entries {
         turn.at = self.find(ask.key.halves());
         if let Some(entry) = turn.at.and_then(|at| self.slots.at(at)) {
             entry.is_used();
-            let (bytes, heap_bytes) = (self.heap_bytes, &mut self.heap_bytes);
-            turn.before = ask.limit.check_undoably(&mut entry.state, heap_bytes, now, ask.cost, &mut ask.verdict);
+            let (state, heap_bytes) = (&mut entry.state, &mut self.heap_bytes);
+            turn.before = ask.limit.check_undoably(state, heap_bytes, now, ask.cost, &mut ask.verdict);
             if turn.before.is_none() {
-                ask.verdict = ask.limit.ask(&mut entry.state, heap_bytes, now, ask.cost);
-                said.is_over = false;
+                ask.verdict = ask.limit.ask(state, heap_bytes, now, ask.cost);
+                said.is_done = false;
             }
-            said.is_over &= self.heap_bytes <= bytes;
+            said.is_done &= !(ask.limit.keeps_more() && self.is_over());
         } else {
             ask.verdict = ask.limit.ask_anew(now, ask.cost);
-            said.is_over = false;
+            said.is_done = false;
         }
         said.refused |= ask.enforced && !ask.verdict.admits();
     }
@@ -253,25 +253,31 @@ impl Entries {
         }
     }
 
-    /// Puts out one entry of those that follow a random place.
+    /// Puts out one entry of those that follow a random place, or another one where all of those are in use. Of equals any goes,
+    /// and not the first: one that follows many in use would go sooner, until none but those in use were left around them.
     fn evict(&mut self, random: usize, now: u64) {
-        let mut victim: Option<(Place, (bool, u64))> = None;
+        let mut victim: Option<(Place, (bool, u64, u64))> = None;
         let mut looked_at: SmallVec<[Place; SAMPLE]> = SmallVec::new();
-        for (number, (at, entry)) in self.slots.from(random).take(WIDE_SAMPLE).enumerate() {
-            let used = entry.state.used(now);
-            let rank = (used > 0 && entry.is_used_again(), used);
-            if number < SAMPLE {
+        let mut begin = random;
+        for _ in 0..SAMPLES {
+            looked_at.clear();
+            for (at, entry) in self.slots.from(begin).take(SAMPLE) {
+                let used = entry.state.used(now);
+                let rank = (used > 0 && entry.is_used_again(), used, entry.hash() ^ (random as u64) << 31);
                 looked_at.push(at);
+                if victim.is_none_or(|(_, lowest)| rank < lowest) {
+                    victim = Some((at, rank));
+                }
+                if used == 0 {
+                    break;
+                }
             }
-            if victim.is_none_or(|(_, lowest)| rank < lowest) {
-                victim = Some((at, rank));
-            }
-            // Beyond the sample, the first that is not in use will do.
-            if used == 0 || (number + 1 >= SAMPLE && victim.is_some_and(|(_, (in_use, _))| !in_use)) {
+            if victim.is_none_or(|(_, (in_use, ..))| !in_use) {
                 break;
             }
+            begin = begin.wrapping_mul(0x9e37_79b9).rotate_left(16) ^ random;
         }
-        let Some((at, (in_use, used))) = victim else { return };
+        let Some((at, (in_use, used, _))) = victim else { return };
         if in_use {
             // They were all used again at some time; who is not again from now on is the next to go.
             for at in looked_at {
