@@ -29,7 +29,7 @@ use crate::balance::smooth_weighted_round_robin::{PeerConfig, Policy};
 use crate::http::fields::TwoLines;
 use crate::limit::Prepared;
 use crate::limit::headers::Label;
-use crate::limit::key::{KeyHash, KeyPart, KeySeed};
+use crate::limit::key::{KeyHash, KeySeed};
 use crate::placement::Assignment;
 use crate::proxy_protocol::Version;
 use crate::routing::RouteTable;
@@ -115,8 +115,6 @@ pub struct RoutePlan {
     pub document: Arc<model::Route>,
     /// Its stable number.
     pub id: u32,
-    /// What keys of limits have of it.
-    pub key: KeyPart,
     /// Whether it has a [`replaced_prefix`].
     pub rewrites: bool,
     /// Where the tenant's id is found, if the route has tenants.

@@ -332,7 +332,8 @@ impl<'a> Who<'a, '_, '_> {
 
     #[inline]
     fn route(&self) -> KeyPart {
-        self.on.as_ref().map_or_else(|| self.snapshot.keys.number(Number::NoRoute, 0), |on| on.route.key)
+        let (kind, number) = self.on.as_ref().map_or((Number::NoRoute, 0), |on| (Number::Route, on.route.id.into()));
+        self.snapshot.keys.number(kind, number)
     }
 
     /// What the request has of a part; that of no bytes for what it lacks.

@@ -18,7 +18,6 @@ use super::{
     ActionPlan, CellPlan, ForwardPlan, GridPlan, LimitPlans, ListenerPlan, RoutePlan, Snapshot, Tenants,
     replaced_prefix,
 };
-use crate::limit::key::Number;
 use crate::placement::ring::{self, Candidate};
 use crate::routing::RouteTable;
 
@@ -259,11 +258,9 @@ fn route_plan(
             content_type: fixed.content_type.clone(),
         },
     };
-    let id = names.routes.of(text(&route.name));
     Some(RoutePlan {
         document: Arc::clone(route),
-        id,
-        key: names.keys.number(Number::Route, id.into()),
+        id: names.routes.of(text(&route.name)),
         rewrites: replaced_prefix(&route.action).is_some(),
         tenant: route.tenant.as_ref().map(|rule| shared.rule(rule)),
         action,
