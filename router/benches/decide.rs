@@ -272,6 +272,7 @@ fn live(snapshot: &Snapshot, limits: &LimitTable, asked: &mut Asked, now: u64) {
     let facts = Facts {
         listener: 0,
         peer: PEER,
+        peer_network: snapshot.keys.network(PEER),
         trusted_proxies: &[],
         method: &Method::GET,
         headers: &asked.headers,

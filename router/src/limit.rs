@@ -230,20 +230,26 @@ algorithms! {
     Bandwidth in bandwidth,
 }
 
-/// What undoes that something was taken of a state under the same lock, of the algorithms that are asked most: what was
-/// counted before, up to date.
+/// What undoes that something was taken of a state under the same lock: what there was before, in the state's own terms.
 #[derive(Debug, Clone, Copy)]
-enum Before {
-    TokenBucket(token_bucket::State),
-    LeakyBucketMeter(leaky_bucket_meter::State),
-    SlidingWindow(sliding_window::Before),
-    FixedWindow(fixed_window::State),
-    Concurrency(concurrency::State),
-}
+struct Before([u64; 2]);
 
 impl Prepared {
-    /// As `check`, for the algorithms of [`Before`]; nothing for others, and where the state is another's. To ask and to
-    /// take later costs as much again.
+    /// Whether what is taken can be undone, mostly: see [`Before`].
+    #[inline]
+    pub fn is_undoable(&self) -> bool {
+        match self {
+            Self::TokenBucket(_)
+            | Self::LeakyBucketMeter(_)
+            | Self::SlidingWindow(_)
+            | Self::FixedWindow(_)
+            | Self::Concurrency(_) => true,
+            Self::LeakyBucketQueue(_) | Self::WarmUp(_) | Self::AdaptiveConcurrency(_) | Self::Bandwidth(_) => false,
+        }
+    }
+
+    /// As `check`, with what undoes it; nothing where that cannot be, and where the state is another algorithm's. To ask and
+    /// to take later costs as much again.
     #[inline]
     fn check_undoably(
         &self,
@@ -251,28 +257,25 @@ impl Prepared {
         heap_bytes: &mut usize,
         now: u64,
         cost: u32,
-        verdict: &mut Verdict,
-    ) -> Option<Before> {
+    ) -> Option<(Verdict, Before)> {
         macro_rules! check {
-            ($name:ident, $limit:ident, $state:ident) => {{
-                *verdict = $limit.ask($state, now, cost);
-                let before = Before::$name(*$state);
+            ($limit:ident, $state:ident) => {{
+                let verdict = $limit.ask($state, now, cost);
+                let before = $state.before();
                 if verdict.admits() {
                     $limit.take($state, now, cost);
                 }
-                Some(before)
+                Some((verdict, before))
             }};
         }
         match (self, state) {
-            (Self::TokenBucket(limit), State::TokenBucket(state)) => check!(TokenBucket, limit, state),
-            (Self::LeakyBucketMeter(limit), State::LeakyBucketMeter(state)) => check!(LeakyBucketMeter, limit, state),
-            (Self::FixedWindow(limit), State::FixedWindow(state)) => check!(FixedWindow, limit, state),
-            (Self::Concurrency(limit), State::Concurrency(state)) => check!(Concurrency, limit, state),
+            (Self::TokenBucket(limit), State::TokenBucket(state)) => check!(limit, state),
+            (Self::LeakyBucketMeter(limit), State::LeakyBucketMeter(state)) => check!(limit, state),
+            (Self::FixedWindow(limit), State::FixedWindow(state)) => check!(limit, state),
+            (Self::Concurrency(limit), State::Concurrency(state)) => check!(limit, state),
             (Self::SlidingWindow(limit), State::SlidingWindow(state)) => {
                 let check = |state: &mut _| limit.check_undoably(state, now, cost);
-                let (said, before) = counted(state, sliding_window::State::heap_bytes, heap_bytes, check)?;
-                *verdict = said;
-                Some(Before::SlidingWindow(before))
+                counted(state, sliding_window::State::heap_bytes, heap_bytes, check)
             }
             (_, _) => None,
         }
@@ -280,20 +283,19 @@ impl Prepared {
 }
 
 impl State {
-    /// Undoes what was taken since.
-    fn restore(&mut self, before: Before) {
-        match (before, &mut *self) {
-            (Before::TokenBucket(before), state) => *state = Self::TokenBucket(before),
-            (Before::LeakyBucketMeter(before), state) => *state = Self::LeakyBucketMeter(before),
-            (Before::FixedWindow(before), state) => *state = Self::FixedWindow(before),
-            (Before::Concurrency(before), state) => *state = Self::Concurrency(before),
-            (Before::SlidingWindow(before), Self::SlidingWindow(state)) => state.restore(before),
-            // No request asks about one key under two limits.
-            (Before::SlidingWindow(_), _) => {}
+    /// Undoes that so much was taken since.
+    fn restore(&mut self, before: Before, cost: u32) {
+        match self {
+            Self::TokenBucket(state) => state.restore(before),
+            Self::LeakyBucketMeter(state) => state.restore(before),
+            Self::FixedWindow(state) => state.restore(before),
+            Self::Concurrency(state) => state.restore(before),
+            Self::SlidingWindow(state) => state.restore(before, cost),
+            // Nothing of these is taken in that way.
+            Self::LeakyBucketQueue(_) | Self::WarmUp(_) | Self::AdaptiveConcurrency(_) | Self::Bandwidth(_) => {}
         }
     }
 
-    /// Permits that are out, of those who count them.
     fn held(&mut self) -> Option<&mut u32> {
         match self {
             Self::Concurrency(state) => Some(&mut state.held),

@@ -168,6 +168,7 @@ fn begin(
     let facts = Facts {
         listener,
         peer: connection.origin.peer.ip(),
+        peer_network: connection.origin.network,
         trusted_proxies: snapshot.listener(listener).map_or(&[], |plan| &plan.document.trusted_proxies),
         method: &head.method,
         headers: &head.fields,

@@ -218,6 +218,12 @@ pub struct LimitPlans {
     pub plans: Box<[Arc<LimitPlan>]>,
     /// Whether clients are told of all of them, always, and in the new fields only.
     pub(crate) always_told: bool,
+    /// Whether a request may [pass](crate::limit::table::LimitTable::pass) them all at once.
+    pub(crate) may_pass: bool,
+    /// Which of them holds a permit while the request lasts, where they may be passed so.
+    pub(crate) permit: Option<usize>,
+    /// What their keys are made of, together.
+    pub(crate) key: KeyPlan,
 }
 
 /// A limit. What every request needs of it comes first and is one cache line: limits are many, and what is not used for
@@ -256,7 +262,7 @@ pub struct LimitPlan {
 }
 
 /// What a limit's key is made of: the parts that are most in use, and whether there are others.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "a set of parts, each looked at alone")]
 pub struct KeyPlan {
     /// The tenant.

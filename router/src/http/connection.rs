@@ -23,6 +23,7 @@ use crate::http1::body::Decoder;
 use crate::http1::wire::Wire;
 use crate::http2::receiving::Receiving;
 use crate::http2::session::Session;
+use crate::limit::key::{KeyPart, KeySeed};
 use crate::listener::wheel::Alarm;
 use crate::listener::worker::Worker;
 use crate::pipeline::fencing::UnderWay;
@@ -37,8 +38,16 @@ const MAX_AHEAD: usize = 32 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) peer: SocketAddr,
+    /// What keys of limits have of the peer's address.
+    pub(crate) network: KeyPart,
     /// The listener's position in the process: stable while it exists.
     pub(crate) listener: u32,
+}
+
+impl Origin {
+    pub(crate) fn new(peer: SocketAddr, listener: u32, keys: &KeySeed) -> Self {
+        Self { peer, network: keys.network(peer.ip().to_canonical()), listener }
+    }
 }
 
 /// The state of one client connection, shared by its task and its requests. A stream of HTTP/2 is a connection of one request,

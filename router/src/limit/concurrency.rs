@@ -3,7 +3,7 @@
 
 use gridrouter_config::model;
 
-use super::{NEVER, Outcome, Policy, Unit, Verdict};
+use super::{Before, NEVER, Outcome, Policy, Unit, Verdict};
 
 /// What a client is told to wait for when every permit is taken: nobody knows when one will be free.
 const RETRY_NANOS: u64 = 1_000_000_000;
@@ -63,6 +63,16 @@ pub(super) struct State {
 impl State {
     /// Permits that are out are the last thing to be forgotten: they would be handed out twice, and for as long as
     /// their requests last.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]
+    #[inline]
+    pub(super) fn before(&self) -> Before {
+        Before([self.held.into(), 0])
+    }
+
+    pub(super) fn restore(&mut self, Before([held, _]): Before) {
+        self.held = held as u32;
+    }
+
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]
     pub(super) fn used(&self, _now: u64) -> u64 {
         if self.held == 0 { 0 } else { (1 << 32) + u64::from(self.held) }

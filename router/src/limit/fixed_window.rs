@@ -7,7 +7,7 @@
 
 use gridrouter_config::model;
 
-use super::{NEVER, Outcome, Policy, Unit, Verdict};
+use super::{Before, NEVER, Outcome, Policy, Unit, Verdict};
 
 /// A fixed window's values, prepared.
 #[derive(Debug)]
@@ -85,6 +85,16 @@ impl State {
 
     fn is_over(&self, now: u64) -> bool {
         now >= self.ends()
+    }
+
+    /// What is taken changes no more than this.
+    #[inline]
+    pub(super) fn before(&self) -> Before {
+        Before([self.count.into(), 0])
+    }
+
+    pub(super) fn restore(&mut self, Before([count, _]): Before) {
+        self.count = count as u32;
     }
 
     pub(super) fn used(&self, now: u64) -> u64 {

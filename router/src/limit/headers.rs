@@ -69,6 +69,7 @@ pub fn remaining(label: &Label, remaining: u64, window_nanos: u64, to: &mut Vec<
 }
 
 /// What [`remaining`] writes after the label.
+#[inline]
 pub fn what_is_left(remaining: u64, window_nanos: u64, to: &mut Vec<u8>) {
     number(remaining.min(LARGEST), to);
     if window_nanos != NEVER {
@@ -84,6 +85,7 @@ pub fn window_nanos(verdict: &Verdict) -> u64 {
 /// The most bytes that [`what_is_left`] writes: 15 digits, and a semicolon, a letter, an equals sign and 15 digits.
 pub const LONGEST: usize = 33;
 
+#[inline]
 fn parameter(name: [u8; 3], value: u64, to: &mut Vec<u8>) {
     to.extend_from_slice(&name);
     number(value, to);

@@ -1,6 +1,7 @@
 //! What a limit counts apart, as a hash.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
@@ -41,6 +42,15 @@ impl KeySeed {
         let once = self.follow(self.nothing(), KeyPart([number, kind]));
         // Once is too little: sums of two such would be the same too often.
         KeyPart(self.follow(once, KeyPart([kind, kind])).0)
+    }
+
+    /// What keys have of a client's address: all of it, or the /64 of IPv6, which is what one customer has.
+    #[inline]
+    pub fn network(&self, client: IpAddr) -> KeyPart {
+        match client {
+            IpAddr::V4(ip) => self.number(Number::Ipv4, ip.to_bits().into()),
+            IpAddr::V6(ip) => self.number(Number::Ipv6, (ip.to_bits() >> 64) as u64),
+        }
     }
 
     fn nothing(&self) -> KeyHash {
@@ -84,7 +94,7 @@ pub enum Number {
 
 /// What a key has of one of the things that it is made of: a hash of 128 bits, which serves all limits that count by the
 /// same thing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct KeyPart([u64; 2]);
 
 /// The hash of a limit and of what it counts apart: 128 bits, seeded at random in each process, so that nobody outside

@@ -12,7 +12,7 @@
 
 use gridrouter_config::model;
 
-use super::{NEVER, Outcome, Policy, Unit, Verdict};
+use super::{Before, NEVER, Outcome, Policy, Unit, Verdict};
 
 /// How far a clock may go back and still give no credit, as in nginx.
 const BACKWARDS_MILLIS: i64 = 60_000;
@@ -161,6 +161,16 @@ pub(super) struct State {
 impl State {
     fn new(excess: i64, last: i64, rate: i64) -> Self {
         Self { excess, last, rate: stored(rate) }
+    }
+
+    /// What is taken, at the rate that the state is of, changes no more than this.
+    #[inline]
+    pub(super) fn before(&self) -> Before {
+        Before([self.excess.cast_unsigned(), self.last.cast_unsigned()])
+    }
+
+    pub(super) fn restore(&mut self, Before([excess, last]): Before) {
+        (self.excess, self.last) = (excess.cast_signed(), last.cast_signed());
     }
 
     pub(super) fn used(&self, now: u64) -> u64 {

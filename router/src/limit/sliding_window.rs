@@ -11,7 +11,7 @@ use gridrouter_config::model::SlidingWindowMethod;
 
 use self::counter::Counter;
 use self::log::Log;
-use super::{Outcome, Policy, Unit, Verdict};
+use super::{Before, Outcome, Policy, Unit, Verdict};
 
 /// A sliding window's values, prepared.
 #[derive(Debug)]
@@ -70,19 +70,19 @@ impl SlidingWindow {
         match (self.method, state) {
             (SlidingWindowMethod::Log, State::Log(Some(log))) => {
                 log.expire(self.window, now);
-                let (verdict, before) = (log.ask(self.window, now, cost), log.before()?);
+                let (verdict, before) = (log.ask(self.window, now, cost), log.before(self.window, now)?);
                 if verdict.admits() {
                     log.add(self.window, now, u64::from(cost));
                 }
-                Some((verdict, Before::Log(before)))
+                Some((verdict, before))
             }
             (SlidingWindowMethod::Counter, State::Counter(counter)) => {
                 counter.turn_over(self.window, now);
-                let (verdict, before) = (counter.ask(self.window, now, cost), *counter);
+                let (verdict, before) = (counter.ask(self.window, now, cost), counter.before());
                 if verdict.admits() {
                     counter.add(u64::from(cost));
                 }
-                Some((verdict, Before::Counter(before)))
+                Some((verdict, before))
             }
             (SlidingWindowMethod::Log | SlidingWindowMethod::Counter, State::Log(_) | State::Counter(_)) => None,
         }
@@ -123,21 +123,13 @@ pub(super) enum State {
     Counter(Counter),
 }
 
-/// What undoes that something was taken.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Before {
-    Log(log::Before),
-    Counter(Counter),
-}
-
 impl State {
-    /// Undoes what was taken since.
-    pub(super) fn restore(&mut self, before: Before) {
-        match (before, self) {
-            (Before::Log(before), Self::Log(Some(log))) => log.restore(before),
-            (Before::Counter(before), state) => *state = Self::Counter(before),
-            // No request asks about one key under two limits.
-            (Before::Log(_), Self::Log(None) | Self::Counter(_)) => {}
+    /// Undoes that so much was taken since.
+    pub(super) fn restore(&mut self, before: Before, cost: u32) {
+        match self {
+            Self::Log(Some(log)) => log.restore(before, cost),
+            Self::Counter(counter) => counter.restore(before),
+            Self::Log(None) => {}
         }
     }
 

@@ -9,16 +9,19 @@
 //! `entries`.
 
 mod entries;
+mod pass;
 mod slots;
 
 use std::num::NonZeroUsize;
 
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use self::entries::Entries;
-use self::slots::{Place, Whereabouts};
+pub use self::pass::Left;
+use self::slots::Whereabouts;
 use super::key::KeyHash;
-use super::{Answered, Before, Outcome, Prepared, State, Verdict};
+use super::{Answered, Outcome, Prepared, State, Verdict};
 
 /// What one limit is asked about a request, and what it says.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +91,7 @@ impl LimitTable {
                 ask.verdict = self.check_one(ask.key, ask.limit, ask.cost, now);
                 ask.verdict.admits() || !ask.enforced
             }
-            several => self.check_several(several, now),
+            several => self.check_in_order(several, now),
         }
     }
 
@@ -105,100 +108,40 @@ impl LimitTable {
         shard.whereabouts.fetch(entries::hash_of(key));
     }
 
-    /// Decides with the locks of all asks held. Mostly they are few, and nobody has one of those.
-    #[inline]
-    fn check_several<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
-        self.check_few(asks, now).unwrap_or_else(|| self.check_in_order(asks, now))
-    }
-
-    /// Takes the lock of each ask that is to be had at once, and decides. Whoever takes what nobody has waits for nobody, and
-    /// so needs no order. Nothing has been done if one was not to be had.
-    #[inline]
-    fn check_few<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> Option<bool> {
-        let mut locked = [const { None }; FEW];
-        let mut turns = [const { None }; FEW];
-        let turns = turns.get_mut(..asks.len())?;
-        let mut said = Said::default();
-        for (number, one) in asks.iter_mut().enumerate() {
-            let ask = one.ask();
-            let shard = self.index(ask.key);
-            let (before, turn) = turns.split_at_mut(number);
-            let known = before.iter().flatten().find(|turn: &&Turn| turn.shard == shard).map(|turn| turn.lock);
-            let lock = known.unwrap_or(number);
-            if known.is_none() {
-                let free = self.shards[shard].entries.try_lock();
-                if free.is_none() {
-                    undo(&mut locked, before);
-                    return None;
-                }
-                locked[lock] = free;
-            }
-            if let (Some(entries), Some(turn)) = (&mut locked[lock], turn.first_mut()) {
-                entries.ask(ask, now, turn.insert(Turn { shard, lock, at: None, before: None }), &mut said);
-            }
-        }
-        if said.refused || !said.is_done {
-            self.settle(asks, &mut locked, turns, said, now);
-        }
-        Some(!said.refused)
-    }
-
-    /// Takes the locks of all asks in the order of their shards, in which all threads wait for them, so that no two wait
-    /// for each other, and decides.
-    #[cold]
+    /// Decides with the locks of all asks held, which all threads wait for in the order of the shards, so that no two wait for
+    /// each other.
+    #[inline(never)]
     fn check_in_order<'a>(&self, asks: &mut [impl Asking<'a>], now: u64) -> bool {
-        let mut shards: Vec<usize> = asks.iter_mut().map(|one| self.index(one.ask().key)).collect();
+        let mut shards: SmallVec<[usize; FEW]> = asks.iter_mut().map(|one| self.index(one.ask().key)).collect();
         shards.sort_unstable();
         shards.dedup();
-        let mut locked: Vec<_> = shards.iter().map(|shard| Some(self.shards[*shard].lock())).collect();
-        let (mut turns, mut said) = (Vec::with_capacity(asks.len()), Said::default());
+        let mut locked: SmallVec<[_; FEW]> = shards.iter().map(|shard| self.shards[*shard].lock()).collect();
+        let mut refused = false;
         for one in &mut *asks {
             let ask = one.ask();
+            let entries = of_shard(&mut locked, &shards, self.index(ask.key));
+            ask.verdict = entries.ask(ask.key.halves(), ask.limit, ask.cost, now);
+            refused |= ask.enforced && !ask.verdict.admits();
+        }
+        let is_taken = |ask: &Ask<'_>| ask.verdict.admits() && !refused;
+        // Those that are known first: what is new may put others out.
+        let mut are_known: SmallVec<[bool; FEW]> = SmallVec::new();
+        for one in &mut *asks {
+            let ask = one.ask();
+            let entries = of_shard(&mut locked, &shards, self.index(ask.key));
+            are_known.push(is_taken(ask) && entries.take(ask.key.halves(), ask.limit, ask.cost, now));
+        }
+        for (one, is_known) in asks.iter_mut().zip(are_known) {
+            let ask = one.ask();
             let shard = self.index(ask.key);
-            let lock = shards.partition_point(|other| *other < shard);
-            let mut turn = Turn { shard, lock, at: None, before: None };
-            if let Some(entries) = &mut locked[lock] {
-                entries.ask(ask, now, &mut turn, &mut said);
-            }
-            turns.push(Some(turn));
-        }
-        self.settle(asks, &mut locked, &turns, said, now);
-        !said.refused
-    }
-
-    /// Takes what is not taken yet, or undoes what was.
-    #[inline(never)]
-    fn settle<'a>(
-        &self,
-        asks: &mut [impl Asking<'a>],
-        locked: &mut [Option<MutexGuard<'_, Entries>>],
-        turns: &[Option<Turn>],
-        said: Said,
-        now: u64,
-    ) {
-        if said.refused {
-            undo(locked, turns);
-        }
-        if said.is_done {
-            return;
-        }
-        let all = || (0..).zip(turns).filter_map(|(number, turn)| Some((number, turn.as_ref()?)));
-        let is_taken = |ask: &Ask<'_>| ask.verdict.admits() && !said.refused;
-        for (number, turn) in all().filter(|(_, turn)| turn.before.is_none()) {
-            let (ask, entries) = (asks[number].ask(), &mut locked[turn.lock]);
-            if let (Some(entries), Some(at), true) = (entries, turn.at, is_taken(ask)) {
-                entries.take(at, ask.limit, ask.cost, now);
-            }
-        }
-        // Those that were not known, and room for all. Places count no more from here on.
-        for (number, turn) in all() {
-            let (ask, Some(entries)) = (asks[number].ask(), &mut locked[turn.lock]) else { continue };
-            if turn.at.is_none() && is_taken(ask) {
-                let whereabouts = &self.shards[turn.shard].whereabouts;
+            let entries = of_shard(&mut locked, &shards, shard);
+            if !is_known && is_taken(ask) {
+                let whereabouts = &self.shards[shard].whereabouts;
                 entries.take_anew(ask.key.halves(), ask.limit, ask.cost, now, whereabouts);
             }
             entries.has_grown(ask.key.halves(), ask.limit, now);
         }
+        !refused
     }
 
     /// What [`check`](Self::check) would say; counts nothing.
@@ -278,44 +221,11 @@ const MOST_OF_A_SHARD: usize = 2 << 20;
 const MOST_SHARDS: usize = 1_024;
 
 /// Limits of one request that are asked without allocating.
-const FEW: usize = 6;
+pub(crate) const FEW: usize = 6;
 
-/// How far an ask is.
-#[derive(Debug)]
-struct Turn {
-    shard: usize,
-    /// Which of the locks is its shard's.
-    lock: usize,
-    /// Where its key is in the shard, if it is known.
-    at: Option<Place>,
-    /// What undoes what was taken of it, if it was asked in that way.
-    before: Option<Before>,
-}
-
-/// What all asks say.
-#[derive(Debug, Clone, Copy)]
-struct Said {
-    /// One that is enforced refuses.
-    refused: bool,
-    /// All was taken that is to be taken, and there is room for it.
-    is_done: bool,
-}
-
-impl Default for Said {
-    fn default() -> Self {
-        Self { refused: false, is_done: true }
-    }
-}
-
-/// Undoes what was taken, under the same locks: nobody has seen it.
-#[cold]
-fn undo(locked: &mut [Option<MutexGuard<'_, Entries>>], turns: &[Option<Turn>]) {
-    // The last first: one key may have been asked about twice.
-    for turn in turns.iter().rev().flatten() {
-        if let (Some(entries), Some(at), Some(before)) = (&mut locked[turn.lock], turn.at, turn.before) {
-            entries.restore(at, before);
-        }
-    }
+/// The entries of a shard that is one of these, of which all are locked.
+fn of_shard<'e>(locked: &'e mut [MutexGuard<'_, Entries>], shards: &[usize], shard: usize) -> &'e mut Entries {
+    &mut locked[shards.partition_point(|other| *other < shard)]
 }
 
 /// On a cache line of its own, and beside an empty one, as processors fetch pairs: so neighbours do not slow each other down.

@@ -28,7 +28,7 @@ use governor::{Quota as GovernorQuota, RateLimiter};
 
 use gridrouter_config::model;
 
-use super::{NEVER, Outcome, Policy, Unit, Verdict};
+use super::{Before, NEVER, Outcome, Policy, Unit, Verdict};
 
 /// Longest time in which a bucket may fill, 2^62 ns or 146 years. governor adds and multiplies without checks; below
 /// this bound nothing overflows.
@@ -172,6 +172,16 @@ impl State {
     /// When the bucket would be full again if nothing had been set aside.
     fn uncut(&self) -> u64 {
         self.tat.saturating_add(requests(self.aside).saturating_mul(self.period_nanos()))
+    }
+
+    /// What is taken changes no more than this.
+    #[inline]
+    pub(super) fn before(&self) -> Before {
+        Before([self.tat, self.aside.into()])
+    }
+
+    pub(super) fn restore(&mut self, Before([tat, aside]): Before) {
+        (self.tat, self.aside) = (tat, aside as u16);
     }
 
     /// Gives back of what was set aside what time without requests would have given back.

@@ -120,7 +120,7 @@ fn serve(worker: &Rc<Worker>, listener: u32, stream: TcpStream, peer: SocketAddr
     let snapshot = worker.snapshot();
     let Some(plan) = snapshot.listener(listener) else { return };
     let document = &plan.document;
-    let origin = Origin { peer, listener };
+    let origin = Origin::new(peer, listener, &snapshot.keys);
     if introduction::is_due(document, peer.ip()) {
         let (worker, document) = (Rc::clone(worker), Arc::clone(document));
         drop(tokio::task::spawn_local(async move {
@@ -201,7 +201,7 @@ async fn introduce(
         // Nobody comes from there, and whoever says so must not pass for one who comes by a socket in the file system.
         Ok(Told::Client { client, .. }) if client.ip().to_canonical().is_unspecified() => None,
         Ok(Told::Client { client, .. }) => {
-            origin.peer = client;
+            origin = Origin::new(client, origin.listener, &worker.snapshot().keys);
             welcome(&worker, &document, &origin).ok()?
         }
         Ok(Told::Unknown | Told::Local) => None,

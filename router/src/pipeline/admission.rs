@@ -4,18 +4,18 @@
 //! tenant itself; one that is named twice is asked once. It takes from all of them or from none. A request that gets no
 //! further than the listener, because no route matches or it names no tenant, meets the listener's only.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use gridrouter_config::model::{HeadersWhen, LimitKeyPart, LimitMode};
 use smallvec::SmallVec;
 
 use super::decide::{Facts, Place, Tenant};
+use super::told::Nearest;
 use crate::clock::Nanos;
 use crate::http::forwarded;
 use crate::limit::key::{KeyHash, KeyPart, Number};
-use crate::limit::table::{Ask, Asking, LimitTable};
-use crate::limit::{NEVER, Outcome, Verdict};
+use crate::limit::table::{Ask, Asking, Left, LimitTable};
+use crate::limit::{NEVER, Outcome, Prepared, Verdict};
 use crate::snapshot::{
     ActionPlan, CandidatePlan, KeyPlan, LimitPlan, LimitPlans, QuotaPlan, RoutePlan, Snapshot, TenantPlan,
 };
@@ -29,6 +29,13 @@ const AMBIGUOUS: &[u8] = b"\xff";
 pub trait Limiter {
     /// Says that a key is asked about soon: see [`LimitTable::expect`].
     fn expect(&self, key: KeyHash);
+    /// Lets a request pass all of some limits at once, or none: see [`LimitTable::pass`].
+    fn pass<'a>(
+        &self,
+        asks: impl Iterator<Item = (KeyHash, &'a Prepared, u32)>,
+        now: u64,
+        said: impl FnMut(usize, Left),
+    ) -> bool;
     /// Asks about one request: see [`LimitTable::check`].
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool;
 }
@@ -36,6 +43,15 @@ pub trait Limiter {
 impl Limiter for LimitTable {
     fn expect(&self, key: KeyHash) {
         LimitTable::expect(self, key);
+    }
+
+    fn pass<'a>(
+        &self,
+        asks: impl Iterator<Item = (KeyHash, &'a Prepared, u32)>,
+        now: u64,
+        said: impl FnMut(usize, Left),
+    ) -> bool {
+        LimitTable::pass(self, asks, now, said)
     }
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
@@ -114,7 +130,9 @@ impl Paced<'_> {
 /// What all limits said of a request.
 #[derive(Debug, Default)]
 pub struct Admission<'a> {
-    /// What each said.
+    /// The route's limits, where all that the request meets are these, and all let it pass at once.
+    pub(crate) passed: Option<Passed<'a>>,
+    /// What each said, if not all let it pass in that way.
     pub notices: SmallVec<[Notice<'a>; 4]>,
     /// Limits of bandwidth, which look at the answer.
     pub paced: SmallVec<[Paced<'a>; 1]>,
@@ -128,10 +146,21 @@ pub struct Admission<'a> {
     pub(super) tells: bool,
     /// The route's limits, where they are all that was asked, with the route's values, and clients are always told of each.
     pub(super) all_of_route: Option<&'a LimitPlans>,
-    /// What keys have of the tenant, once one was made.
-    tenant: Option<KeyPart>,
-    /// Keys that the cell is part of.
-    by_cell: u32,
+    /// What the request is counted under by each of the route's limits, where it may pass them all at once.
+    keys: SmallVec<[KeyHash; 4]>,
+}
+
+/// Limits that all let a request pass at once.
+#[derive(Debug)]
+pub(crate) struct Passed<'a> {
+    /// The limits.
+    pub(crate) limits: &'a LimitPlans,
+    /// The tenant, if it has values of its own for some of them.
+    pub(super) of_tenant: Option<TenantPlan<'a>>,
+    /// What the one said that is the nearest to refusing of those that clients are told of.
+    pub(super) nearest: Option<Nearest>,
+    /// What the request gives back when it is over: how much, and what it was counted under.
+    pub(super) permit: Option<(u32, KeyHash)>,
 }
 
 impl Admission<'_> {
@@ -166,6 +195,13 @@ pub(super) struct Who<'a, 'f, 'r> {
     pub(super) on: Option<OnRoute<'a, 'f, 'r>>,
 }
 
+/// What keys of limits are mostly made of.
+struct Parts {
+    tenant: KeyPart,
+    route: KeyPart,
+    network: KeyPart,
+}
+
 /// What is known of a request that has a route and, if the route wants one, a tenant.
 pub(super) struct OnRoute<'a, 'f, 'r> {
     pub(super) route: &'a Arc<RoutePlan>,
@@ -173,27 +209,88 @@ pub(super) struct OnRoute<'a, 'f, 'r> {
     pub(super) place: Option<Place>,
 }
 
-/// Adds the limits of a request's route to those that are asked, as soon as its tenant is known: what was counted of it is
-/// mostly in no cache, and comes while the request is placed. `admission` is a new one.
+/// Finds what the limits of a request's route count it under, if it may pass them all at once, as soon as its tenant is
+/// known: what was counted is mostly in no cache, and comes while the request is placed. `admission` is a new one.
 #[inline]
-pub(super) fn expect<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, admission: &mut Admission<'a>) {
-    if let Some(on) = &who.on {
-        who.gather(&on.route.limits.plans, table, admission);
+pub(super) fn expect(who: &Who<'_, '_, '_>, table: &impl Limiter, admission: &mut Admission<'_>) {
+    let Some(on) = &who.on else { return };
+    let limits = &*on.route.limits;
+    if !limits.may_pass {
+        return;
+    }
+    let parts = who.parts(limits.key);
+    for limit in &limits.plans {
+        let key = who.key(limit, limit.begin, &parts);
+        table.expect(key);
+        admission.keys.push(key);
     }
 }
 
 /// Asks every limit, after what was [expected](expect).
 #[inline]
 pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos, admission: &mut Admission<'a>) {
-    let tenant = who.on.as_ref().and_then(|on| on.tenant?.plan).filter(TenantPlan::has_limits);
-    let listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits.plans);
-    if let (Some(on), None, []) = (&who.on, tenant, listener) {
-        admission.all_of_route = Some(&*on.route.limits).filter(|limits| limits.always_told);
-    } else {
-        who.gather_others(listener, tenant, table, admission);
+    let of_tenant = who.on.as_ref().and_then(|on| on.tenant?.plan).filter(TenantPlan::has_limits);
+    let of_listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits.plans);
+    let of_route = who.on.as_ref().map(|on| &*on.route.limits);
+    if let (Some(limits), []) = (of_route, of_listener)
+        && of_tenant.is_none_or(|tenant| tenant.extra().is_empty())
+    {
+        if limits.plans.is_empty() || (limits.may_pass && pass(limits, of_tenant, table, now, admission)) {
+            return;
+        }
+        admission.all_of_route = Some(limits).filter(|limits| limits.always_told && of_tenant.is_none());
     }
-    if admission.by_cell > 0 {
-        who.place(admission);
+    ask(who, (of_listener, of_route, of_tenant), table, now, admission);
+}
+
+/// Lets a request pass all limits of its route at once, if they all do.
+#[inline]
+fn pass<'a>(
+    limits: &'a LimitPlans,
+    of_tenant: Option<TenantPlan<'a>>,
+    table: &impl Limiter,
+    now: Nanos,
+    admission: &mut Admission<'a>,
+) -> bool {
+    let (plans, keys) = (&limits.plans, &admission.keys);
+    if keys.len() != plans.len() {
+        return false;
+    }
+    let quota = |limit: &'a LimitPlan| match of_tenant {
+        Some(tenant) => tenant.quota(limit.id).unwrap_or(&limit.quota),
+        None => &limit.quota,
+    };
+    let asks = plans.iter().zip(keys).map(|(limit, key)| (*key, &quota(limit).prepared, limit.cost));
+    let mut nearest: Option<Nearest> = None;
+    let passes = table.pass(asks, now.0, |number, Left { remaining, reset_nanos }| {
+        let is_nearer = nearest.as_ref().is_none_or(|nearest| remaining < nearest.remaining);
+        if is_nearer && plans.get(number).is_some_and(|limit| limit.told.is_some()) {
+            nearest = Some(Nearest { number, remaining, reset_nanos });
+        }
+    });
+    if passes {
+        let permit = limits.permit.and_then(|number| Some((plans.get(number)?.cost, *keys.get(number)?)));
+        admission.passed = Some(Passed { limits, of_tenant, nearest, permit });
+    }
+    passes
+}
+
+/// Asks every limit of a listener, a route and a tenant.
+#[inline(never)]
+fn ask<'a>(
+    who: &Who<'a, '_, '_>,
+    (of_listener, of_route, of_tenant): (&'a [Arc<LimitPlan>], Option<&'a LimitPlans>, Option<TenantPlan<'a>>),
+    table: &impl Limiter,
+    now: Nanos,
+    admission: &mut Admission<'a>,
+) {
+    let parts = who.parts(KeyPlan::ALL);
+    who.gather(of_listener, &parts, table, admission);
+    if let Some(limits) = of_route {
+        who.gather(&limits.plans, &parts, table, admission);
+    }
+    if let Some(tenant) = of_tenant {
+        who.gather_of_tenant(tenant, &parts, table, admission);
     }
     if admission.notices.is_empty() {
         return;
@@ -211,69 +308,42 @@ pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos,
 
 impl<'a> Who<'a, '_, '_> {
     /// Adds those limits that are not among those that are asked yet, with their own values. None of them is there twice.
-    fn gather(&self, limits: &'a [Arc<LimitPlan>], table: &impl Limiter, to: &mut Admission<'a>) {
+    fn gather(&self, limits: &'a [Arc<LimitPlan>], parts: &Parts, table: &impl Limiter, to: &mut Admission<'a>) {
         let are_first = to.notices.is_empty() && to.paced.is_empty();
         for limit in limits {
             if !are_first && to.knows(limit) {
                 continue;
             }
-            let key = self.key(limit, limit.begin, &mut to.tenant);
-            to.by_cell += u32::from(limit.key.cell);
+            let key = self.key(limit, limit.begin, parts);
             if limit.is_bandwidth {
-                self.gather_paced(limit, key, to);
+                self.gather_paced(limit, key, parts, to);
                 continue;
             }
             table.expect(key);
             to.owes |= limit.owes;
             let ask = Ask::new(key, &limit.quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
             to.notices.push(Notice { limit, quota: &limit.quota, is_candidate: false, ask });
-            if let Some(candidate) = &limit.candidate {
-                self.gather_candidate(limit, candidate, table, to);
+            if let Some(CandidatePlan { begin, quota, .. }) = limit.candidate.as_deref() {
+                let ask = Ask::new(self.key(limit, *begin, parts), &quota.prepared, limit.cost, false);
+                to.notices.push(Notice { limit, quota, is_candidate: true, ask });
             }
         }
     }
 
-    /// Adds the values that are tried beside those of a limit.
-    #[cold]
-    fn gather_candidate(
-        &self,
-        limit: &'a Arc<LimitPlan>,
-        CandidatePlan { begin, quota, .. }: &'a CandidatePlan,
-        table: &impl Limiter,
-        to: &mut Admission<'a>,
-    ) {
-        let ask = Ask::new(self.key(limit, *begin, &mut to.tenant), &quota.prepared, limit.cost, false);
-        table.expect(ask.key);
-        to.notices.push(Notice { limit, quota, is_candidate: true, ask });
-    }
-
     /// Adds a limit of bandwidth to those that look at the answer.
     #[cold]
-    fn gather_paced(&self, limit: &'a Arc<LimitPlan>, key: KeyHash, to: &mut Admission<'a>) {
+    fn gather_paced(&self, limit: &'a Arc<LimitPlan>, key: KeyHash, parts: &Parts, to: &mut Admission<'a>) {
         let enforced = limit.mode == LimitMode::Enforce;
         to.paced.push(Paced { limit, quota: &limit.quota, is_candidate: false, key, enforced });
         if let Some(candidate) = &limit.candidate {
-            let key = self.key(limit, candidate.begin, &mut to.tenant);
+            let key = self.key(limit, candidate.begin, parts);
             to.paced.push(Paced { limit, quota: &candidate.quota, is_candidate: true, key, enforced: false });
         }
     }
 
-    /// Adds the limits that are not the route's, and what a tenant has for values of its own.
-    #[inline(never)]
-    fn gather_others(
-        &self,
-        listener: &'a [Arc<LimitPlan>],
-        tenant: Option<TenantPlan<'a>>,
-        table: &impl Limiter,
-        to: &mut Admission<'a>,
-    ) {
-        let of_route = (to.notices.len(), to.paced.len());
-        self.gather(listener, table, to);
-        // The listener's come first.
-        to.notices.rotate_left(of_route.0);
-        to.paced.rotate_left(of_route.1);
-        let Some(tenant) = tenant else { return };
-        self.gather(tenant.extra(), table, to);
+    /// Adds the limits of a tenant, and what it has for values of its own.
+    fn gather_of_tenant(&self, tenant: TenantPlan<'a>, parts: &Parts, table: &impl Limiter, to: &mut Admission<'a>) {
+        self.gather(tenant.extra(), parts, table, to);
         // With values of its own it would keep them, whatever becomes of a candidate.
         to.notices.retain(|notice| {
             let Some(own) = tenant.quota(notice.limit.id) else { return true };
@@ -287,30 +357,28 @@ impl<'a> Who<'a, '_, '_> {
         });
     }
 
-    /// Makes the keys again that the cell is part of, which is known now.
-    #[cold]
-    fn place(&self, to: &mut Admission<'a>) {
-        let Admission { notices, paced, tenant, .. } = to;
-        for notice in notices.iter_mut().filter(|notice| notice.limit.key.cell) {
-            notice.ask.key = self.key(notice.limit, notice.limit.begin(notice.is_candidate), tenant);
-        }
-        for paced in paced.iter_mut().filter(|paced| paced.limit.key.cell) {
-            paced.key = self.key(paced.limit, paced.limit.begin(paced.is_candidate), tenant);
+    /// What a request has of the parts that are most in use, as far as they are wanted.
+    #[inline]
+    fn parts(&self, wanted: KeyPlan) -> Parts {
+        Parts {
+            tenant: if wanted.tenant { self.tenant() } else { KeyPart::default() },
+            route: if wanted.route { self.route() } else { KeyPart::default() },
+            network: if wanted.client_ip { self.client_network() } else { KeyPart::default() },
         }
     }
 
-    /// What a request is counted under. `tenant` is what keys have of the tenant, once one was made.
+    /// What a request is counted under.
     #[inline]
-    fn key(&self, limit: &LimitPlan, begin: KeyHash, tenant: &mut Option<KeyPart>) -> KeyHash {
+    fn key(&self, limit: &LimitPlan, begin: KeyHash, parts: &Parts) -> KeyHash {
         let mut key = begin;
         if limit.key.tenant {
-            key = key.plus(*tenant.get_or_insert_with(|| self.tenant()));
+            key = key.plus(parts.tenant);
         }
         if limit.key.route {
-            key = key.plus(self.route());
+            key = key.plus(parts.route);
         }
         if limit.key.client_ip {
-            key = key.plus(self.client_network());
+            key = key.plus(parts.network);
         }
         if limit.key.others {
             key = self.with_others(key, limit);
@@ -365,14 +433,14 @@ impl<'a> Who<'a, '_, '_> {
         }
     }
 
-    /// The client's address; of an IPv6 address the /64, which is what one customer has.
-    #[inline(never)]
+    /// The network of the client's address. Mostly that is the other end of the connection.
+    #[inline]
     fn client_network(&self) -> KeyPart {
-        let (facts, seed) = (self.facts, &self.snapshot.keys);
-        match forwarded::client_address(facts.headers, facts.peer, facts.trusted_proxies) {
-            IpAddr::V4(ip) => seed.number(Number::Ipv4, ip.to_bits().into()),
-            IpAddr::V6(ip) => seed.number(Number::Ipv6, (ip.to_bits() >> 64) as u64),
+        let facts = self.facts;
+        if facts.trusted_proxies.is_empty() {
+            return facts.peer_network;
         }
+        self.snapshot.keys.network(forwarded::client_address(facts.headers, facts.peer, facts.trusted_proxies))
     }
 }
 

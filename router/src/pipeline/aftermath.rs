@@ -82,6 +82,10 @@ impl Aftermath {
     /// What a request that was admitted owes, if anything.
     #[inline]
     pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Box<Self>> {
+        if let Some(passed) = &admission.passed {
+            let permit = passed.permit.map(|(cost, key)| Permit::new(key, cost))?;
+            return Some(Box::new(Self { worker: Rc::clone(worker), owed: Owed::Permit(permit) }));
+        }
         if admission.refused || (!admission.owes && admission.paced.is_empty()) {
             return None;
         }
@@ -137,8 +141,12 @@ impl Aftermath {
 }
 
 impl Permit {
+    fn new(key: KeyHash, cost: u32) -> Self {
+        Self { key, cost: NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN) }
+    }
+
     fn of(notice: &Notice<'_>) -> Self {
-        Self { key: notice.ask.key, cost: NonZeroU32::new(notice.limit.cost).unwrap_or(NonZeroU32::MIN) }
+        Self::new(notice.ask.key, notice.limit.cost)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::http::fields::Fields;
 use crate::http::forwarded::client_address;
 use crate::http::reject::Reject;
 use crate::http::target::Target;
+use crate::limit::key::KeyPart;
 use crate::placement;
 use crate::routing::{Match, Request};
 use crate::snapshot::fences::{Fence, is_write};
@@ -36,6 +37,8 @@ pub struct Facts<'a> {
     pub listener: u32,
     /// Who is at the other end of the connection.
     pub peer: IpAddr,
+    /// What keys of limits have of that address.
+    pub peer_network: KeyPart,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: &'a [IpNet],
     /// The method.

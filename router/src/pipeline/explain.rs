@@ -14,8 +14,8 @@ use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
 use crate::limit::key::KeyHash;
-use crate::limit::table::LimitTable;
-use crate::limit::{NEVER, Outcome};
+use crate::limit::table::{Left, LimitTable};
+use crate::limit::{NEVER, Outcome, Prepared};
 use crate::listener::worker::Worker;
 use crate::placement;
 use crate::snapshot::{ActionPlan, EndpointGroup, RoutePlan, Snapshot};
@@ -167,6 +167,7 @@ pub(crate) fn explain(worker: &Worker, question: &Question) -> Explanation {
     let facts = Facts {
         listener: question.listener,
         peer: question.client,
+        peer_network: snapshot.keys.network(question.client.to_canonical()),
         trusted_proxies: &trusted,
         method: &question.method,
         headers: &question.headers,
@@ -221,6 +222,15 @@ pub(crate) struct Peek<'a>(&'a LimitTable);
 
 impl Limiter for Peek<'_> {
     fn expect(&self, _key: KeyHash) {}
+
+    fn pass<'a>(
+        &self,
+        _asks: impl Iterator<Item = (KeyHash, &'a Prepared, u32)>,
+        _now: u64,
+        _said: impl FnMut(usize, Left),
+    ) -> bool {
+        false
+    }
 
     fn check(&self, asks: &mut [Notice<'_>], now: u64) -> bool {
         self.0.peek(asks, now)

@@ -6,10 +6,10 @@
 
 use smallvec::SmallVec;
 
-use super::admission::{Admission, Notice};
+use super::admission::{Admission, Notice, Passed};
 use crate::http::fields::Fields;
 use crate::limit::headers;
-use crate::snapshot::LimitPlans;
+use crate::snapshot::{LimitPlans, TenantPlan};
 
 /// What is told, until there is an answer to tell it with.
 #[derive(Debug, Default)]
@@ -18,16 +18,20 @@ pub enum Told {
     #[default]
     Nothing,
     /// One of the route's limits, with the route's values.
-    OfRoute {
-        /// The limit, by its position.
-        nearest: usize,
-        /// Requests of cost 1 that could follow.
-        remaining: u64,
-        /// Nanoseconds until all of it is there again.
-        reset_nanos: u64,
-    },
+    OfRoute(Nearest),
     /// These lines.
     Lines(Box<Fields>),
+}
+
+/// What a limit of a route's said of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Nearest {
+    /// The limit, by its position.
+    pub number: usize,
+    /// Requests of cost 1 that could follow.
+    pub remaining: u64,
+    /// Nanoseconds until all of it is there again.
+    pub reset_nanos: u64,
 }
 
 impl Told {
@@ -36,8 +40,8 @@ impl Told {
         match self {
             Self::Nothing => {}
             Self::Lines(lines) => to.extend(lines),
-            Self::OfRoute { nearest, remaining, reset_nanos } => {
-                let limit = of_route.and_then(|limits| limits.plans.get(*nearest));
+            Self::OfRoute(Nearest { number, remaining, reset_nanos }) => {
+                let limit = of_route.and_then(|limits| limits.plans.get(*number));
                 let Some(lines) = limit.and_then(|limit| limit.told.as_ref()) else { return };
                 to.append_two(lines, headers::LONGEST, |to| headers::what_is_left(*remaining, *reset_nanos, to));
             }
@@ -48,11 +52,14 @@ impl Told {
 impl Admission<'_> {
     /// What the client is told.
     pub fn told(&self) -> Told {
+        if let Some(passed) = &self.passed {
+            return passed.told();
+        }
         if self.all_of_route.is_some() && !self.refused {
             let nearest = self.notices.iter().enumerate().min_by_key(|(_, notice)| notice.verdict().remaining);
-            return nearest.map_or(Told::Nothing, |(nearest, notice)| {
+            return nearest.map_or(Told::Nothing, |(number, notice)| {
                 let verdict = notice.verdict();
-                Told::OfRoute { nearest, remaining: verdict.remaining, reset_nanos: verdict.reset_nanos }
+                Told::OfRoute(Nearest { number, remaining: verdict.remaining, reset_nanos: verdict.reset_nanos })
             });
         }
         if self.all_of_route.is_none() && !self.tells { Told::Nothing } else { Told::Lines(Box::new(self.lines())) }
@@ -61,6 +68,11 @@ impl Admission<'_> {
     /// What the client is told, as the lines of an answer that may be none of the route's.
     #[cold]
     pub(super) fn lines(&self) -> Fields {
+        if let Some(passed) = &self.passed {
+            let mut fields = Fields::new();
+            self.told().write(Some(passed.limits), &mut fields);
+            return fields;
+        }
         let told = || self.notices.iter().filter(|notice| notice.is_told());
         let rank = |notice: &&Notice<'_>| (notice.verdict().admits(), notice.verdict().remaining);
         let minded: SmallVec<[&Notice<'_>; 4]> = if self.refused {
@@ -85,6 +97,31 @@ impl Admission<'_> {
             }
         }
         fields
+    }
+}
+
+impl Passed<'_> {
+    /// What the client is told.
+    fn told(&self) -> Told {
+        let Some(nearest) = self.nearest else { return Told::Nothing };
+        match self.of_tenant {
+            None => Told::OfRoute(nearest),
+            Some(tenant) => self.told_to(tenant, nearest),
+        }
+    }
+
+    /// What a client is told whose tenant may have other values than the route's.
+    #[cold]
+    fn told_to(&self, tenant: TenantPlan<'_>, nearest: Nearest) -> Told {
+        let limit = self.limits.plans.get(nearest.number);
+        let own = limit.and_then(|limit| Some((limit.label.as_ref()?, tenant.quota(limit.id)?.policy.as_ref()?)));
+        let Some((label, policy)) = own else { return Told::OfRoute(nearest) };
+        let mut fields = Fields::with_room(2, NAMES + LONGEST_ITEMS);
+        fields.append_written(headers::RATE_LIMIT_POLICY, |to| to.extend_from_slice(policy.as_bytes()));
+        fields.append_written(headers::RATE_LIMIT, |to| {
+            headers::remaining(label, nearest.remaining, nearest.reset_nanos, to);
+        });
+        Told::Lines(Box::new(fields))
     }
 }
 

@@ -10,6 +10,7 @@ use super::names::Names;
 use super::tenants::Quotas;
 use super::{CandidatePlan, KeyPlan, LimitPlan, LimitPlans, QuotaPlan};
 use crate::http::fields::TwoLines;
+use crate::limit::table::FEW;
 use crate::limit::{Prepared, headers};
 
 /// What the name of a limit's candidate ends with: what its counts and metrics are kept under. No name has a `/`.
@@ -27,8 +28,24 @@ impl Limits {
     pub(super) fn of(&self, names: &[Name]) -> Arc<LimitPlans> {
         let plans: Box<[_]> = names.iter().filter_map(|name| self.0.get(name).map(Arc::clone)).collect();
         let always_told = !plans.is_empty() && plans.iter().all(|limit| limit.told.is_some());
-        Arc::new(LimitPlans { plans, always_told })
+        let owe = |limit: &&Arc<LimitPlan>| limit.owes;
+        let may_pass =
+            plans.len() <= FEW && plans.iter().all(|limit| may_pass(limit)) && plans.iter().filter(owe).count() <= 1;
+        let permit = plans.iter().position(|limit| limit.owes).filter(|_| may_pass);
+        let key = plans.iter().fold(KeyPlan::default(), |sum, limit| sum.or(limit.key));
+        Arc::new(LimitPlans { plans, always_told, may_pass, permit, key })
     }
+}
+
+/// Whether all that there is to know of a limit that lets a request pass is what it counts it under and what is left.
+fn may_pass(limit: &LimitPlan) -> bool {
+    let holds_at_most_a_permit = limit.document.cost.response_header.is_none();
+    let tells_in_old_fields = limit.legacy_headers && limit.headers == HeadersWhen::Always;
+    limit.quota.prepared.is_undoable()
+        && limit.candidate.is_none()
+        && !limit.key.cell
+        && holds_at_most_a_permit
+        && !tells_in_old_fields
 }
 
 fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
@@ -75,6 +92,20 @@ impl KeyPlan {
             client_ip: has(&LimitKeyPart::ClientIp),
             cell: has(&LimitKeyPart::Cell),
             others: key.iter().any(Self::is_other),
+        }
+    }
+
+    /// A key of all parts.
+    pub(crate) const ALL: Self = Self { tenant: true, route: true, client_ip: true, others: true, cell: true };
+
+    /// All parts of two keys.
+    fn or(self, other: Self) -> Self {
+        Self {
+            tenant: self.tenant || other.tenant,
+            route: self.route || other.route,
+            client_ip: self.client_ip || other.client_ip,
+            others: self.others || other.others,
+            cell: self.cell || other.cell,
         }
     }
 

@@ -15,10 +15,11 @@ const KEPT: usize = 64;
 /// Counts what limits said of a request.
 #[inline]
 pub(crate) fn count(worker: &Rc<Worker>, admission: &Admission<'_>, tenant: Option<&str>) {
-    if admission.notices.iter().all(|notice| notice.ask.verdict.outcome == Outcome::Pass) {
-        return worker.counters.limits_allow(admission.notices.iter().map(Notice::id));
+    match &admission.passed {
+        Some(passed) => worker.counters.limits_allow(passed.limits.plans.iter().map(|limit| limit.id)),
+        None if !admission.notices.is_empty() => count_each(worker, admission, tenant),
+        None => {}
     }
-    count_each(worker, admission, tenant);
 }
 
 #[inline(never)]

@@ -8,7 +8,7 @@
 //! come in the new one's current period.
 
 use super::super::NEVER;
-use super::{Outcome, Verdict, Window};
+use super::{Before, Outcome, Verdict, Window};
 
 const NANOS_IN_MILLI: u64 = 1_000_000;
 
@@ -80,6 +80,16 @@ impl Counter {
 
     pub(super) fn add(&mut self, number: u64) {
         self.current = u32::try_from(u64::from(self.current).saturating_add(number)).unwrap_or(u32::MAX);
+    }
+
+    /// What is added in this period changes no more than this.
+    #[inline]
+    pub(super) fn before(&self) -> Before {
+        Before([self.current.into(), 0])
+    }
+
+    pub(super) fn restore(&mut self, Before([current, _]): Before) {
+        self.current = current as u32;
     }
 
     /// Gives back what came last.

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::super::NEVER;
-use super::{Outcome, Verdict, Window};
+use super::{Before, Outcome, Verdict, Window};
 
 /// The largest limit that is counted exactly, and the parts of a window that are told apart above it.
 const EXACT: u32 = 128;
@@ -34,15 +34,6 @@ pub(in super::super) struct Log {
 struct Entry {
     last: u64,
     count: u32,
-}
-
-/// What undoes it that the log was added to.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Before {
-    newest: Entry,
-    newest_since: u64,
-    total: u64,
-    entries: u8,
 }
 
 /// What a window says of the first request.
@@ -83,15 +74,20 @@ impl Log {
         })
     }
 
+    /// Whether a request has an entry of its own.
+    fn begins_another(&self, window: Window, now: u64) -> bool {
+        let granularity = if window.limit <= EXACT { 1 } else { window.nanos.div_ceil(u64::from(EXACT)) };
+        self.entries.is_empty() || now - self.newest_since >= granularity
+    }
+
     pub(super) fn add(&mut self, window: Window, now: u64, number: u64) {
         if number == 0 {
             return;
         }
         self.window_nanos = window.nanos;
-        let granularity = if window.limit <= EXACT { 1 } else { window.nanos.div_ceil(u64::from(EXACT)) };
         // A clock that went back goes on from where it was.
         let now = self.entries.back().map_or(now, |newest| now.max(newest.last));
-        if self.entries.is_empty() || now - self.newest_since >= granularity {
+        if self.begins_another(window, now) {
             self.entries.push_back(Entry { last: now, count: 0 });
             self.newest_since = now;
         }
@@ -111,21 +107,26 @@ impl Log {
         }
     }
 
-    /// What undoes the next [`add`](Self::add). None if that may put two entries together.
+    /// What undoes the next [`add`](Self::add). None if that will put two entries together.
     #[inline]
-    pub(super) fn before(&self) -> Option<Before> {
-        let entries = u8::try_from(self.entries.len()).ok().filter(|entries| usize::from(*entries) < MOST_ENTRIES)?;
-        let newest = self.entries.back().copied().unwrap_or(Entry { last: 0, count: 0 });
-        Some(Before { newest, newest_since: self.newest_since, total: self.total, entries })
+    pub(super) fn before(&self, window: Window, now: u64) -> Option<Before> {
+        let newest = self.entries.back().map_or(0, |newest| newest.last);
+        if self.entries.len() >= MOST_ENTRIES && self.begins_another(window, now.max(newest)) {
+            return None;
+        }
+        Some(Before([newest, self.newest_since]))
     }
 
-    /// Undoes what was added since.
-    pub(super) fn restore(&mut self, before: Before) {
-        self.entries.truncate(before.entries.into());
+    /// Undoes that so much was added since.
+    pub(super) fn restore(&mut self, Before([last, newest_since]): Before, number: u32) {
+        self.newest_since = newest_since;
+        self.total -= u64::from(number);
         if let Some(newest) = self.entries.back_mut() {
-            *newest = before.newest;
+            *newest = Entry { last, count: newest.count - number };
+            if newest.count == 0 {
+                self.entries.pop_back();
+            }
         }
-        (self.newest_since, self.total) = (before.newest_since, before.total);
     }
 
     /// Gives back what came last.

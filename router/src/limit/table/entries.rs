@@ -10,8 +10,8 @@
 use smallvec::SmallVec;
 
 use super::slots::{Place, Slots, Whereabouts};
-use super::{Ask, Said, Turn, Usage};
-use crate::limit::{Before, Prepared, State, Verdict};
+use super::{Left, Usage};
+use crate::limit::{Before, Outcome, Prepared, State, Verdict};
 
 /// Entries looked at to find a good one to put out.
 const SAMPLE: usize = 16;
@@ -99,42 +99,51 @@ impl Entries {
         Self { slots: Slots::new(most_bytes), heap_bytes: 0, evicted: Box::default() }
     }
 
-    /// Where a key is, if it is known.
-    #[inline]
-    pub(super) fn find(&self, key: [u64; 2]) -> Option<Place> {
-        self.slots.find(hash_of(key))
-    }
-
     /// What is known of a key.
     pub(super) fn state(&mut self, key: [u64; 2]) -> Option<&mut State> {
-        let place = self.find(key)?;
-        self.slots.at(place).map(|entry| &mut entry.state)
+        self.slots.find(hash_of(key)).map(|(_, entry)| &mut entry.state)
     }
 
-    /// Asks about a request, and takes what is admitted where that can be undone.
+    /// Lets a request pass and takes of its limit. Nothing, and nothing is taken, where the key is not known, the limit does
+    /// not let it pass at once, that could not be undone, or there is no room for it.
     #[inline]
-    pub(super) fn ask(&mut self, ask: &mut Ask<'_>, now: u64, turn: &mut Turn, said: &mut Said) {
-        turn.at = self.find(ask.key.halves());
-        if let Some(entry) = turn.at.and_then(|at| self.slots.at(at)) {
-            entry.is_used();
-            let (state, heap_bytes) = (&mut entry.state, &mut self.heap_bytes);
-            turn.before = ask.limit.check_undoably(state, heap_bytes, now, ask.cost, &mut ask.verdict);
-            if turn.before.is_none() {
-                ask.verdict = ask.limit.ask(state, heap_bytes, now, ask.cost);
-                said.is_done = false;
-            }
-            said.is_done &= !(ask.limit.keeps_more() && self.is_over());
-        } else {
-            ask.verdict = ask.limit.ask_anew(now, ask.cost);
-            said.is_done = false;
+    pub(super) fn pass(
+        &mut self,
+        key: [u64; 2],
+        limit: &Prepared,
+        cost: u32,
+        now: u64,
+    ) -> Option<(Left, Place, Before)> {
+        let (at, entry) = self.slots.find(hash_of(key))?;
+        entry.is_used();
+        let (verdict, before) = limit.check_undoably(&mut entry.state, &mut self.heap_bytes, now, cost)?;
+        if !verdict.admits() {
+            return None;
         }
-        said.refused |= ask.enforced && !ask.verdict.admits();
+        if verdict.outcome != Outcome::Pass || (limit.keeps_more() && self.is_over()) {
+            self.restore(at, before, cost);
+            return None;
+        }
+        let Verdict { remaining, reset_nanos, .. } = verdict;
+        Some((Left { remaining, reset_nanos }, at, before))
     }
 
-    /// Undoes whatever was done since.
-    pub(super) fn restore(&mut self, at: Place, before: Before) {
+    /// Asks about a request and takes nothing.
+    pub(super) fn ask(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
+        match self.slots.find(hash_of(key)) {
+            Some((_, entry)) => {
+                entry.is_used();
+                limit.ask(&mut entry.state, &mut self.heap_bytes, now, cost)
+            }
+            None => limit.ask_anew(now, cost),
+        }
+    }
+
+    /// Undoes that so much was taken since.
+    #[cold]
+    pub(super) fn restore(&mut self, at: Place, before: Before, cost: u32) {
         if let Some(entry) = self.slots.at(at) {
-            entry.state.restore(before);
+            entry.state.restore(before, cost);
         }
     }
 
@@ -146,12 +155,11 @@ impl Entries {
         }
     }
 
-    /// Takes what was admitted of a key that is at this place.
+    /// Takes what was admitted, if the key is known, and returns whether it is.
     #[inline]
-    pub(super) fn take(&mut self, at: Place, limit: &Prepared, cost: u32, now: u64) {
-        if let Some(entry) = self.slots.at(at) {
-            limit.take(&mut entry.state, &mut self.heap_bytes, now, cost);
-        }
+    pub(super) fn take(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> bool {
+        let entry = self.slots.find(hash_of(key));
+        entry.map(|(_, entry)| limit.take(&mut entry.state, &mut self.heap_bytes, now, cost)).is_some()
     }
 
     /// Decides on one request and takes what is admitted.
@@ -164,7 +172,7 @@ impl Entries {
         now: u64,
         whereabouts: &Whereabouts,
     ) -> Verdict {
-        let Some(entry) = self.find(key).and_then(|at| self.slots.at(at)) else {
+        let Some((_, entry)) = self.slots.find(hash_of(key)) else {
             let verdict = limit.ask_anew(now, cost);
             if verdict.admits() {
                 self.insert(key, limit, cost, now, whereabouts);
@@ -188,9 +196,8 @@ impl Entries {
         whereabouts: &Whereabouts,
     ) {
         // Another limit of the same request may count by the same key.
-        match self.find(key) {
-            Some(at) => self.take(at, limit, cost, now),
-            None => self.insert(key, limit, cost, now, whereabouts),
+        if !self.take(key, limit, cost, now) {
+            self.insert(key, limit, cost, now, whereabouts);
         }
     }
 

@@ -80,24 +80,23 @@ impl Slots {
         home(key, self.places.len())
     }
 
-    /// Where a key's entry is, if there is one.
+    /// A key's entry and its place, if there is one.
     #[inline]
-    pub(super) fn find(&self, key: u64) -> Option<Place> {
+    pub(super) fn find(&mut self, key: u64) -> Option<(Place, &mut Entry)> {
         let home = self.home(key);
-        for (at, slot) in (home..).zip(self.places.get(home..)?) {
-            if slot.as_ref()?.is_of(key) {
-                return Some(Place(at));
-            }
-        }
-        self.find_from_the_first(key)
+        let is_end = |slot: &Option<Entry>| slot.as_ref().is_none_or(|entry| entry.is_of(key));
+        let at = match self.places.get(home..)?.iter().position(is_end) {
+            Some(steps) => home + steps,
+            None => self.end_from_the_first(key)?,
+        };
+        Some((Place(at), self.places.get_mut(at)?.as_mut()?))
     }
 
-    /// Goes on where the last place was taken.
+    /// Goes on where the last place was taken: where a key's entry is, or the first empty place.
     #[cold]
-    fn find_from_the_first(&self, key: u64) -> Option<Place> {
+    fn end_from_the_first(&self, key: u64) -> Option<usize> {
         // One is empty: no more than a part of all are taken.
-        let found = self.places.iter().position(|slot| slot.as_ref().is_none_or(|entry| entry.is_of(key)))?;
-        self.places.get(found)?.as_ref().map(|_| Place(found))
+        self.places.iter().position(|slot| slot.as_ref().is_none_or(|entry| entry.is_of(key)))
     }
 
     /// The entry at a place.

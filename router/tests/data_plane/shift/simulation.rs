@@ -102,6 +102,7 @@ impl Simulation {
         let facts = Facts {
             listener: 0,
             peer: [192, 0, 2, 7].into(),
+            peer_network: self.snapshot.keys.network([192, 0, 2, 7].into()),
             trusted_proxies: &[],
             method: &Method::GET,
             headers: &headers,

@@ -66,7 +66,7 @@ proptest! {
         let mut model = HashSet::new();
         for (comes, part, other) in steps {
             let key = key(part, other);
-            let found = slots.find(key);
+            let found = slots.find(key).map(|(at, _)| at);
             prop_assert_eq!(found.is_some(), model.contains(&key));
             match found {
                 Some(at) if !comes => {
@@ -82,7 +82,8 @@ proptest! {
             }
             prop_assert_eq!(slots.len(), model.len());
             for key in &model {
-                let at = slots.find(*key);
+                prop_assert!(slots.find(*key).is_some_and(|(_, entry)| entry.is_of(*key)), "{:x}", key);
+                let at = slots.find(*key).map(|(at, _)| at);
                 prop_assert!(at.and_then(|at| slots.at(at)).is_some_and(|entry| entry.is_of(*key)), "{:x}", key);
             }
             prop_assert_eq!(slots.from(usize::from(part)).count(), model.len());
