@@ -296,6 +296,7 @@ impl State {
         }
     }
 
+    /// Permits that are out, of those who count them.
     fn held(&mut self) -> Option<&mut u32> {
         match self {
             Self::Concurrency(state) => Some(&mut state.held),

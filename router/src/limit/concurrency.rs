@@ -61,8 +61,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Permits that are out are the last thing to be forgotten: they would be handed out twice, and for as long as
-    /// their requests last.
+    /// What is taken changes no more than this.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]
     #[inline]
     pub(super) fn before(&self) -> Before {
@@ -73,6 +72,8 @@ impl State {
         self.held = held as u32;
     }
 
+    /// Permits that are out are the last thing to be forgotten: they would be handed out twice, and for as long as
+    /// their requests last.
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "every algorithm's state has it")]
     pub(super) fn used(&self, _now: u64) -> u64 {
         if self.held == 0 { 0 } else { (1 << 32) + u64::from(self.held) }

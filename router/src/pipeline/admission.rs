@@ -14,7 +14,7 @@ use super::told::Nearest;
 use crate::clock::Nanos;
 use crate::http::forwarded;
 use crate::limit::key::{KeyHash, KeyPart, Number};
-use crate::limit::table::{Ask, Asking, Left, LimitTable};
+use crate::limit::table::{Ask, Asking, FEW, Left, LimitTable};
 use crate::limit::{NEVER, Outcome, Prepared, Verdict};
 use crate::snapshot::{
     ActionPlan, CandidatePlan, KeyPlan, LimitPlan, LimitPlans, QuotaPlan, RoutePlan, Snapshot, TenantPlan,
@@ -146,8 +146,8 @@ pub struct Admission<'a> {
     pub(super) tells: bool,
     /// The route's limits, where they are all that was asked, with the route's values, and clients are always told of each.
     pub(super) all_of_route: Option<&'a LimitPlans>,
-    /// What the request is counted under by each of the route's limits, where it may pass them all at once.
-    keys: SmallVec<[KeyHash; 4]>,
+    /// What the request is counted under by each of the route's limits, but for those whose keys have the cell in them.
+    keys: SmallVec<[KeyHash; FEW]>,
 }
 
 /// Limits that all let a request pass at once.
@@ -163,7 +163,7 @@ pub(crate) struct Passed<'a> {
     pub(super) permit: Option<(u32, KeyHash)>,
 }
 
-impl Admission<'_> {
+impl<'a> Admission<'a> {
     /// How long a refused request should wait: the longest of what those that refuse it say. None if no time helps.
     pub fn retry_after_nanos(&self) -> u64 {
         let refusing = self.notices.iter().filter(|notice| notice.refuses());
@@ -174,6 +174,21 @@ impl Admission<'_> {
     fn knows(&self, limit: &LimitPlan) -> bool {
         self.notices.iter().any(|notice| notice.limit.id == limit.id)
             || self.paced.iter().any(|paced| paced.limit.id == limit.id)
+    }
+
+    /// Puts the values that a tenant has of its own in place of the limits'.
+    fn adopt(&mut self, tenant: TenantPlan<'a>) {
+        // With values of its own it would keep them, whatever becomes of a candidate.
+        self.notices.retain(|notice| {
+            let Some(own) = tenant.quota(notice.limit.id) else { return true };
+            (notice.quota, notice.ask.limit) = (own, &own.prepared);
+            !notice.is_candidate
+        });
+        self.paced.retain(|paced| {
+            let Some(own) = tenant.quota(paced.limit.id) else { return true };
+            paced.quota = own;
+            !paced.is_candidate
+        });
     }
 
     /// The limit that refuses a request.
@@ -209,18 +224,15 @@ pub(super) struct OnRoute<'a, 'f, 'r> {
     pub(super) place: Option<Place>,
 }
 
-/// Finds what the limits of a request's route count it under, if it may pass them all at once, as soon as its tenant is
-/// known: what was counted is mostly in no cache, and comes while the request is placed. `admission` is a new one.
+/// Finds what the limits of a request's route count it under, as soon as its tenant is known: what was counted is mostly in
+/// no cache, and comes while the request is placed. `admission` is a new one.
 #[inline]
 pub(super) fn expect(who: &Who<'_, '_, '_>, table: &impl Limiter, admission: &mut Admission<'_>) {
     let Some(on) = &who.on else { return };
-    let limits = &*on.route.limits;
-    if !limits.may_pass {
-        return;
-    }
-    let parts = who.parts(limits.key);
-    for limit in &limits.plans {
-        let key = who.key(limit, limit.begin, &parts);
+    let parts = who.parts(on.route.limits.key);
+    for limit in &on.route.limits.plans {
+        // The cell is not known yet, and such a key is made again.
+        let key = if limit.key.cell { limit.begin } else { who.key(limit, limit.begin, &parts) };
         table.expect(key);
         admission.keys.push(key);
     }
@@ -230,9 +242,10 @@ pub(super) fn expect(who: &Who<'_, '_, '_>, table: &impl Limiter, admission: &mu
 #[inline]
 pub(super) fn admit<'a>(who: &Who<'a, '_, '_>, table: &impl Limiter, now: Nanos, admission: &mut Admission<'a>) {
     let of_tenant = who.on.as_ref().and_then(|on| on.tenant?.plan).filter(TenantPlan::has_limits);
-    let of_listener = who.snapshot.listener(who.facts.listener).map_or(&[][..], |listener| &listener.limits.plans);
+    let of_listener = who.snapshot.listener(who.facts.listener).map(|listener| &*listener.limits);
     let of_route = who.on.as_ref().map(|on| &*on.route.limits);
-    if let (Some(limits), []) = (of_route, of_listener)
+    if let Some(limits) = of_route
+        && of_listener.is_none_or(|limits| limits.plans.is_empty())
         && of_tenant.is_none_or(|tenant| tenant.extra().is_empty())
     {
         if limits.plans.is_empty() || (limits.may_pass && pass(limits, of_tenant, table, now, admission)) {
@@ -279,18 +292,25 @@ fn pass<'a>(
 #[inline(never)]
 fn ask<'a>(
     who: &Who<'a, '_, '_>,
-    (of_listener, of_route, of_tenant): (&'a [Arc<LimitPlan>], Option<&'a LimitPlans>, Option<TenantPlan<'a>>),
+    (of_listener, of_route, of_tenant): (Option<&'a LimitPlans>, Option<&'a LimitPlans>, Option<TenantPlan<'a>>),
     table: &impl Limiter,
     now: Nanos,
     admission: &mut Admission<'a>,
 ) {
-    let parts = who.parts(KeyPlan::ALL);
-    who.gather(of_listener, &parts, table, admission);
-    if let Some(limits) = of_route {
-        who.gather(&limits.plans, &parts, table, admission);
+    let keys = std::mem::take(&mut admission.keys);
+    let wanted =
+        [of_listener, of_route].into_iter().flatten().fold(KeyPlan::default(), |sum, limits| sum.or(limits.key));
+    let extra = of_tenant.map_or(&[][..], |tenant| tenant.extra());
+    let parts = who.parts(extra.iter().fold(wanted, |sum, limit| sum.or(limit.key)));
+    if let Some(limits) = of_listener {
+        who.gather(&limits.plans, &[], &parts, table, admission);
     }
+    if let Some(limits) = of_route {
+        who.gather(&limits.plans, &keys, &parts, table, admission);
+    }
+    who.gather(extra, &[], &parts, table, admission);
     if let Some(tenant) = of_tenant {
-        who.gather_of_tenant(tenant, &parts, table, admission);
+        admission.adopt(tenant);
     }
     if admission.notices.is_empty() {
         return;
@@ -308,18 +328,29 @@ fn ask<'a>(
 
 impl<'a> Who<'a, '_, '_> {
     /// Adds those limits that are not among those that are asked yet, with their own values. None of them is there twice.
-    fn gather(&self, limits: &'a [Arc<LimitPlan>], parts: &Parts, table: &impl Limiter, to: &mut Admission<'a>) {
+    /// `keys` are those of them that were made already, and then expected.
+    fn gather(
+        &self,
+        limits: &'a [Arc<LimitPlan>],
+        keys: &[KeyHash],
+        parts: &Parts,
+        table: &impl Limiter,
+        to: &mut Admission<'a>,
+    ) {
         let are_first = to.notices.is_empty() && to.paced.is_empty();
-        for limit in limits {
+        for (number, limit) in limits.iter().enumerate() {
             if !are_first && to.knows(limit) {
                 continue;
             }
-            let key = self.key(limit, limit.begin, parts);
+            let key = keys.get(number).filter(|_| !limit.key.cell).copied().unwrap_or_else(|| {
+                let key = self.key(limit, limit.begin, parts);
+                table.expect(key);
+                key
+            });
             if limit.is_bandwidth {
                 self.gather_paced(limit, key, parts, to);
                 continue;
             }
-            table.expect(key);
             to.owes |= limit.owes;
             let ask = Ask::new(key, &limit.quota.prepared, limit.cost, limit.mode == LimitMode::Enforce);
             to.notices.push(Notice { limit, quota: &limit.quota, is_candidate: false, ask });
@@ -339,22 +370,6 @@ impl<'a> Who<'a, '_, '_> {
             let key = self.key(limit, candidate.begin, parts);
             to.paced.push(Paced { limit, quota: &candidate.quota, is_candidate: true, key, enforced: false });
         }
-    }
-
-    /// Adds the limits of a tenant, and what it has for values of its own.
-    fn gather_of_tenant(&self, tenant: TenantPlan<'a>, parts: &Parts, table: &impl Limiter, to: &mut Admission<'a>) {
-        self.gather(tenant.extra(), parts, table, to);
-        // With values of its own it would keep them, whatever becomes of a candidate.
-        to.notices.retain(|notice| {
-            let Some(own) = tenant.quota(notice.limit.id) else { return true };
-            (notice.quota, notice.ask.limit) = (own, &own.prepared);
-            !notice.is_candidate
-        });
-        to.paced.retain(|paced| {
-            let Some(own) = tenant.quota(paced.limit.id) else { return true };
-            paced.quota = own;
-            !paced.is_candidate
-        });
     }
 
     /// What a request has of the parts that are most in use, as far as they are wanted.

@@ -95,11 +95,8 @@ impl KeyPlan {
         }
     }
 
-    /// A key of all parts.
-    pub(crate) const ALL: Self = Self { tenant: true, route: true, client_ip: true, others: true, cell: true };
-
     /// All parts of two keys.
-    fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         Self {
             tenant: self.tenant || other.tenant,
             route: self.route || other.route,

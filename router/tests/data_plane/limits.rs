@@ -3,6 +3,7 @@
 mod meeting;
 mod modes;
 mod permits;
+mod several;
 mod waiting;
 
 use super::support::{Builder, Site, Upstream};

@@ -52,6 +52,34 @@ fn vectors_to_the_digit() {
     }
 }
 
+/// Who comes after one that was undone is counted with those that it came with, and no longer.
+#[test]
+fn an_undone_request_leaves_nothing_behind() {
+    // Told apart by 10 ms.
+    let (window, mut state) = (log(1_000, 1_280), State::Log(None));
+    check(&window, &mut state, 0, 1);
+    check(&window, &mut state, 9 * MILLI, 1);
+    let (verdict, before) = window.check_undoably(&mut state, 12 * MILLI, 3).unwrap();
+    assert_eq!(verdict.remaining, 995);
+    state.restore(before, 3);
+    assert_eq!((state.used(12 * MILLI), state.heap_bytes() > 0), (2, true));
+    check(&window, &mut state, 15 * MILLI, 1);
+    assert_eq!([1_288, 1_289, 1_294, 1_295].map(|at| state.used(at * MILLI)), [3, 1, 1, 0]);
+    // One that was counted with others.
+    let (_, before) = window.check_undoably(&mut state, 18 * MILLI, 5).unwrap();
+    state.restore(before, 5);
+    assert_eq!([1_289, 1_295].map(|at| state.used(at * MILLI)), [1, 0]);
+}
+
+/// A log that is full puts its two oldest entries together, which nothing undoes.
+#[test]
+fn what_cannot_be_undone_is_not_taken() {
+    let (window, longer, mut state) = (log(1_000, 1_280), log(1_000, 2_560), State::Log(None));
+    (0..129).for_each(|number| window.charge(&mut state, number * 10 * MILLI, 1));
+    assert!(longer.check_undoably(&mut state, 1_310 * MILLI, 1).is_none());
+    assert_eq!(check(&longer, &mut state, 1_310 * MILLI, 1).remaining, 1_000 - 130, "nothing was taken, nor lost");
+}
+
 #[test]
 fn a_verdict_says_what_is_left_and_when_there_is_more() {
     let window = log(3, 1_000);

@@ -1,5 +1,5 @@
 //! The way that nearly all requests take: every limit knows its key and lets the request pass, and nobody else has the
-//! lock of any. It needs no order of locks and no second look at anything.
+//! lock of any, but of the first. It needs no order of locks and no second look at anything.
 //!
 //! What a limit lets pass is taken at once, and undone where another one does not, under the same locks: nobody has
 //! seen it.
@@ -39,7 +39,7 @@ impl LimitTable {
     /// Counts a request that all of these limits let pass at once. If one does not, does not know its key, cannot be undone or
     /// is asked by somebody else, this counts nothing and returns false; whether the request is admitted is to be seen by
     /// [`check`](Self::check) then. `said` hears what is left of each, by its number, also of those that were undone. A key
-    /// may be there twice if its limit is the same. Locks of more than six shards are too many.
+    /// may be there twice if its limit is the same. It may also return false for more than six limits.
     #[inline]
     pub fn pass<'a>(
         &self,
@@ -67,8 +67,9 @@ impl LimitTable {
     ) -> Option<()> {
         for (number, (key, limit, cost)) in asks.enumerate() {
             let shard = self.index(key);
-            let lock = match self.shards[shard].entries.try_lock() {
-                // Whoever takes what nobody has waits for nobody, and so needs no order.
+            // Whoever has no lock may wait for one. Whoever takes what nobody has waits for nobody, and so needs no order.
+            let entries = &self.shards[shard].entries;
+            let lock = match if number == 0 { Some(entries.lock()) } else { entries.try_lock() } {
                 Some(entries) => {
                     *locked.get_mut(number)? = Some(entries);
                     number

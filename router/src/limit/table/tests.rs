@@ -440,25 +440,33 @@ fn several_at_once_are_as_each_alone() {
     let period = Duration::from_millis(700);
     let rate = |count| Rate { count, per: Duration::from_secs(1) };
     let fixed = |limit, window| Prepared::new(&model::Algorithm::FixedWindow(model::FixedWindow { limit, window }));
-    let meter = |count, burst| model::LeakyBucketMeter { rate: rate(count), burst, delay: None };
+    let meter = |count, burst, delay| {
+        Prepared::new(&model::Algorithm::LeakyBucketMeter(model::LeakyBucketMeter { rate: rate(count), burst, delay }))
+    };
     let queue = |count| model::LeakyBucketQueue { rate: rate(count), max_queueing: period };
     let limits = [
         [bucket(3, 4), slow(2)],
         [fixed(4, period), fixed(7, Duration::from_hours(1))],
         [log(9), log(200)],
-        [meter(5, 2), meter(50, 1)].map(|values| Prepared::new(&model::Algorithm::LeakyBucketMeter(values))),
+        [meter(5, 2, None), meter(50, 1, None)],
         [concurrency(40), bucket(9, 9)],
         [queue(5), queue(80)].map(|values| Prepared::new(&model::Algorithm::LeakyBucketQueue(values))),
         [bucket(20, 2), log(11)],
         [window(3, model::SlidingWindowMethod::Log), window(150, model::SlidingWindowMethod::Log)],
         [window(6, model::SlidingWindowMethod::Counter), window(5, model::SlidingWindowMethod::Log)],
+        [meter(40, 8, Some(1)), meter(60, 9, Some(2))],
+        [bucket(20, 9), bucket(20, 2)],
     ];
     let [refused, admitted, passed] = [const { Cell::new(0) }; 3];
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let step =
-        (0..400_000_000_u64, 1..3_u32, 0..512_u16, 0..512_u16, 0..3_u64, prop_oneof![9 => Just(0), 1 => 0..512_u16]);
+    // Some at once, in any order: many are not asked for together with as many others.
+    let all = 0..1 << limits.len();
+    let few =
+        prop::collection::vec(0..limits.len(), 0..5).prop_map(|few| few.iter().fold(0, |set, one| set | 1 << one));
+    let asked = (prop_oneof![2 => few, 1 => all.clone()], 0..limits.len(), any::<bool>());
+    let step = (0..400_000_000_u64, 1..3_u32, asked, all.clone(), 0..3_u64, prop_oneof![9 => Just(0), 1 => all]);
     let steps = prop::collection::vec(step, 1..120);
-    let has = |set: u16, number: usize| set & (1 << number) != 0;
+    let has = |set: i32, number: usize| set & (1 << number) != 0;
     runner
         .run(&(steps, 1..64_usize), |(steps, shards)| {
             let table = LimitTable::with_shards(MIB, shards.next_power_of_two());
@@ -466,7 +474,12 @@ fn several_at_once_are_as_each_alone() {
             let (mut now, mut edition) = (SECOND, 0);
             for (later, cost, asked, enforced, name, edited) in steps {
                 (now, edition) = (now + later, edition ^ edited);
-                let numbers: Vec<usize> = (0..limits.len()).filter(|number| has(asked, *number)).collect();
+                let (asked, first, backwards) = asked;
+                let order = (first..limits.len()).chain(0..first);
+                let mut numbers: Vec<usize> = order.filter(|number| has(asked, *number)).collect();
+                if backwards {
+                    numbers.reverse();
+                }
                 let limit = |number: usize| &limits[number][usize::from(has(edition, number))];
                 let key = |number: usize| key_of(number as u32, name);
                 let mut asks: Vec<Ask<'_>> = numbers
@@ -500,6 +513,42 @@ fn several_at_once_are_as_each_alone() {
         .unwrap();
     assert!(admitted.get() > 1_000 && refused.get() > 1_000, "{admitted:?} {refused:?}");
     assert!(passed.get() > 500, "{passed:?}");
+}
+
+/// What grew and found no room is counted once, and not again when room has been made.
+#[test]
+fn what_grows_where_there_is_no_room_is_counted_once() {
+    let table = LimitTable::with_shards(32 << 10, 1);
+    let (window, idle, bucket) = (log(128), bucket(1_000, 1), slow(1_000));
+    for name in 10..2_000 {
+        assert!(passes(&table, key(name), &idle, 0));
+    }
+    let before = table.usage();
+    for number in 0..120 {
+        let now = SECOND + number;
+        // Others come all the time, so that there is never much room.
+        assert!(passes(&table, key(10_000 + number), &idle, now));
+        let mut asks = [Ask::new(key_of(2, 1), &bucket, 1, true), Ask::new(key_of(3, 1), &window, 1, true)];
+        assert!(admits(&table, &mut asks, now));
+        assert_eq!(asks.map(|ask| ask.verdict.remaining), [999 - number, 127 - number]);
+    }
+    assert!(table.usage().idle_evictions > before.idle_evictions + 10, "{before:?} {:?}", table.usage());
+}
+
+/// One lock serves them all.
+#[test]
+fn limits_of_one_shard_pass_together() {
+    let (table, limits) = (LimitTable::with_shards(MIB, 1), [slow(9), log(7), concurrency(8), bucket(1, 6)]);
+    let mut asks: Vec<Ask<'_>> =
+        limits.iter().zip(0..).map(|(limit, number)| Ask::new(key_of(number, 1), limit, 1, true)).collect();
+    assert!(!passes_all(&table, &mut asks, 0), "nothing is known of them yet");
+    assert!(table.check(&mut asks, 0));
+    for counted in 2..=6 {
+        assert!(passes_all(&table, &mut asks, 0));
+        let left: Vec<u64> = asks.iter().map(|ask| ask.verdict.remaining).collect();
+        assert_eq!(left, [9 - counted, 7 - counted, 8 - counted, 6 - counted]);
+    }
+    assert!(!passes_all(&table, &mut asks, 0), "the last one is used up");
 }
 
 /// Tables and states share what there is: more places are not had at the price of the states that are there. And however
