@@ -26,6 +26,24 @@ fn check(bucket: &TokenBucket, state: &mut State, now: u64) -> Verdict {
     check_n(bucket, state, now, 1)
 }
 
+/// Also what a smaller burst set aside, of which a request that is taken forgives some.
+#[test]
+fn an_undone_request_leaves_everything_as_it_was() {
+    let (wide, narrow) = (bucket(SECOND, 9), bucket(SECOND, 2));
+    let mut state = wide.fresh(0);
+    (0..9).for_each(|_| assert!(check(&wide, &mut state, 0).admits()));
+    assert!(!check(&narrow, &mut state, 0).admits());
+    let now = 5 * SECOND;
+    assert!(narrow.ask(&mut state, now, 1).admits());
+    let (mut undone, before) = (state, state.before());
+    narrow.take(&mut undone, now, 1);
+    assert_ne!({ undone.aside }, { state.aside });
+    undone.restore(before);
+    assert_eq!((undone.uncut(), undone.used(now)), (state.uncut(), state.used(now)));
+    let again = [&mut undone, &mut state].map(|state| wide.ask(state, now, 1).remaining);
+    assert_eq!(again[0], again[1]);
+}
+
 #[test]
 fn vectors_to_the_digit() {
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
