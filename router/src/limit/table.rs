@@ -2,8 +2,8 @@
 //!
 //! Keys are spread over shards, each a lock around a hash table of 32-byte entries; a check holds one lock for some
 //! 30 ns. A request that meets several limits holds the locks of all of them, so that it takes from all
-//! or from none: as they come where all are free, or else in the order of the shards. What it will ask about it says
-//! before, and goes on while that comes from memory: see `expect` and `slots`.
+//! or from none: as they come where all are free and all let it pass, see `pass`, or else in the order of the shards. What
+//! it will ask about it says before, and goes on while that comes from memory: see `expect` and `slots`.
 //!
 //! A shard has a share of the table's budget in bytes, and what comes when it is full puts something else out: see
 //! `entries`.
