@@ -235,7 +235,7 @@ algorithms! {
 struct Before([u64; 2]);
 
 impl Prepared {
-    /// Whether what is taken can be undone, mostly: see [`Before`].
+    /// Whether what is taken can be undone under the same lock, mostly: a few words hold what there was before.
     #[inline]
     pub fn is_undoable(&self) -> bool {
         match self {
