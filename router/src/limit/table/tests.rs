@@ -459,7 +459,7 @@ fn several_at_once_are_as_each_alone() {
     ];
     let [refused, admitted, passed] = [const { Cell::new(0) }; 3];
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    // Some at once, in any order: many are not asked for together with as many others.
+    // Mostly few at once, in any order: of many together one nearly always refuses.
     let all = 0..1 << limits.len();
     let few =
         prop::collection::vec(0..limits.len(), 0..5).prop_map(|few| few.iter().fold(0, |set, one| set | 1 << one));
