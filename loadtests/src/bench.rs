@@ -14,8 +14,8 @@
 //! round beginning with another one. Every measurement has a freshly started process. The median over the rounds is
 //! what counts; the range says how much to believe it.
 //!
-//! Three scenarios are about limits: the same small GET with none, one and four. What they cost is measured once more,
-//! each proxy against itself: see `cost`. Envoy is left out there.
+//! Three scenarios are about limits: the same small GET by a route with none, one and four. What they cost is measured once
+//! more, each proxy against itself: see `cost`. Envoy is left out there.
 //!
 //! With TLS all do the same: one kind of certificate, one version, one cipher and one curve (see `tls`). What the handshakes of a
 //! scenario are to be is seen of each.
@@ -43,7 +43,7 @@ use crate::load::{self, Measured, Pace, Plan};
 use crate::output;
 use crate::process::{self, Memory, Process};
 use crate::proxies::Kind;
-use crate::site::{Pin, Site, Speaks};
+use crate::site::{Limits, Pin, Route, Site, Speaks};
 use crate::tls::Client;
 use crate::tools::{self, Cores, Tool};
 
@@ -118,8 +118,7 @@ struct Contestant {
 impl Contestant {
     /// The site and the directory of the scenario's configuration.
     fn configured(&self, scenario: Scenario) -> Result<(&Site, &Path)> {
-        let wanted = (scenario.limits(self.kind), scenario.tls().is_some(), scenario.speaks());
-        let configured = self.configured.iter().find(|(site, _)| (site.limits, site.tls, site.speaks) == wanted);
+        let configured = self.configured.iter().find(|(site, _)| is_for(site, scenario, self.kind));
         let (site, directory) = configured.ok_or_else(|| Error::new("the scenario was not configured"))?;
         Ok((site, directory.path()))
     }
@@ -132,8 +131,6 @@ pub async fn run(mut arguments: Arguments) -> Result<()> {
         arguments.seconds = 0.5;
         arguments.routes = arguments.routes.min(200);
         arguments.pins = arguments.pins.min(2_000);
-        // Figures that mean nothing need nothing to be compared with.
-        arguments.scenarios.retain(|scenario| !matches!(scenario, Scenario::NoLimit | Scenario::OneLimit));
     }
     if !(0.1..=600.0).contains(&arguments.seconds) || arguments.rounds == 0 || arguments.connections == 0 {
         return Err(Error::new("--seconds takes 0.1 to 600, --rounds and --connections at least 1"));
@@ -232,10 +229,9 @@ fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
             (own.pins, own.idle_routes) = (Vec::new(), 0);
         }
         for scenario in arguments.scenarios.iter().filter(|scenario| scenario.has(*kind)) {
-            (own.limits, own.tls, own.speaks) = (scenario.limits(*kind), scenario.tls().is_some(), scenario.speaks());
-            let is_other =
-                |(site, _): &(Site, _)| (site.limits, site.tls, site.speaks) != (own.limits, own.tls, own.speaks);
-            if configured.iter().all(is_other) {
+            if !configured.iter().any(|(site, _)| is_for(site, *scenario, *kind)) {
+                (own.tls, own.speaks) = (scenario.tls().is_some(), scenario.speaks());
+                own.routes = routes(site, scenario.limits(*kind));
                 let mut port = || ports.next().ok_or_else(|| Error::new("ran out of ports"));
                 (own.listen, own.admin) = (port()?, port()?);
                 let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -246,6 +242,26 @@ fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
         contestants.push(Contestant { kind: *kind, configured });
     }
     Ok(contestants)
+}
+
+/// Whether this is how the proxy is to be configured in the scenario.
+fn is_for(site: &Site, scenario: Scenario, proxy: Kind) -> bool {
+    site.routes.iter().map(|route| route.limits).eq(scenario.limits(proxy).iter().copied())
+        && (site.tls, site.speaks) == (scenario.tls().is_some(), scenario.speaks())
+}
+
+/// The site's route with each of the limits, under names of one length.
+fn routes(site: &Site, limits: &[Limits]) -> Vec<Route> {
+    let with = |(number, limits): (usize, &Limits)| {
+        let mut route = site.routes.first()?.clone();
+        if number > 0 {
+            route.name = format!("{}-{number}", route.name);
+            route.host = format!("{number}{}", route.host.get(1..)?);
+        }
+        route.limits = *limits;
+        Some(route)
+    };
+    limits.iter().enumerate().filter_map(with).collect()
 }
 
 async fn start_upstream(site: &Site, directory: &Path, core: usize) -> Result<Process> {

@@ -6,6 +6,8 @@
 //! an earlier answer is counted from when it was due, so that a proxy that stalls cannot hide it (a late timer of the
 //! generator's own is not the proxy's fault, and is not counted).
 
+mod turns;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,8 @@ use crate::error::{Error, Result};
 use crate::histogram::Histogram;
 use crate::http::{Connection, Failed};
 use crate::tls::{Client, Sessions};
+
+pub use turns::{Turns, in_turns};
 
 /// A request that takes longer than this has failed.
 const STALLED: Duration = Duration::from_secs(2);

@@ -29,8 +29,6 @@ pub struct Site {
     pub pins: Vec<Pin>,
     /// Routes that are there, and not used.
     pub idle_routes: usize,
-    /// What is checked on every request.
-    pub limits: Limits,
     /// Whether clients come by TLS: the certificate is beside the configuration.
     pub tls: bool,
     /// What is spoken besides HTTP/1.1.
@@ -50,8 +48,8 @@ pub enum Speaks {
     Http2Through,
 }
 
-/// Limits that are too high to refuse anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Limits that are too high to refuse anything, the fewest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limits {
     /// None.
     None,
@@ -86,6 +84,8 @@ pub struct Route {
     pub service: String,
     /// How long the upstream may take; `None` is the proxy's default.
     pub timeouts: Option<Timeouts>,
+    /// What is checked on every request.
+    pub limits: Limits,
 }
 
 /// How long an upstream may take, in milliseconds.
@@ -135,6 +135,7 @@ impl Site {
                 prefix: "/api".to_owned(),
                 service: (*name).to_owned(),
                 timeouts: None,
+                limits: Limits::None,
             })
             .collect();
         Ok(Self {
@@ -145,7 +146,6 @@ impl Site {
             routes,
             pins: Vec::new(),
             idle_routes: 0,
-            limits: Limits::None,
             tls: false,
             speaks: Speaks::Http1,
             stamp: None,
@@ -155,6 +155,18 @@ impl Site {
     /// Every endpoint of every service.
     pub fn endpoints(&self) -> impl Iterator<Item = &Label> {
         self.services.iter().flat_map(|service| &service.endpoints)
+    }
+
+    /// The most that a route checks.
+    pub fn limits(&self) -> Limits {
+        self.routes.iter().map(|route| route.limits).max().unwrap_or(Limits::None)
+    }
+
+    /// Has every route check this.
+    pub fn limit(&mut self, limits: Limits) {
+        for route in &mut self.routes {
+            route.limits = limits;
+        }
     }
 
     /// The host of the first route.

@@ -1,23 +1,23 @@
 //! What limits cost a proxy.
 //!
-//! A few per cent are less than a machine's speed changes by within seconds. So the proxy runs once with each
-//! configuration, all at the same time and on the same core, and the load goes from one to the next in slices of a
-//! fraction of a second. Each slice is compared with that without limits right beside it; the median of these many
-//! comparisons is what counts.
-
-use std::time::Duration;
+//! A few per cent are less than a machine's speed changes by within seconds, and less than one start of a program differs
+//! from the next by where its memory lies. So the proxy is asked by routes without limits and with some in turns of a few
+//! hundredths of a second, over the same connections, and is started several times. Each slice is compared with that without
+//! limits right beside it; the median of these many comparisons is what counts.
 
 use super::report::Spread;
 use super::scenario::Scenario;
 use super::{Arguments, Contestant, measured_plan};
 use crate::error::{Error, Result};
-use crate::load::{self, Measured, Pace, Plan};
+use crate::load::{self, Turns};
 use crate::output;
-use crate::process::{self, Process};
+use crate::process;
 use crate::proxies::Kind;
 
-/// Slices in the time of one flat-out window.
-const SLICES: u32 = 10;
+/// Requests in a slice: some hundredths of a second.
+const REQUESTS: usize = 1_500;
+/// Slices with each number of limits, in a second of a flat-out window.
+const SLICES: f64 = 40.0;
 
 /// What one proxy loses in one scenario of limits.
 #[derive(Debug, Clone)]
@@ -47,63 +47,40 @@ impl Cost {
     }
 }
 
-/// One of a proxy's configurations, running.
-struct Running {
-    scenario: Scenario,
-    process: Process,
-    plan: Plan,
-    per_cpu_second: Vec<f64>,
-}
-
-/// Measures what each scenario of limits costs the proxy. Nothing if there is none, or none to compare with.
+/// Measures what the chosen numbers of limits cost the proxy, against none.
 pub(super) async fn measure(of: &Contestant, arguments: &Arguments, core: usize) -> Result<Vec<Cost>> {
-    let scenarios: Vec<Scenario> =
-        arguments.scenarios.iter().copied().filter(|one| one.is_of_limits() && one.has(of.kind)).collect();
-    if !scenarios.contains(&Scenario::NoLimit) || scenarios.len() < 2 {
+    let limited = |one: &Scenario| one.is_of_limits() && *one != Scenario::NoLimit && one.has(of.kind);
+    let scenarios: Vec<Scenario> = arguments.scenarios.iter().copied().filter(limited).collect();
+    if scenarios.is_empty() {
         return Ok(Vec::new());
     }
-    let mut all = Vec::new();
-    for scenario in scenarios {
-        let (site, directory) = of.configured(scenario)?;
-        let process = of.kind.start(site, directory, Some(core)).await?;
-        let plan = measured_plan(scenario, site, directory, arguments).await?;
-        all.push(Running { scenario, process, plan, per_cpu_second: Vec::new() });
-    }
-    let slices = arguments.rounds as u32 * SLICES;
-    output::progress(format_args!("{}: what limits cost, {slices} slices of each", of.kind.as_str()));
-    let window = Duration::from_secs_f64(arguments.seconds) / SLICES;
-    for slice in 0..slices {
-        // Forwards and backwards in turns.
-        if slice > 0 {
-            all.reverse();
+    let mut costs: Vec<Cost> =
+        scenarios.iter().map(|scenario| Cost { proxy: of.kind, scenario: *scenario, losses: Vec::new() }).collect();
+    let how = Turns { turns: (arguments.seconds * SLICES).ceil() as usize, requests: REQUESTS };
+    let (site, directory) = of.configured(Scenario::NoLimit)?;
+    for start in 1..=arguments.rounds {
+        let progress = format!("start {start}/{}, {} slices of each", arguments.rounds, how.turns);
+        output::progress(format_args!("{}: what limits cost, {progress}", of.kind.as_str()));
+        let mut process = of.kind.start(site, directory, Some(core)).await?;
+        let mut plans = Vec::new();
+        for scenario in std::iter::once(Scenario::NoLimit).chain(scenarios.iter().copied()) {
+            plans.push(measured_plan(scenario, site, directory, arguments).await?);
         }
-        for running in &mut all {
-            let family = process::tree(running.process.id());
-            let cpu = || process::cpu_time(&family);
-            let measured = load::run(&running.plan, Pace::FlatOut, window / 4, window, cpu).await?;
-            running.process.still_runs()?;
-            running.per_cpu_second.push(per_cpu_second(of.kind, running.scenario, &measured)?);
+        let family = process::tree(process.id());
+        let turns = load::in_turns(&plans, how, || process::cpu_time(&family)).await;
+        process.still_runs()?;
+        for turn in turns.map_err(|error| Error::new(format!("{}: {error}", of.kind.as_str())))? {
+            let Some((without, with)) = turn.split_first() else { continue };
+            for (cost, with) in costs.iter_mut().zip(with) {
+                // As many requests in another time: where it takes twice as long, half of them get through in a second.
+                cost.losses.push(100.0 * (1.0 - without.as_secs_f64() / with.as_secs_f64().max(1e-9)));
+            }
         }
     }
-    let Some(without) = all.iter().find(|one| one.scenario == Scenario::NoLimit) else { return Ok(Vec::new()) };
-    let limited = all.iter().filter(|one| one.scenario != Scenario::NoLimit);
-    let cost = |one: &Running| {
-        let pairs = one.per_cpu_second.iter().zip(&without.per_cpu_second);
-        let mut losses: Vec<f64> = pairs.map(|(with, without)| 100.0 * (1.0 - with / without)).collect();
-        losses.sort_by(f64::total_cmp);
-        Cost { proxy: of.kind, scenario: one.scenario, losses }
-    };
-    Ok(limited.map(cost).collect())
-}
-
-fn per_cpu_second(proxy: Kind, scenario: Scenario, measured: &Measured) -> Result<f64> {
-    let wrong = measured.bad + measured.failed;
-    if wrong > 0 || measured.good == 0 || measured.cpu.is_zero() {
-        let complaint = measured.complaint.clone().unwrap_or_else(|| "nothing was answered".to_owned());
-        let what = format!("{}, {}", proxy.as_str(), scenario.as_str());
-        return Err(Error::new(format!("{what}: {wrong} requests went wrong, first: {complaint}")));
+    for cost in &mut costs {
+        cost.losses.sort_by(f64::total_cmp);
     }
-    Ok(measured.good as f64 / measured.cpu.as_secs_f64())
+    Ok(costs)
 }
 
 #[cfg(test)]

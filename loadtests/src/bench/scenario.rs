@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use crate::error::{Context, Error, Result};
 use crate::proxies::Kind;
-use crate::site::{Limits, Site, Speaks, TENANT_HEADER};
+use crate::site::{Limits, Route, Site, Speaks, TENANT_HEADER};
 use crate::tls::Sessions;
 
 /// As many tenants as there may be without the requests themselves filling the generator's caches.
@@ -121,13 +121,24 @@ impl Scenario {
         }
     }
 
-    /// What this proxy checks. Where limits are not the matter, GridRouter has one all the same and the others have none.
-    pub const fn limits(self, proxy: Kind) -> Limits {
+    /// What each route of this proxy checks. Where limits are the matter, there is a route with each kind. Where they are
+    /// not, GridRouter has one all the same and the others have none.
+    pub const fn limits(self, proxy: Kind) -> &'static [Limits] {
         match (self, proxy) {
-            (Scenario::NoLimit, _) => Limits::None,
-            (Scenario::FourLimits, _) => Limits::Four,
-            (Scenario::OneLimit, _) | (_, Kind::Gridrouter) => Limits::One,
-            (_, Kind::Nginx | Kind::Haproxy | Kind::Envoy) => Limits::None,
+            (Scenario::NoLimit | Scenario::OneLimit | Scenario::FourLimits, _) => {
+                &[Limits::None, Limits::One, Limits::Four]
+            }
+            (_, Kind::Gridrouter) => &[Limits::One],
+            (_, Kind::Nginx | Kind::Haproxy | Kind::Envoy) => &[Limits::None],
+        }
+    }
+
+    /// The route that is asked: the one with the limits that are the matter, or the first.
+    pub fn route(self, site: &Site) -> Option<&Route> {
+        let own = [(Scenario::OneLimit, Limits::One), (Scenario::FourLimits, Limits::Four)];
+        match own.iter().find(|(scenario, _)| *scenario == self) {
+            Some((_, limits)) => site.routes.iter().find(|route| route.limits == *limits),
+            None => site.routes.first(),
         }
     }
 
@@ -205,7 +216,7 @@ impl Scenario {
 
     /// Whole requests, of many tenants.
     pub fn requests(self, site: &Site, pins: usize) -> Vec<Vec<u8>> {
-        let host = site.host();
+        let host = self.route(site).map(|route| route.host.as_str()).unwrap_or_default();
         let (tenants, method, path, body) = match self {
             Scenario::SmallGet
             | Scenario::NewConnection

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::checks::{Checks, tally};
 use super::{Common, Stage, holds_within};
 use crate::error::Result;
-use crate::site::{Pin, Route, Site, Timeouts};
+use crate::site::{Limits, Pin, Route, Site, Timeouts};
 use crate::traffic::{Client, Event, Outcome, Traffic, latencies};
 use crate::upstream::{Behaviour, Label};
 
@@ -195,6 +195,7 @@ fn site() -> Result<Site> {
         prefix: "/api".to_owned(),
         service: "checkout".to_owned(),
         timeouts: Some(TOTAL),
+        limits: Limits::None,
     });
     let pins = site.cells.iter().flat_map(|cell| (0..4).map(move |number| (cell, number)));
     site.pins =

@@ -39,7 +39,8 @@ pub(super) async fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let stretches = if common.short { 4 } else { STRETCHES };
     let mut checks = Checks::new("reload");
     let mut site = Site::new(3, &["checkout"], 2)?;
-    (site.stamp, site.limits) = (Some(0), Limits::One);
+    site.stamp = Some(0);
+    site.limit(Limits::One);
     let mut stage = Stage::set(common.proxy, site).await?;
     let clients: Vec<Client> = (0..TENANTS)
         .map(|number| Client {

@@ -64,7 +64,8 @@ mod tests {
     #[test]
     fn a_site_is_made_of_documents_that_can_be_published() {
         let mut site = Site::new(2, &["checkout"], 1).unwrap();
-        (site.idle_routes, site.stamp, site.limits) = (3, Some(7), crate::site::Limits::One);
+        (site.idle_routes, site.stamp) = (3, Some(7));
+        site.limit(crate::site::Limits::One);
         let ids: Vec<String> = all_but_pins(&site).unwrap().iter().map(|change| change.id().to_string()).collect();
         // A listener, a grid, two cells, a service, a limit, a route and the idle ones.
         assert_eq!(ids.len(), 10, "{ids:?}");

@@ -27,7 +27,7 @@ pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
     save(&folder, "grid.yaml", &(grid(site) + &certificate(site, directory)))?;
     save(&folder, "services.yaml", &documents(site.services.iter().map(|one| service(one, site))))?;
     save(directory, ROUTES, &routes(site))?;
-    save(&folder, "limits.yaml", &documents(limits(site).iter().map(limit)))?;
+    save(&folder, "limits.yaml", &documents(limits(site.limits()).iter().map(limit)))?;
     save(directory, TENANTS, &tenants(&site.pins))?;
     if site.idle_routes > 0 {
         let idle = (0..site.idle_routes).map(|number| idle_route(number, site));
@@ -66,7 +66,7 @@ pub fn documents_but_pins(site: &Site) -> String {
     documents(
         [grid(site)]
             .into_iter()
-            .chain(limits(site).iter().map(limit))
+            .chain(limits(site.limits()).iter().map(limit))
             .chain(services)
             .chain(site.routes.iter().map(|used| route(used, site)))
             .chain(idle),
@@ -90,8 +90,8 @@ pub fn routes(site: &Site) -> String {
     documents(site.routes.iter().map(|used| route(used, site)))
 }
 
-/// The limits of a site, each with its key and algorithm: the highest that there are, so that none refuses.
-fn limits(site: &Site) -> &'static [(&'static str, &'static str)] {
+/// The limits, each with its key and algorithm: the highest that there are, so that none refuses.
+fn limits(limits: Limits) -> &'static [(&'static str, &'static str)] {
     const ALL: [(&str, &str); 4] = [
         ("per-tenant", "key: [tenant]\ntokenBucket: {rate: 1000000/s, burst: 1000000}"),
         ("per-address", "key: [clientIp]\nslidingWindow: {limit: 1000000, window: 1s}"),
@@ -99,7 +99,7 @@ fn limits(site: &Site) -> &'static [(&'static str, &'static str)] {
         ("per-tenant-and-route", "key: [tenant, route]\nfixedWindow: {limit: 1000000, window: 1s}"),
     ];
     let [one, ..] = &ALL;
-    match site.limits {
+    match limits {
         Limits::None => &[],
         Limits::One => std::slice::from_ref(one),
         Limits::Four => &ALL,
@@ -153,7 +153,7 @@ fn service(service: &Service, site: &Site) -> String {
 }
 
 fn route(route: &Route, site: &Site) -> String {
-    let Route { name, host, prefix, service, timeouts } = route;
+    let Route { name, host, prefix, service, timeouts, .. } = route;
     let tenant = match site.speaks {
         Speaks::Http1 => format!("header: {TENANT_HEADER}"),
         Speaks::Http2 | Speaks::Http2Through => "pathSegment: 1".to_owned(),
@@ -162,7 +162,7 @@ fn route(route: &Route, site: &Site) -> String {
         "kind: Route\nname: {name}\nhosts: [{host}]\npaths: [{{prefix: {prefix}}}]\n\
          tenant: {{from: [{{{tenant}}}]}}\ngrid: {GRID}\nservice: {service}\n"
     );
-    let names: Vec<&str> = limits(site).iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = limits(route.limits).iter().map(|(name, _)| *name).collect();
     if !names.is_empty() {
         let _ = writeln!(text, "limits: [{}]", names.join(", "));
     }
@@ -187,6 +187,7 @@ fn idle_route(number: usize, site: &Site) -> String {
         prefix: format!("/idle/{number}"),
         service: site.services.first().map(|service| service.name.clone()).unwrap_or_default(),
         timeouts: None,
+        limits: site.limits(),
     };
     route(&idle, site)
 }

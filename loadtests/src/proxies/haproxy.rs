@@ -9,10 +9,15 @@ use std::path::Path;
 
 use super::save;
 use crate::error::Result;
-use crate::site::{Limits, Site, Speaks, TENANT_HEADER};
+use crate::site::{Limits, Route, Service, Site, Speaks, TENANT_HEADER};
 use crate::tls;
 
+/// The file that maps hosts to backends.
+const HOSTS: &str = "hosts.map";
+
 pub(super) fn write(site: &Site, directory: &Path) -> Result<()> {
+    let hosts = site.routes.iter().map(|route| format!("{} {}\n", route.host, backend(site, route)));
+    save(directory, HOSTS, &hosts.collect::<String>())?;
     save(directory, "haproxy.cfg", &configuration(site, directory))
 }
 
@@ -41,49 +46,73 @@ fn configuration(site: &Site, directory: &Path) -> String {
          frontend web\n  bind {} backlog 4096{tls}\n",
         site.listen
     );
-    text.push_str(&limits(site));
-    for route in &site.routes {
-        let _ = writeln!(
-            text,
-            "  use_backend {} if {{ req.hdr(host) -i {} }} {{ path_beg {} }}",
-            route.service, route.host, route.prefix
-        );
-    }
-    // With a single service no choice is needed, so none is paid for.
-    if let [only] = site.routes.as_slice() {
-        let rule = text.find("  use_backend").unwrap_or(text.len());
-        text.truncate(rule);
-        let _ = writeln!(text, "  default_backend {}", only.service);
-    }
-    for service in &site.services {
-        let _ = writeln!(text, "backend {}\n  balance roundrobin", service.name);
+    text.push_str(&choice(site, directory));
+    for (name, service, limits) in backends(site) {
+        let _ = writeln!(text, "backend {name}\n  balance roundrobin");
+        text.push_str(&rules(limits));
         for (number, label) in service.endpoints.iter().enumerate() {
             let _ = writeln!(text, "  server s{number} {}{behind}", label.address);
         }
     }
-    for (name, _) in tables(site) {
+    for (name, _) in tables(site.limits()) {
         let kind = if *name == "address" { "ip" } else { "string len 64" };
         let _ = writeln!(text, "backend {name}\n  stick-table type {kind} size 200k expire 1m store http_req_rate(1s)");
     }
     text
 }
 
-/// What is counted, each in a table of its own, and by what: the last is for tenants at the one route that there is. There
-/// is room for three such counts in a request.
-fn tables(site: &Site) -> &'static [(&'static str, &'static str)] {
+/// What leads to the backends.
+fn choice(site: &Site, directory: &Path) -> String {
+    if let [only] = site.routes.as_slice() {
+        // No choice is needed, so none is paid for.
+        return format!("  default_backend {}\n", backend(site, only));
+    }
+    if site.limits() != Limits::None {
+        // What routes cost is compared, so each has to be found in the same time.
+        return format!("  use_backend %[req.hdr(host),map_str({})]\n", directory.join(HOSTS).display());
+    }
+    let rule = |route: &Route| {
+        format!(
+            "  use_backend {} if {{ req.hdr(host) -i {} }} {{ path_beg {} }}\n",
+            backend(site, route),
+            route.host,
+            route.prefix
+        )
+    };
+    site.routes.iter().map(rule).collect()
+}
+
+/// The name of a route's backend: limits are of a backend, so that where some are each route has its own.
+fn backend<'a>(site: &Site, route: &'a Route) -> &'a str {
+    if site.limits() == Limits::None { &route.service } else { &route.name }
+}
+
+/// Each backend's name, what is behind it, and what it checks.
+fn backends(site: &Site) -> Vec<(&str, &Service, Limits)> {
+    if site.limits() == Limits::None {
+        return site.services.iter().map(|service| (service.name.as_str(), service, Limits::None)).collect();
+    }
+    let of = |route: &Route| site.services.iter().find(|service| service.name == route.service);
+    let pairs = site.routes.iter().filter_map(|route| Some((route.name.as_str(), of(route)?, route.limits)));
+    pairs.collect()
+}
+
+/// What is counted, each in a table of its own, and by what: the last is for tenants at the one route that has all of them.
+/// There is room for three such counts in a request.
+fn tables(limits: Limits) -> &'static [(&'static str, &'static str)] {
     const ALL: [(&str, &str); 3] = [("tenant", "tenant"), ("address", "address"), ("both", "tenant")];
     let [one, ..] = &ALL;
-    match site.limits {
+    match limits {
         Limits::None => &[],
         Limits::One => std::slice::from_ref(one),
         Limits::Four => &ALL,
     }
 }
 
-/// The frontend's rules: count and refuse. What is there at the same time, the backend counts anyhow.
-fn limits(site: &Site) -> String {
+/// A backend's rules: count and refuse. What is there at the same time, the backend counts anyhow.
+fn rules(limits: Limits) -> String {
     let mut text = String::new();
-    for (number, (table, by)) in tables(site).iter().enumerate() {
+    for (number, (table, by)) in tables(limits).iter().enumerate() {
         let key = if *by == "address" { "src".to_owned() } else { format!("req.hdr({TENANT_HEADER})") };
         let _ = writeln!(
             text,
@@ -91,8 +120,8 @@ fn limits(site: &Site) -> String {
              http-request deny deny_status 429 if {{ sc_http_req_rate({number}) gt 1000000 }}"
         );
     }
-    if let (Limits::Four, Some(service)) = (site.limits, site.services.first()) {
-        let _ = writeln!(text, "  http-request deny deny_status 429 if {{ be_conn({}) gt 100000 }}", service.name);
+    if limits == Limits::Four {
+        text.push_str("  http-request deny deny_status 429 if { be_conn gt 100000 }\n");
     }
     text
 }

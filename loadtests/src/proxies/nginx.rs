@@ -49,10 +49,10 @@ pub fn configuration(site: &Site, directory: &Path) -> String {
          proxy_http_version 1.1;\nproxy_set_header Connection \"\";\nproxy_set_header Host $http_host;\n"
     );
     let tenant = format!("$http_{}", TENANT_HEADER.replace('-', "_"));
-    if site.limits != Limits::None {
+    if site.limits() != Limits::None {
         let _ = writeln!(text, "limit_req_zone {tenant} zone=tenant:32m rate=1000000r/s;");
     }
-    if site.limits == Limits::Four {
+    if site.limits() == Limits::Four {
         let _ = writeln!(
             text,
             "limit_req_zone $binary_remote_addr zone=address:1m rate=1000000r/s;\n\
@@ -132,10 +132,10 @@ fn server(site: &Site, route: &Route, by_cell: bool) -> String {
     if let Some(stamp) = site.stamp {
         let _ = writeln!(text, "add_header {STAMP_HEADER} {stamp};");
     }
-    if site.limits != Limits::None {
+    if route.limits != Limits::None {
         text.push_str("limit_req zone=tenant burst=1000000 nodelay;\n");
     }
-    if site.limits == Limits::Four {
+    if route.limits == Limits::Four {
         text.push_str("limit_req zone=address burst=1000000 nodelay;\nlimit_req zone=both burst=1000000 nodelay;\n");
         text.push_str("limit_conn route 65535;\n");
     }
