@@ -71,6 +71,15 @@ impl Verdict {
     }
 }
 
+/// What is left of a limit that let a request pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Requests of cost 1 that could follow.
+    pub remaining: u64,
+    /// Nanoseconds until all of it is there again.
+    pub reset_nanos: u64,
+}
+
 /// How a request that held a permit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
@@ -231,7 +240,7 @@ algorithms! {
 }
 
 /// What undoes that something was taken of a state under the same lock: what there was before, in the state's own terms.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Before([u64; 2]);
 
 impl Prepared {
@@ -248,35 +257,28 @@ impl Prepared {
         }
     }
 
-    /// As `check`, with what undoes it; nothing where that cannot be, and where the state is another algorithm's. To ask and
-    /// to take later costs as much again.
+    /// Takes a request that passes at once, and says what is left and what undoes it. Nothing is taken where it does not pass at
+    /// once, that could not be undone, the state would take more memory, or is another algorithm's. To ask and to take later costs
+    /// as much again.
     #[inline]
-    fn check_undoably(
-        &self,
-        state: &mut State,
-        heap_bytes: &mut usize,
-        now: u64,
-        cost: u32,
-    ) -> Option<(Verdict, Before)> {
-        macro_rules! check {
+    fn pass(&self, state: &mut State, now: u64, cost: u32) -> Option<(Left, Before)> {
+        macro_rules! pass {
             ($limit:ident, $state:ident) => {{
-                let verdict = $limit.ask($state, now, cost);
+                let Verdict { outcome: Outcome::Pass, remaining, reset_nanos, .. } = $limit.ask($state, now, cost)
+                else {
+                    return None;
+                };
                 let before = $state.before();
-                if verdict.admits() {
-                    $limit.take($state, now, cost);
-                }
-                Some((verdict, before))
+                $limit.take($state, now, cost);
+                Some((Left { remaining, reset_nanos }, before))
             }};
         }
         match (self, state) {
-            (Self::TokenBucket(limit), State::TokenBucket(state)) => check!(limit, state),
-            (Self::LeakyBucketMeter(limit), State::LeakyBucketMeter(state)) => check!(limit, state),
-            (Self::FixedWindow(limit), State::FixedWindow(state)) => check!(limit, state),
-            (Self::Concurrency(limit), State::Concurrency(state)) => check!(limit, state),
-            (Self::SlidingWindow(limit), State::SlidingWindow(state)) => {
-                let check = |state: &mut _| limit.check_undoably(state, now, cost);
-                counted(state, sliding_window::State::heap_bytes, heap_bytes, check)
-            }
+            (Self::TokenBucket(limit), State::TokenBucket(state)) => pass!(limit, state),
+            (Self::LeakyBucketMeter(limit), State::LeakyBucketMeter(state)) => pass!(limit, state),
+            (Self::FixedWindow(limit), State::FixedWindow(state)) => pass!(limit, state),
+            (Self::Concurrency(limit), State::Concurrency(state)) => pass!(limit, state),
+            (Self::SlidingWindow(limit), State::SlidingWindow(state)) => limit.pass(state, now, cost),
             (_, _) => None,
         }
     }

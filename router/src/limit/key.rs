@@ -99,7 +99,7 @@ pub struct KeyPart([u64; 2]);
 
 /// The hash of a limit and of what it counts apart: 128 bits, seeded at random in each process, so that nobody outside
 /// can aim at another's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct KeyHash(
     // Two halves: a `u128` would align all that has a key in it to 16 bytes, for which memory is slower to get.
     [u64; 2],

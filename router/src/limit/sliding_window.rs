@@ -11,7 +11,7 @@ use gridrouter_config::model::SlidingWindowMethod;
 
 use self::counter::Counter;
 use self::log::Log;
-use super::{Before, Outcome, Policy, Unit, Verdict};
+use super::{Before, Left, Outcome, Policy, Unit, Verdict};
 
 /// A sliding window's values, prepared.
 #[derive(Debug)]
@@ -63,26 +63,22 @@ impl SlidingWindow {
         }
     }
 
-    /// Asks, takes what is admitted, and says what undoes that. Nothing where the state was not counted in this way yet, or
-    /// cannot say; it has not taken anything then.
+    /// Takes a request that passes, and says what is left and what undoes it. Nothing is taken where it does not pass, where
+    /// the state was not counted in this way yet, would take more memory, or cannot say what undoes it.
     #[inline]
-    pub(super) fn check_undoably(&self, state: &mut State, now: u64, cost: u32) -> Option<(Verdict, Before)> {
+    pub(super) fn pass(&self, state: &mut State, now: u64, cost: u32) -> Option<(Left, Before)> {
         match (self.method, state) {
-            (SlidingWindowMethod::Log, State::Log(Some(log))) => {
-                log.expire(self.window, now);
-                let (verdict, before) = (log.ask(self.window, now, cost), log.before(self.window, now)?);
-                if verdict.admits() {
-                    log.add(self.window, now, u64::from(cost));
-                }
-                Some((verdict, before))
-            }
+            (SlidingWindowMethod::Log, State::Log(Some(log))) => log.pass(self.window, now, cost),
             (SlidingWindowMethod::Counter, State::Counter(counter)) => {
                 counter.turn_over(self.window, now);
-                let (verdict, before) = (counter.ask(self.window, now, cost), counter.before());
-                if verdict.admits() {
-                    counter.add(u64::from(cost));
-                }
-                Some((verdict, before))
+                let Verdict { outcome: Outcome::Pass, remaining, reset_nanos, .. } =
+                    counter.ask(self.window, now, cost)
+                else {
+                    return None;
+                };
+                let before = counter.before();
+                counter.add(u64::from(cost));
+                Some((Left { remaining, reset_nanos }, before))
             }
             (SlidingWindowMethod::Log | SlidingWindowMethod::Counter, State::Log(_) | State::Counter(_)) => None,
         }

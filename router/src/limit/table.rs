@@ -18,7 +18,6 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use self::entries::Entries;
-pub use self::pass::Left;
 use self::slots::Whereabouts;
 use super::key::KeyHash;
 use super::{Answered, Outcome, Prepared, State, Verdict};

@@ -14,8 +14,8 @@ use super::told::Nearest;
 use crate::clock::Nanos;
 use crate::http::forwarded;
 use crate::limit::key::{KeyHash, KeyPart, Number};
-use crate::limit::table::{Ask, Asking, FEW, Left, LimitTable};
-use crate::limit::{NEVER, Outcome, Prepared, Verdict};
+use crate::limit::table::{Ask, Asking, FEW, LimitTable};
+use crate::limit::{Left, NEVER, Outcome, Prepared, Verdict};
 use crate::snapshot::{
     ActionPlan, CandidatePlan, KeyPlan, LimitPlan, LimitPlans, QuotaPlan, RoutePlan, Snapshot, TenantPlan,
 };
@@ -32,7 +32,7 @@ pub trait Limiter {
     /// Lets a request pass all of some limits at once, or none: see [`LimitTable::pass`].
     fn pass<'a>(
         &self,
-        asks: impl Iterator<Item = (KeyHash, &'a Prepared, u32)>,
+        asks: &(impl Iterator<Item = (KeyHash, &'a Prepared, u32)> + Clone),
         now: u64,
         said: impl FnMut(usize, Left),
     ) -> bool;
@@ -47,7 +47,7 @@ impl Limiter for LimitTable {
 
     fn pass<'a>(
         &self,
-        asks: impl Iterator<Item = (KeyHash, &'a Prepared, u32)>,
+        asks: &(impl Iterator<Item = (KeyHash, &'a Prepared, u32)> + Clone),
         now: u64,
         said: impl FnMut(usize, Left),
     ) -> bool {
@@ -147,7 +147,28 @@ pub struct Admission<'a> {
     /// The route's limits, where they are all that was asked, with the route's values, and clients are always told of each.
     pub(super) all_of_route: Option<&'a LimitPlans>,
     /// What the request is counted under by each of the route's limits, but for those whose keys have the cell in them.
-    keys: SmallVec<[KeyHash; FEW]>,
+    keys: Keys,
+}
+
+/// The first few of a number of keys.
+#[derive(Debug, Default)]
+struct Keys {
+    keys: [KeyHash; FEW],
+    known: usize,
+}
+
+impl Keys {
+    #[inline]
+    fn push(&mut self, key: KeyHash) {
+        if let Some(slot) = self.keys.get_mut(self.known) {
+            *slot = key;
+            self.known += 1;
+        }
+    }
+
+    fn as_slice(&self) -> &[KeyHash] {
+        self.keys.get(..self.known).unwrap_or_default()
+    }
 }
 
 /// Limits that all let a request pass at once.
@@ -159,8 +180,6 @@ pub(crate) struct Passed<'a> {
     pub(super) of_tenant: Option<TenantPlan<'a>>,
     /// What the one said that is the nearest to refusing of those that clients are told of.
     pub(super) nearest: Option<Nearest>,
-    /// What the request gives back when it is over: how much, and what it was counted under.
-    pub(super) permit: Option<(u32, KeyHash)>,
 }
 
 impl<'a> Admission<'a> {
@@ -189,6 +208,13 @@ impl<'a> Admission<'a> {
             paced.quota = own;
             !paced.is_candidate
         });
+    }
+
+    /// What a request that [passed](Self::passed) gives back when it is over: how much, and what it was counted under.
+    #[inline]
+    pub(super) fn permit(&self, passed: &Passed<'_>) -> Option<(u32, KeyHash)> {
+        let number = passed.limits.permit?;
+        Some((passed.limits.plans.get(number)?.cost, *self.keys.as_slice().get(number)?))
     }
 
     /// The limit that refuses a request.
@@ -265,7 +291,7 @@ fn pass<'a>(
     now: Nanos,
     admission: &mut Admission<'a>,
 ) -> bool {
-    let (plans, keys) = (&limits.plans, &admission.keys);
+    let (plans, keys) = (&limits.plans, admission.keys.as_slice());
     if keys.len() != plans.len() {
         return false;
     }
@@ -274,16 +300,16 @@ fn pass<'a>(
         None => &limit.quota,
     };
     let asks = plans.iter().zip(keys).map(|(limit, key)| (*key, &quota(limit).prepared, limit.cost));
-    let mut nearest: Option<Nearest> = None;
-    let passes = table.pass(asks, now.0, |number, Left { remaining, reset_nanos }| {
-        let is_nearer = nearest.as_ref().is_none_or(|nearest| remaining < nearest.remaining);
-        if is_nearer && plans.get(number).is_some_and(|limit| limit.told.is_some()) {
-            nearest = Some(Nearest { number, remaining, reset_nanos });
+    // Farther than any.
+    let mut nearest = Nearest { number: usize::MAX, remaining: u64::MAX, reset_nanos: 0 };
+    let passes = table.pass(&asks, now.0, |number, Left { remaining, reset_nanos }| {
+        if remaining < nearest.remaining && plans.get(number).is_some_and(|limit| limit.told.is_some()) {
+            nearest = Nearest { number, remaining, reset_nanos };
         }
     });
     if passes {
-        let permit = limits.permit.and_then(|number| Some((plans.get(number)?.cost, *keys.get(number)?)));
-        admission.passed = Some(Passed { limits, of_tenant, nearest, permit });
+        let nearest = (nearest.remaining < u64::MAX).then_some(nearest);
+        admission.passed = Some(Passed { limits, of_tenant, nearest });
     }
     passes
 }
@@ -306,7 +332,7 @@ fn ask<'a>(
         who.gather(&limits.plans, &[], &parts, table, admission);
     }
     if let Some(limits) = of_route {
-        who.gather(&limits.plans, &keys, &parts, table, admission);
+        who.gather(&limits.plans, keys.as_slice(), &parts, table, admission);
     }
     who.gather(extra, &[], &parts, table, admission);
     if let Some(tenant) = of_tenant {

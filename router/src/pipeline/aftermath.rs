@@ -83,7 +83,7 @@ impl Aftermath {
     #[inline]
     pub(super) fn of(worker: &Rc<Worker>, admission: &Admission<'_>, now: Nanos) -> Option<Box<Self>> {
         if let Some(passed) = &admission.passed {
-            let permit = passed.permit.map(|(cost, key)| Permit::new(key, cost))?;
+            let permit = admission.permit(passed).map(|(cost, key)| Permit::new(key, cost))?;
             return Some(Box::new(Self { worker: Rc::clone(worker), owed: Owed::Permit(permit) }));
         }
         if admission.refused || (!admission.owes && admission.paced.is_empty()) {

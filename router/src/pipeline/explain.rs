@@ -14,8 +14,8 @@ use crate::clock;
 use crate::http::fields::Fields;
 use crate::http::target;
 use crate::limit::key::KeyHash;
-use crate::limit::table::{Left, LimitTable};
-use crate::limit::{NEVER, Outcome, Prepared};
+use crate::limit::table::LimitTable;
+use crate::limit::{Left, NEVER, Outcome, Prepared};
 use crate::listener::worker::Worker;
 use crate::placement;
 use crate::snapshot::{ActionPlan, EndpointGroup, RoutePlan, Snapshot};
@@ -225,7 +225,7 @@ impl Limiter for Peek<'_> {
 
     fn pass<'a>(
         &self,
-        _asks: impl Iterator<Item = (KeyHash, &'a Prepared, u32)>,
+        _asks: &(impl Iterator<Item = (KeyHash, &'a Prepared, u32)> + Clone),
         _now: u64,
         _said: impl FnMut(usize, Left),
     ) -> bool {

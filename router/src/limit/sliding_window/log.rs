@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::super::NEVER;
-use super::{Before, Outcome, Verdict, Window};
+use super::{Before, Left, Outcome, Verdict, Window};
 
 /// The largest limit that is counted exactly, and the parts of a window that are told apart above it.
 const EXACT: u32 = 128;
@@ -74,6 +74,27 @@ impl Log {
         })
     }
 
+    /// Takes a request that passes, and says what is left and what undoes it. Nothing is taken where it does not pass, more
+    /// memory would be needed, or two entries would be put together, which nothing undoes.
+    #[inline]
+    pub(super) fn pass(&mut self, window: Window, now: u64, cost: u32) -> Option<(Left, Before)> {
+        self.expire(window, now);
+        let remaining = u64::from(window.limit).saturating_sub(self.total).checked_sub(u64::from(cost))?;
+        let last = self.entries.back().map_or(0, |newest| newest.last);
+        let (before, now) = (Before([last, self.newest_since]), now.max(last));
+        if self.begins_another(window, now) {
+            if self.entries.len() >= self.entries.capacity().min(MOST_ENTRIES) {
+                return None;
+            }
+            self.entries.push_back(Entry { last: now, count: 0 });
+            self.newest_since = now;
+        }
+        let newest = self.entries.back_mut()?;
+        *newest = Entry { last: now, count: newest.count.checked_add(cost)? };
+        self.total += u64::from(cost);
+        Some((Left { remaining, reset_nanos: window.nanos }, before))
+    }
+
     /// Whether a request has an entry of its own.
     fn begins_another(&self, window: Window, now: u64) -> bool {
         let granularity = if window.limit <= EXACT { 1 } else { window.nanos.div_ceil(u64::from(EXACT)) };
@@ -107,17 +128,7 @@ impl Log {
         }
     }
 
-    /// What undoes the next [`add`](Self::add). None if that will put two entries together.
-    #[inline]
-    pub(super) fn before(&self, window: Window, now: u64) -> Option<Before> {
-        let newest = self.entries.back().map_or(0, |newest| newest.last);
-        if self.entries.len() >= MOST_ENTRIES && self.begins_another(window, now.max(newest)) {
-            return None;
-        }
-        Some(Before([newest, self.newest_since]))
-    }
-
-    /// Undoes that so much was added since.
+    /// Undoes that so much [passed](Self::pass) since.
     pub(super) fn restore(&mut self, Before([last, newest_since]): Before, number: u32) {
         self.newest_since = newest_since;
         self.total -= u64::from(number);

@@ -59,14 +59,14 @@ fn an_undone_request_leaves_nothing_behind() {
     let (window, mut state) = (log(1_000, 1_280), State::Log(None));
     check(&window, &mut state, 0, 1);
     check(&window, &mut state, 9 * MILLI, 1);
-    let (verdict, before) = window.check_undoably(&mut state, 12 * MILLI, 3).unwrap();
-    assert_eq!(verdict.remaining, 995);
+    let (left, before) = window.pass(&mut state, 12 * MILLI, 3).unwrap();
+    assert_eq!(left.remaining, 995);
     state.restore(before, 3);
     assert_eq!((state.used(12 * MILLI), state.heap_bytes() > 0), (2, true));
     check(&window, &mut state, 15 * MILLI, 1);
     assert_eq!([1_288, 1_289, 1_294, 1_295].map(|at| state.used(at * MILLI)), [3, 1, 1, 0]);
     // One that was counted with others.
-    let (_, before) = window.check_undoably(&mut state, 18 * MILLI, 5).unwrap();
+    let (_, before) = window.pass(&mut state, 18 * MILLI, 5).unwrap();
     state.restore(before, 5);
     assert_eq!([1_289, 1_295].map(|at| state.used(at * MILLI)), [1, 0]);
 }
@@ -76,7 +76,7 @@ fn an_undone_request_leaves_nothing_behind() {
 fn what_cannot_be_undone_is_not_taken() {
     let (window, longer, mut state) = (log(1_000, 1_280), log(1_000, 2_560), State::Log(None));
     (0..129).for_each(|number| window.charge(&mut state, number * 10 * MILLI, 1));
-    assert!(longer.check_undoably(&mut state, 1_310 * MILLI, 1).is_none());
+    assert!(longer.pass(&mut state, 1_310 * MILLI, 1).is_none());
     assert_eq!(check(&longer, &mut state, 1_310 * MILLI, 1).remaining, 1_000 - 130, "nothing was taken, nor lost");
 }
 

@@ -9,9 +9,9 @@
 
 use smallvec::SmallVec;
 
+use super::Usage;
 use super::slots::{Place, Slots, Whereabouts};
-use super::{Left, Usage};
-use crate::limit::{Before, Outcome, Prepared, State, Verdict};
+use crate::limit::{Before, Left, Prepared, State, Verdict};
 
 /// Entries looked at to find a good one to put out.
 const SAMPLE: usize = 16;
@@ -101,37 +101,22 @@ impl Entries {
 
     /// What is known of a key.
     pub(super) fn state(&mut self, key: [u64; 2]) -> Option<&mut State> {
-        self.slots.find(hash_of(key)).map(|(_, entry)| &mut entry.state)
+        self.slots.find(hash_of(key)).map(|entry| &mut entry.state)
     }
 
     /// Lets a request pass and takes of its limit. Nothing, and nothing is taken, where the key is not known, the limit does
-    /// not let it pass at once, that could not be undone, or there is no room for it.
+    /// not let it pass at once, that could not be undone, or it would need more memory.
     #[inline]
-    pub(super) fn pass(
-        &mut self,
-        key: [u64; 2],
-        limit: &Prepared,
-        cost: u32,
-        now: u64,
-    ) -> Option<(Left, Place, Before)> {
-        let (at, entry) = self.slots.find(hash_of(key))?;
+    pub(super) fn pass(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Option<(Left, Before)> {
+        let entry = self.slots.find(hash_of(key))?;
         entry.is_used();
-        let (verdict, before) = limit.check_undoably(&mut entry.state, &mut self.heap_bytes, now, cost)?;
-        if !verdict.admits() {
-            return None;
-        }
-        if verdict.outcome != Outcome::Pass || (limit.keeps_more() && self.is_over()) {
-            self.restore(at, before, cost);
-            return None;
-        }
-        let Verdict { remaining, reset_nanos, .. } = verdict;
-        Some((Left { remaining, reset_nanos }, at, before))
+        limit.pass(&mut entry.state, now, cost)
     }
 
     /// Asks about a request and takes nothing.
     pub(super) fn ask(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> Verdict {
         match self.slots.find(hash_of(key)) {
-            Some((_, entry)) => {
+            Some(entry) => {
                 entry.is_used();
                 limit.ask(&mut entry.state, &mut self.heap_bytes, now, cost)
             }
@@ -139,11 +124,10 @@ impl Entries {
         }
     }
 
-    /// Undoes that so much was taken since.
-    #[cold]
-    pub(super) fn restore(&mut self, at: Place, before: Before, cost: u32) {
-        if let Some(entry) = self.slots.at(at) {
-            entry.state.restore(before, cost);
+    /// Undoes that so much [passed](Self::pass) since.
+    pub(super) fn restore(&mut self, key: [u64; 2], before: Before, cost: u32) {
+        if let Some(state) = self.state(key) {
+            state.restore(before, cost);
         }
     }
 
@@ -159,7 +143,7 @@ impl Entries {
     #[inline]
     pub(super) fn take(&mut self, key: [u64; 2], limit: &Prepared, cost: u32, now: u64) -> bool {
         let entry = self.slots.find(hash_of(key));
-        entry.map(|(_, entry)| limit.take(&mut entry.state, &mut self.heap_bytes, now, cost)).is_some()
+        entry.map(|entry| limit.take(&mut entry.state, &mut self.heap_bytes, now, cost)).is_some()
     }
 
     /// Decides on one request and takes what is admitted.
@@ -172,7 +156,7 @@ impl Entries {
         now: u64,
         whereabouts: &Whereabouts,
     ) -> Verdict {
-        let Some((_, entry)) = self.slots.find(hash_of(key)) else {
+        let Some(entry) = self.slots.find(hash_of(key)) else {
             let verdict = limit.ask_anew(now, cost);
             if verdict.admits() {
                 self.insert(key, limit, cost, now, whereabouts);

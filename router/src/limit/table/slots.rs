@@ -80,16 +80,22 @@ impl Slots {
         home(key, self.places.len())
     }
 
-    /// A key's entry and its place, if there is one.
+    /// A key's entry, if there is one.
     #[inline]
-    pub(super) fn find(&mut self, key: u64) -> Option<(Place, &mut Entry)> {
-        let home = self.home(key);
-        let is_end = |slot: &Option<Entry>| slot.as_ref().is_none_or(|entry| entry.is_of(key));
-        let at = match self.places.get(home..)?.iter().position(is_end) {
-            Some(steps) => home + steps,
-            None => self.end_from_the_first(key)?,
-        };
-        Some((Place(at), self.places.get_mut(at)?.as_mut()?))
+    pub(super) fn find(&mut self, key: u64) -> Option<&mut Entry> {
+        let mut at = self.home(key);
+        loop {
+            match self.places.get(at) {
+                Some(Some(entry)) if entry.is_of(key) => break,
+                Some(Some(_)) => at += 1,
+                Some(None) => return None,
+                None => {
+                    at = self.end_from_the_first(key)?;
+                    break;
+                }
+            }
+        }
+        self.places.get_mut(at)?.as_mut()
     }
 
     /// Goes on where the last place was taken: where a key's entry is, or the first empty place.

@@ -8,8 +8,8 @@ use gridrouter_config::units::Rate;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limit::Outcome;
 use crate::limit::key::KeySeed;
+use crate::limit::{Left, Outcome};
 
 const SECOND: u64 = 1_000_000_000;
 const MIB: usize = 1 << 20;
@@ -58,7 +58,7 @@ fn admits(table: &LimitTable, asks: &mut [Ask<'_>], now: u64) -> bool {
 
 fn passes_all(table: &LimitTable, asks: &mut [Ask<'_>], now: u64) -> bool {
     let each: Vec<_> = asks.iter().map(|ask| (ask.key, ask.limit, ask.cost)).collect();
-    table.pass(each.into_iter(), now, |number, Left { remaining, reset_nanos }| {
+    table.pass(&each.into_iter(), now, |number, Left { remaining, reset_nanos }| {
         asks[number].verdict = Verdict { outcome: Outcome::Pass, remaining, retry_after_nanos: 0, reset_nanos };
     })
 }

@@ -55,6 +55,10 @@ fn what_is_fetched_is_where_an_entry_should_be() {
     }
 }
 
+fn place_of(slots: &Slots, key: u64) -> Option<Place> {
+    slots.from(0).find(|(_, entry)| entry.is_of(key)).map(|(at, _)| at)
+}
+
 proptest! {
     /// Whatever comes and goes, and however many should be at one place: what is there is found, and nothing else is.
     #[test]
@@ -66,7 +70,8 @@ proptest! {
         let mut model = HashSet::new();
         for (comes, part, other) in steps {
             let key = key(part, other);
-            let found = slots.find(key).map(|(at, _)| at);
+            let found = place_of(&slots, key);
+            prop_assert_eq!(slots.find(key).is_some(), model.contains(&key));
             prop_assert_eq!(found.is_some(), model.contains(&key));
             match found {
                 Some(at) if !comes => {
@@ -82,8 +87,8 @@ proptest! {
             }
             prop_assert_eq!(slots.len(), model.len());
             for key in &model {
-                prop_assert!(slots.find(*key).is_some_and(|(_, entry)| entry.is_of(*key)), "{:x}", key);
-                let at = slots.find(*key).map(|(at, _)| at);
+                prop_assert!(slots.find(*key).is_some_and(|entry| entry.is_of(*key)), "{:x}", key);
+                let at = place_of(&slots, *key);
                 prop_assert!(at.and_then(|at| slots.at(at)).is_some_and(|entry| entry.is_of(*key)), "{:x}", key);
             }
             prop_assert_eq!(slots.from(usize::from(part)).count(), model.len());
