@@ -78,6 +78,24 @@ struct Line {
 }
 
 impl Line {
+    /// A plain one that begins there. None where all of them are too long to be noted.
+    fn plain(begin: usize, name_len: usize, value_len: usize) -> Option<Self> {
+        Some(Self {
+            name: u32::try_from(begin).ok()?,
+            value: u32::try_from(begin + name_len + 2).ok()?,
+            value_len: u32::try_from(value_len).ok()?,
+            name_len: u16::try_from(name_len).ok()?,
+            known: Known::Other,
+            plain: true,
+        })
+    }
+
+    /// The same line so many bytes further on.
+    #[inline]
+    fn moved_by(self, bytes: u32) -> Self {
+        Self { name: self.name.saturating_add(bytes), value: self.value.saturating_add(bytes), ..self }
+    }
+
     fn name(self, text: &[u8]) -> &[u8] {
         let begin = self.name as usize;
         text.get(begin..begin + usize::from(self.name_len)).unwrap_or_default()
@@ -126,23 +144,24 @@ fn lower(name: &mut [u8]) -> bool {
 #[derive(Debug)]
 pub(crate) struct TwoLines {
     text: Box<[u8]>,
-    first_name: usize,
-    /// Bytes of the first line, with its end.
-    first_line: usize,
-    second_name: usize,
+    first: Line,
+    /// As far as it is there.
+    second: Line,
 }
 
 impl TwoLines {
-    /// Of fields that are not [`Known`], with the first one's value and what the second one's begins with.
-    pub(crate) fn new(first: &str, value: &[u8], second: &str, begins: &[u8]) -> Self {
+    /// Of fields that are not [`Known`], with the first one's value and what the second one's begins with. None if they are too
+    /// long.
+    pub(crate) fn new(first: &str, value: &[u8], second: &str, begins: &[u8]) -> Option<Self> {
         let mut text = format!("{first}: ").into_bytes();
         text.extend_from_slice(value);
         text.extend_from_slice(b"\r\n");
-        let first_line = text.len();
+        let first = Line::plain(0, first.len(), value.len())?;
+        let second_begins = text.len();
         text.extend_from_slice(second.as_bytes());
         text.extend_from_slice(b": ");
         text.extend_from_slice(begins);
-        Self { text: text.into(), first_name: first.len(), first_line, second_name: second.len() }
+        Some(Self { text: text.into(), first, second: Line::plain(second_begins, second.len(), begins.len())? })
     }
 }
 
@@ -180,33 +199,22 @@ impl Fields {
     /// Adds two lines at once, as far as they are in `lines`, and the rest of the second's value, which is written in
     /// place and has at most so many bytes.
     pub(crate) fn append_two(&mut self, lines: &TwoLines, most: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        let begin = self.text.len();
+        let Ok(begin) = u32::try_from(self.text.len()) else { return };
         self.text.reserve(lines.text.len() + most + 2);
         self.text.extend_from_slice(&lines.text);
+        let before = self.text.len();
         write(&mut self.text);
+        let written = self.text.len().saturating_sub(before);
         self.text.extend_from_slice(b"\r\n");
-        let (first, second) = (lines.first_name, lines.second_name);
-        let value_len = lines.first_line.saturating_sub(first + 4);
-        self.push_plain(begin, first, value_len);
-        self.note_written(begin + lines.first_line, second);
+        let mut second = lines.second.moved_by(begin);
+        second.value_len = second.value_len.saturating_add(written as u32);
+        self.lines.extend_from_slice(&[lines.first.moved_by(begin), second]);
     }
 
     /// Notes the line that begins there and ends with the text.
     fn note_written(&mut self, begin: usize, name_len: usize) {
         let value_len = self.text.len().saturating_sub(begin + name_len + 4);
-        self.push_plain(begin, name_len, value_len);
-    }
-
-    fn push_plain(&mut self, begin: usize, name_len: usize, value_len: usize) {
-        let (Ok(name), Ok(value), Ok(value_len), Ok(name_len)) = (
-            u32::try_from(begin),
-            u32::try_from(begin + name_len + 2),
-            u32::try_from(value_len),
-            u16::try_from(name_len),
-        ) else {
-            return;
-        };
-        self.lines.push(Line { name, value, value_len, name_len, known: Known::Other, plain: true });
+        self.lines.extend(Line::plain(begin, name_len, value_len));
     }
 
     /// Those of a head: `head` is all of it, `lines` are parts of it. Room is made for `more` lines.

@@ -73,7 +73,12 @@ pub fn remaining(label: &Label, remaining: u64, window_nanos: u64, to: &mut Vec<
 pub fn what_is_left(remaining: u64, window_nanos: u64, to: &mut Vec<u8>) {
     number(remaining.min(LARGEST), to);
     if window_nanos != NEVER {
-        parameter(*b";t=", seconds_rounded_up(window_nanos), to);
+        let seconds = seconds_rounded_up(window_nanos);
+        match u8::try_from(seconds) {
+            // Most windows have a few.
+            Ok(digit @ 0..10) => to.extend_from_slice(&[b';', b't', b'=', b'0' + digit]),
+            _ => parameter(*b";t=", seconds, to),
+        }
     }
 }
 
@@ -91,13 +96,9 @@ fn parameter(name: [u8; 3], value: u64, to: &mut Vec<u8>) {
     number(value, to);
 }
 
-/// Most windows have a few seconds.
 #[inline]
 fn number(value: u64, to: &mut Vec<u8>) {
-    match u8::try_from(value) {
-        Ok(digit @ 0..10) => to.push(b'0' + digit),
-        _ => to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
-    }
+    to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// The fields that many clients know from before: how many, how many are left, and in how many seconds all are back.

@@ -477,11 +477,14 @@ impl<'a> Who<'a, '_, '_> {
     /// The network of the client's address. Mostly that is the other end of the connection.
     #[inline]
     fn client_network(&self) -> KeyPart {
-        let facts = self.facts;
-        if facts.trusted_proxies.is_empty() {
-            return facts.peer_network;
-        }
-        self.snapshot.keys.network(forwarded::client_address(facts.headers, facts.peer, facts.trusted_proxies))
+        if self.facts.trusted_proxies.is_empty() { self.facts.peer_network } else { self.network_behind_proxies() }
+    }
+
+    /// The same where proxies are trusted, which say on whose behalf they come.
+    #[inline(never)]
+    fn network_behind_proxies(&self) -> KeyPart {
+        let Facts { headers, peer, trusted_proxies, .. } = *self.facts;
+        self.snapshot.keys.network(forwarded::client_address(headers, peer, trusted_proxies))
     }
 }
 

@@ -63,7 +63,7 @@ fn limit_plan(limit: &Arc<model::Limit>, names: &mut Names) -> LimitPlan {
         && candidate.is_none();
     let told = || {
         let (policy, label) = (quota.policy.as_ref()?.as_bytes(), label.as_ref()?.as_bytes());
-        Some(Box::new(TwoLines::new(headers::RATE_LIMIT_POLICY, policy, headers::RATE_LIMIT, label)))
+        TwoLines::new(headers::RATE_LIMIT_POLICY, policy, headers::RATE_LIMIT, label).map(Box::new)
     };
     LimitPlan {
         document: Arc::clone(limit),

@@ -240,9 +240,7 @@ impl Counters {
     pub(crate) fn limits_allow(&self, ids: impl Iterator<Item = u32>) {
         let mut known = self.limits.borrow_mut();
         for id in ids {
-            if let Some(counters) = find(&mut known, &self.shared.limits, id) {
-                counters.allowed.add(1);
-            }
+            count_in(&mut known, &self.shared.limits, id, |counters| counters.allowed.add(1));
         }
     }
 
@@ -272,33 +270,32 @@ fn keep<T>(known: &Known<T>, shared: &Mutex<Vec<(u32, Arc<T>)>>, is_kept: impl F
 
 /// Counts in the counters of `id`.
 fn with<T: Default>(known: &Known<T>, shared: &Mutex<Vec<(u32, Arc<T>)>>, id: u32, count: impl FnOnce(&T)) {
-    if let Some(counters) = find(&mut known.borrow_mut(), shared, id) {
-        count(counters);
-    }
+    count_in(&mut known.borrow_mut(), shared, id, count);
 }
 
-/// Finds the counters of `id`, which are made and shown to others when it is first used.
+/// Counts in the counters of `id`, which are made and shown to others when it is first used.
 #[inline]
-fn find<'k, T: Default>(
-    known: &'k mut Vec<Option<Arc<T>>>,
+fn count_in<T: Default>(
+    known: &mut Vec<Option<Arc<T>>>,
     shared: &Mutex<Vec<(u32, Arc<T>)>>,
     id: u32,
-) -> Option<&'k T> {
-    if known.get(id as usize).is_none_or(Option::is_none) {
-        make(known, shared, id);
+    count: impl FnOnce(&T),
+) {
+    match known.get(id as usize) {
+        Some(Some(counters)) => count(counters),
+        Some(None) | None => count(&make(known, shared, id)),
     }
-    known.get(id as usize)?.as_deref()
 }
 
 #[cold]
-fn make<T: Default>(known: &mut Vec<Option<Arc<T>>>, shared: &Mutex<Vec<(u32, Arc<T>)>>, id: u32) {
-    let index = id as usize;
+fn make<T: Default>(known: &mut Vec<Option<Arc<T>>>, shared: &Mutex<Vec<(u32, Arc<T>)>>, id: u32) -> Arc<T> {
+    let (index, made) = (id as usize, Arc::<T>::default());
     if known.len() <= index {
         known.resize_with(index + 1, || None);
     }
     if let Some(slot) = known.get_mut(index) {
-        let made = Arc::<T>::default();
         shared.lock().unwrap_or_else(PoisonError::into_inner).push((id, Arc::clone(&made)));
-        *slot = Some(made);
+        *slot = Some(Arc::clone(&made));
     }
+    made
 }
