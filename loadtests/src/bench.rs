@@ -216,7 +216,7 @@ fn site(arguments: &Arguments) -> Result<Site> {
 }
 
 fn contestants(arguments: &Arguments, site: &Site) -> Result<Vec<Contestant>> {
-    // Each configuration has its own, so that they can run side by side.
+    // Each configuration has its own.
     let ports = crate::ports::free(arguments.proxies.len() * 12 + 16)?;
     let used: Vec<_> = site.endpoints().map(|label| label.address).chain([site.listen, site.admin]).collect();
     let mut ports = ports.into_iter().filter(|port| !used.contains(port));
@@ -250,7 +250,7 @@ fn is_for(site: &Site, scenario: Scenario, proxy: Kind) -> bool {
         && (site.tls, site.speaks) == (scenario.tls().is_some(), scenario.speaks())
 }
 
-/// The site's route with each of the limits, under names of one length.
+/// The site's route with each of the limits, under hosts of one length.
 fn routes(site: &Site, limits: &[Limits]) -> Vec<Route> {
     let with = |(number, limits): (usize, &Limits)| {
         let mut route = site.routes.first()?.clone();
@@ -372,4 +372,38 @@ struct Owned {
 fn owned(answer: &crate::http::Answer<'_>) -> Owned {
     let served_by = answer.header("x-served-by").unwrap_or_default().to_owned();
     Owned { status: answer.status, served_by, body: answer.body.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxies::{gridrouter, nginx};
+
+    /// Were a scenario asked by the wrong route, every answer would be good, and limits would seem to cost nothing.
+    #[test]
+    fn each_scenario_of_limits_asks_a_route_that_has_them() {
+        let mut site = Site::new(2, &["bench"], 1).unwrap();
+        for kind in Kind::ALL.into_iter().filter(|kind| Scenario::FourLimits.has(*kind)) {
+            site.routes = routes(&site, Scenario::NoLimit.limits(kind));
+            let limits = [Scenario::NoLimit, Scenario::OneLimit, Scenario::FourLimits].map(|scenario| {
+                assert!(is_for(&site, scenario, kind) && !is_for(&site, Scenario::SmallGet, kind));
+                let route = scenario.route(&site).unwrap();
+                let request = scenario.requests(&site, 8).swap_remove(0);
+                assert!(String::from_utf8(request).unwrap().contains(&format!("host: {}\r\n", route.host)));
+                (route.limits, route.host.len())
+            });
+            assert_eq!(
+                limits,
+                [Limits::None, Limits::One, Limits::Four].map(|limits| (limits, "bench.example.com".len()))
+            );
+        }
+        let count =
+            |text: &str, what: &str| text.split("kind: Route").map(|one| one.matches(what).count()).collect::<Vec<_>>();
+        assert_eq!(count(&gridrouter::routes(&site), "per-"), [0, 0, 1, 4]);
+        let servers = nginx::configuration(&site, Path::new("/"));
+        let limits: Vec<usize> = servers.split("listen ").skip(1).map(|one| one.matches("limit_").count()).collect();
+        assert_eq!(limits, [0, 1, 4]);
+        site.routes = routes(&site, Scenario::SmallGet.limits(Kind::Gridrouter));
+        assert_eq!(Scenario::SmallGet.route(&site).unwrap().limits, Limits::One);
+    }
 }

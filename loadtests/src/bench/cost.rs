@@ -3,10 +3,12 @@
 //! A few per cent are less than a machine's speed changes by within seconds, and less than one start of a program differs
 //! from the next by where its memory lies. So the proxy is asked by routes without limits and with some in turns of a few
 //! hundredths of a second, over the same connections, and is started several times. Each slice is compared with that without
-//! limits right beside it; the median of these many comparisons is what counts.
+//! limits of the same turn. The median of a start's comparisons is what it says, and the median of all starts what counts.
+
+use std::time::Duration;
 
 use super::report::Spread;
-use super::scenario::Scenario;
+use super::scenario::{Scenario, TENANTS};
 use super::{Arguments, Contestant, measured_plan};
 use crate::error::{Error, Result};
 use crate::load::{self, Turns};
@@ -14,8 +16,8 @@ use crate::output;
 use crate::process;
 use crate::proxies::Kind;
 
-/// Requests in a slice: some hundredths of a second.
-const REQUESTS: usize = 1_500;
+/// Requests in a slice, some hundredths of a second: a third of all tenants', so that in a turn each is asked for once.
+const REQUESTS: usize = TENANTS / 3;
 /// Slices with each number of limits, in a second of a flat-out window.
 const SLICES: f64 = 40.0;
 
@@ -26,24 +28,16 @@ pub struct Cost {
     pub proxy: Kind,
     /// The scenario.
     pub scenario: Scenario,
-    /// By how many per cent fewer requests there were in a CPU-second than without, slice by slice, in ascending order.
+    /// By how many per cent fewer requests there were in a CPU-second than without: the median of each start.
     losses: Vec<f64>,
+    /// Slices of each start.
+    pub slices: usize,
 }
 
 impl Cost {
-    /// The median, and between what it lies in 95 of 100 cases, by the order of the slices alone: nothing is said of how
-    /// they are spread.
+    /// What was lost, over all starts.
     pub fn loss(&self) -> Spread {
-        let count = self.losses.len() as f64;
-        let outside = ((count - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize;
-        let at = |index: usize| self.losses.get(index).copied().unwrap_or_default();
-        let median = Spread::of(self.losses.iter().copied()).median;
-        Spread { median, least: at(outside), most: at(self.losses.len().saturating_sub(outside + 1)) }
-    }
-
-    /// How many slices there were.
-    pub fn slices(&self) -> usize {
-        self.losses.len()
+        Spread::of(self.losses.iter().copied())
     }
 }
 
@@ -54,9 +48,9 @@ pub(super) async fn measure(of: &Contestant, arguments: &Arguments, core: usize)
     if scenarios.is_empty() {
         return Ok(Vec::new());
     }
-    let mut costs: Vec<Cost> =
-        scenarios.iter().map(|scenario| Cost { proxy: of.kind, scenario: *scenario, losses: Vec::new() }).collect();
     let how = Turns { turns: (arguments.seconds * SLICES).ceil() as usize, requests: REQUESTS };
+    let none = |scenario: &Scenario| Cost { proxy: of.kind, scenario: *scenario, losses: vec![], slices: how.turns };
+    let mut costs: Vec<Cost> = scenarios.iter().map(none).collect();
     let (site, directory) = of.configured(Scenario::NoLimit)?;
     for start in 1..=arguments.rounds {
         let progress = format!("start {start}/{}, {} slices of each", arguments.rounds, how.turns);
@@ -69,18 +63,24 @@ pub(super) async fn measure(of: &Contestant, arguments: &Arguments, core: usize)
         let family = process::tree(process.id());
         let turns = load::in_turns(&plans, how, || process::cpu_time(&family)).await;
         process.still_runs()?;
-        for turn in turns.map_err(|error| Error::new(format!("{}: {error}", of.kind.as_str())))? {
-            let Some((without, with)) = turn.split_first() else { continue };
-            for (cost, with) in costs.iter_mut().zip(with) {
-                // As many requests in another time: where it takes twice as long, half of them get through in a second.
-                cost.losses.push(100.0 * (1.0 - without.as_secs_f64() / with.as_secs_f64().max(1e-9)));
-            }
+        let turns = turns.map_err(|error| Error::new(format!("{}: {error}", of.kind.as_str())))?;
+        for (number, cost) in costs.iter_mut().enumerate() {
+            cost.losses.push(median_loss(&turns, number + 1)?);
         }
     }
-    for cost in &mut costs {
-        cost.losses.sort_by(f64::total_cmp);
-    }
     Ok(costs)
+}
+
+/// By how many per cent fewer requests a load has in a CPU-second than the first, in the median of all turns.
+fn median_loss(turns: &[Vec<Duration>], load: usize) -> Result<f64> {
+    let of_turn = |turn: &Vec<Duration>| {
+        let [without, with] = [turn.first(), turn.get(load)].map(|took| took.map(Duration::as_secs_f64));
+        // As many requests in another time: where it takes twice as long, half of them get through in a second.
+        Some(100.0 * (1.0 - without.filter(|took| *took > 0.0)? / with.filter(|took| *took > 0.0)?))
+    };
+    let losses: Option<Vec<f64>> = turns.iter().map(of_turn).collect();
+    let losses = losses.ok_or_else(|| Error::new("the kernel does not tell CPU time exactly enough"))?;
+    Ok(Spread::of(losses.into_iter()).median)
 }
 
 #[cfg(test)]
@@ -88,12 +88,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_and_what_surely_holds_it() {
-        let cost = |losses: Vec<f64>| Cost { proxy: Kind::Nginx, scenario: Scenario::OneLimit, losses }.loss();
-        let hundred = cost((0..100).map(f64::from).collect());
-        assert_eq!(hundred, Spread { median: 49.5, least: 40.0, most: 59.0 });
-        assert_eq!(cost(vec![1.0]), Spread { median: 1.0, least: 1.0, most: 1.0 });
-        assert_eq!(cost(vec![1.0, 2.0, 3.0]), Spread { median: 2.0, least: 1.0, most: 3.0 });
-        assert_eq!(cost(Vec::new()), Spread { median: 0.0, least: 0.0, most: 0.0 });
+    fn a_loss_is_of_requests_in_a_second_of_cpu_time() {
+        let turn = |all: [u64; 3]| all.map(Duration::from_millis).to_vec();
+        let turns = [turn([30, 30, 60]), turn([20, 25, 80]), turn([30, 40, 40])];
+        assert_eq!([1, 2].map(|load| format!("{:.1}", median_loss(&turns, load).unwrap())), ["20.0", "50.0"]);
+        for none in [turn([0, 1, 1]), turn([1, 0, 1]), vec![]] {
+            let error = median_loss(&[turn([1, 1, 1]), none], 1).unwrap_err();
+            assert_eq!(error.to_string(), "the kernel does not tell CPU time exactly enough");
+        }
     }
 }

@@ -181,10 +181,11 @@ pub fn print(arguments: &Arguments, samples: &[Sample], costs: &[Cost]) {
     }
     verdicts.extend(costs.iter().map(|cost| {
         let Spread { median, least, most } = cost.loss();
-        let (what, name, slices) = (cost.scenario.as_str(), cost.proxy.as_str(), cost.slices());
+        let (what, name) = (cost.scenario.as_str(), cost.proxy.as_str());
+        let (starts, slices) = (arguments.rounds, cost.slices);
         format!(
             "{what}: {name} answers {median:.1} % ({least:.1}..{most:.1} %) fewer requests per CPU-second than without \
-             (median of {slices} slices, and what holds it in 95 of 100 cases)"
+             (median and range of {starts} starts, of which each is the median of {slices} slices)"
         )
     }));
     output::line("");

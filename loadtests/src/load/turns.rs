@@ -3,6 +3,8 @@
 //! All go over the same connections, so that nothing differs but what is asked. A turn asks a number of requests of each,
 //! one load after the other, with nothing under way in between: then the proxy sleeps, and the kernel tells its CPU time to
 //! the nanosecond (of a process that runs it only knows what was so at the last tick).
+//!
+//! In a turn each load asks other requests: what one has brought into the processor's caches is of no use to the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -38,19 +40,14 @@ pub async fn in_turns(plans: &[Plan], how: Turns, cpu: impl Fn() -> Duration) ->
     let count = plans.iter().map(|plan| plan.connections).max().unwrap_or_default();
     let mut connections = Vec::new();
     connections.resize_with(count, || None);
-    let mut begun = vec![0; plans.len()];
+    let mut begun: Vec<usize> = (0..plans.len()).map(|number| number * how.requests).collect();
     for (plan, begun) in plans.iter().zip(&mut begun) {
         connections = asked(plan, connections, begun, plan.requests.len()).await?;
     }
     let mut turns = Vec::new();
     for turn in 0..how.turns {
         let mut took = vec![Duration::ZERO; plans.len()];
-        // Forwards and backwards, so that none has always the same before it.
-        let mut order: Vec<usize> = (0..plans.len()).collect();
-        if turn % 2 == 1 {
-            order.reverse();
-        }
-        for number in order {
+        for number in order(plans.len(), turn) {
             let (Some(plan), Some(begun), Some(took)) =
                 (plans.get(number), begun.get_mut(number), took.get_mut(number))
             else {
@@ -65,6 +62,16 @@ pub async fn in_turns(plans: &[Plan], how: Turns, cpu: impl Fn() -> Duration) ->
         turns.push(took);
     }
     Ok(turns)
+}
+
+/// The order in a turn: each load is as often the first as any other, and has each of the others before it.
+fn order(loads: usize, turn: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..loads).collect();
+    order.rotate_left(turn % loads.max(1));
+    if turn / loads.max(1) % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 type Connections = Vec<Option<Connection>>;
@@ -143,6 +150,13 @@ mod tests {
             }
         });
         (address, seen)
+    }
+
+    #[test]
+    fn all_come_first_as_often_as_others() {
+        let orders: Vec<Vec<usize>> = (0..6).map(|turn| order(3, turn)).collect();
+        assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0], [0, 2, 1], [1, 0, 2]]);
+        assert_eq!((order(1, 5), order(0, 5)), (vec![0], vec![]));
     }
 
     fn plan(target: SocketAddr, path: &str) -> Plan {

@@ -125,3 +125,24 @@ fn rules(limits: Limits) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_route_checks_its_own_limits() {
+        let mut site = Site::new(2, &["bench"], 1).unwrap();
+        let with = |number: usize, limits| Route { name: format!("r{number}"), limits, ..site.routes[0].clone() };
+        site.routes = [Limits::None, Limits::One, Limits::Four]
+            .into_iter()
+            .enumerate()
+            .map(|(n, limits)| with(n, limits))
+            .collect();
+        let text = configuration(&site, Path::new("/"));
+        let denied: Vec<usize> = text.split("\nbackend ").map(|one| one.matches("http-request deny").count()).collect();
+        // What comes first is the frontend, and last come the tables.
+        assert_eq!(denied, [0, 0, 1, 4, 0, 0, 0]);
+        assert!(text.contains("use_backend %[req.hdr(host),map_str(/hosts.map)]"), "{text}");
+    }
+}
