@@ -274,7 +274,7 @@ impl Prepared {
             }};
         }
         match (self, state) {
-            (Self::TokenBucket(limit), State::TokenBucket(state)) => pass!(limit, state),
+            (Self::TokenBucket(limit), State::TokenBucket(state)) => limit.pass(state, now, cost),
             (Self::LeakyBucketMeter(limit), State::LeakyBucketMeter(state)) => pass!(limit, state),
             (Self::FixedWindow(limit), State::FixedWindow(state)) => pass!(limit, state),
             (Self::Concurrency(limit), State::Concurrency(state)) => pass!(limit, state),

@@ -78,7 +78,7 @@ struct Line {
 }
 
 impl Line {
-    /// A plain one that begins there. None where all of them are too long to be noted.
+    /// A plain one that begins there. None where that, or its length, is more than can be noted.
     fn plain(begin: usize, name_len: usize, value_len: usize) -> Option<Self> {
         Some(Self {
             name: u32::try_from(begin).ok()?,

@@ -30,6 +30,15 @@ impl KeySeed {
     /// What a key has of these bytes.
     #[inline]
     pub fn part(&self, bytes: &[u8]) -> KeyPart {
+        match as_number(bytes) {
+            Some(number) => self.twice(number, (Number::Bytes as u64).wrapping_add(bytes.len() as u64)),
+            None => self.part_of_others(bytes),
+        }
+    }
+
+    /// What a key has of bytes that are no number.
+    #[inline(never)]
+    fn part_of_others(&self, bytes: &[u8]) -> KeyPart {
         let hash = xxh3_128_with_seed(bytes, self.bytes);
         // Each half of a key depends on all of the hash: whose first halves are the same are told apart.
         KeyPart(self.follow(self.nothing(), KeyPart([hash as u64, (hash >> 64) as u64])).0)
@@ -38,9 +47,13 @@ impl KeySeed {
     /// What a key has of a number.
     #[inline]
     pub fn number(&self, kind: Number, number: u64) -> KeyPart {
-        let kind = kind as u64;
-        let once = self.follow(self.nothing(), KeyPart([number, kind]));
-        // Once is too little: sums of two such would be the same too often.
+        self.twice([number, kind as u64], kind as u64)
+    }
+
+    /// A number of a kind. Hashed once, sums of two such would be the same too often.
+    #[inline]
+    fn twice(&self, number: [u64; 2], kind: u64) -> KeyPart {
+        let once = self.follow(self.nothing(), KeyPart(number));
         KeyPart(self.follow(once, KeyPart([kind, kind])).0)
     }
 
@@ -76,6 +89,15 @@ impl KeySeed {
     }
 }
 
+/// Bytes as a number, of those that have one of their own among all that are as long: 8 to 16, as names of tenants mostly are.
+#[inline]
+fn as_number(bytes: &[u8]) -> Option<[u64; 2]> {
+    if bytes.len() > 16 {
+        return None;
+    }
+    Some([u64::from_le_bytes(*bytes.first_chunk()?), u64::from_le_bytes(*bytes.last_chunk()?)])
+}
+
 /// What a number in a key says. Each kind has a hash function of its own: two numbers that are exchanged are another key.
 #[derive(Debug, Clone, Copy)]
 #[repr(u64)]
@@ -90,6 +112,8 @@ pub enum Number {
     Ipv4 = 0x78dd_e6e5_fd29_f054,
     /// The first half of an IPv6 address.
     Ipv6 = 0x1715_609f_7c74_6c69,
+    /// Bytes that are a number; their number is added to this.
+    Bytes = 0xb54c_da58_fbee_877e,
 }
 
 /// What a key has of one of the things that it is made of: a hash of 128 bits, which serves all limits that count by the
@@ -162,6 +186,26 @@ mod tests {
                 assert_eq!(previous.filter(|_| length > 0), None, "length {length}");
             }
         }
+    }
+
+    /// Short names are hashed as numbers: those that are much alike, in sums of two as well, and of any length.
+    #[test]
+    fn short_names_are_told_apart() {
+        let (seed, mut known) = (KeySeed::new(11), [HashSet::new(), HashSet::new()]);
+        let mut add =
+            |key: KeyHash| assert!(known.iter_mut().zip(key.halves()).all(|(known, half)| known.insert(half)));
+        for length in 8..=17 {
+            let name = |number: u64| seed.part(format!("{number:0length$}").as_bytes());
+            (0..40_000).for_each(|number| add(seed.limit(1).plus(name(number))));
+            for first in 0..100 {
+                (0..100)
+                    .for_each(|second| add(seed.limit(2).plus(name(first)).plus(seed.number(Number::Route, second))));
+            }
+        }
+        // Eight bytes, and the same with what overlaps of them.
+        add(seed.limit(3).plus(seed.part(b"aaaaaaaa")));
+        add(seed.limit(3).plus(seed.part(b"aaaaaaaaa")));
+        add(seed.limit(3).plus(seed.part(&[b'a'; 16])));
     }
 
     /// Numbers of all kinds are small and follow each other: whichever are exchanged, both halves are others.

@@ -246,6 +246,15 @@ fn memory_is_bounded_under_a_flood_of_keys() {
     assert!(usage.keys >= MIB / 41 / 6, "{} keys", usage.keys);
 }
 
+/// Bytes that are there, counted anew.
+fn bytes_there(table: &LimitTable) -> usize {
+    let of_shard = |shard: &Shard| {
+        let entries = shard.lock();
+        entries.slots.bytes() + entries.slots.from(0).map(|(_, entry)| entry.state.heap_bytes()).sum::<usize>()
+    };
+    table.shards.iter().map(of_shard).sum()
+}
+
 /// The states of some algorithms are partly outside of the table.
 #[test]
 fn memory_is_bounded_where_states_have_more_than_an_entry() {
@@ -255,18 +264,47 @@ fn memory_is_bounded_where_states_have_more_than_an_entry() {
         let key = key(name);
         (0..20).for_each(|number| assert!(passes(&table, key, &window, name * 1_000 + number)));
     }
-    let counted: usize = table
-        .shards
-        .iter()
-        .map(|shard| {
-            let entries = shard.lock();
-            entries.slots.from(0).map(|(_, entry)| entry.state.heap_bytes()).sum::<usize>()
-        })
-        .sum();
     let usage = table.usage();
-    let tables: usize = table.shards.iter().map(|shard| shard.lock().slots.bytes()).sum();
-    assert_eq!(usage.bytes, tables + counted, "what is added up is what is there");
+    assert_eq!(usage.bytes, bytes_there(&table), "what is added up is what is there");
     assert!(usage.bytes <= MIB, "{} bytes", usage.bytes);
+}
+
+/// Who passes all limits at once takes no memory: a state that has to grow for it is asked in the other way.
+#[test]
+fn who_passes_at_once_takes_no_memory() {
+    let table = LimitTable::with_shards(MIB, 4);
+    let (window, other, bucket) = (log(128), log(1_000), slow(1_000));
+    let mut at_once = 0;
+    for number in 0..129 {
+        // Far enough apart for entries of their own.
+        let (now, before) = (number * 60 * SECOND, table.usage().bytes);
+        let mut asks =
+            [(1, &window), (2, &other), (3, &bucket)].map(|(name, limit)| Ask::new(key(name), limit, 1, true));
+        if passes_all(&table, &mut asks, now) {
+            at_once += 1;
+            assert_eq!(table.usage().bytes, before);
+        } else {
+            table.check(&mut asks, now);
+        }
+        assert_eq!(table.usage().bytes, bytes_there(&table), "request {number}");
+    }
+    assert!((100..127).contains(&at_once), "{at_once} passed at once");
+}
+
+/// There is room to note six. Of more nothing is taken, be they known or in one shard.
+#[test]
+fn more_than_a_few_do_not_pass_at_once() {
+    for shards in [1, 64] {
+        let (table, limits) = (LimitTable::with_shards(MIB, shards), [(); FEW + 1].map(|()| slow(9)));
+        let asks = |count: usize| -> Vec<Ask<'_>> {
+            limits.iter().zip(0..).take(count).map(|(limit, name)| Ask::new(key(name), limit, 1, true)).collect()
+        };
+        assert!(table.check(&mut asks(FEW + 1), 0));
+        assert!(!passes_all(&table, &mut asks(FEW + 1), 0));
+        let left: Vec<u64> = asks(FEW + 1).iter().map(|ask| peek(&table, ask.key, ask.limit, 0).remaining).collect();
+        assert_eq!(left, [7; FEW + 1], "one was counted, and the next would be");
+        assert!(passes_all(&table, &mut asks(FEW), 0));
+    }
 }
 
 /// Keys that are there already take more and more.
@@ -515,7 +553,7 @@ fn several_at_once_are_as_each_alone() {
     assert!(passed.get() > 500, "{passed:?}");
 }
 
-/// What grew and found no room is counted once, and not again when room has been made.
+/// What has to grow is counted once: what was taken before it was found is given back, and taken again when room was made.
 #[test]
 fn what_grows_where_there_is_no_room_is_counted_once() {
     let table = LimitTable::with_shards(32 << 10, 1);
