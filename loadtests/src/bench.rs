@@ -131,6 +131,8 @@ pub async fn run(mut arguments: Arguments) -> Result<()> {
         arguments.seconds = 0.5;
         arguments.routes = arguments.routes.min(200);
         arguments.pins = arguments.pins.min(2_000);
+        // They differ from the one with four by what is not checked.
+        arguments.scenarios.retain(|scenario| !matches!(scenario, Scenario::NoLimit | Scenario::OneLimit));
     }
     if !(0.1..=600.0).contains(&arguments.seconds) || arguments.rounds == 0 || arguments.connections == 0 {
         return Err(Error::new("--seconds takes 0.1 to 600, --rounds and --connections at least 1"));

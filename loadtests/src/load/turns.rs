@@ -45,6 +45,8 @@ pub async fn in_turns(plans: &[Plan], how: Turns, cpu: impl Fn() -> Duration) ->
         connections = asked(plan, connections, begun, plan.requests.len()).await?;
     }
     let mut turns = Vec::new();
+    sleep(SETTLING).await;
+    let mut before = cpu();
     for turn in 0..how.turns {
         let mut took = vec![Duration::ZERO; plans.len()];
         for number in order(plans.len(), turn) {
@@ -53,11 +55,11 @@ pub async fn in_turns(plans: &[Plan], how: Turns, cpu: impl Fn() -> Duration) ->
             else {
                 continue;
             };
-            sleep(SETTLING).await;
-            let before = cpu();
             connections = asked(plan, connections, begun, how.requests).await?;
             sleep(SETTLING).await;
-            *took = cpu().saturating_sub(before);
+            let after = cpu();
+            *took = after.saturating_sub(before);
+            before = after;
         }
         turns.push(took);
     }
